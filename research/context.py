@@ -1,0 +1,34 @@
+"""How a program sees the other programs it runs beside: the identity on one, collectives under pmap."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Array
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """Collectives over the programs that share an update; the identity where there is one program.
+
+    Attributes:
+        mean: mean of a pytree of arrays over all programs.
+        gather: concatenation of a pytree of arrays over all programs along the first axis.
+    """
+
+    mean: Callable[[Any], Any] = _identity
+    gather: Callable[[Any], Any] = _identity
+
+    def ratio(self, total: Array, weight: Array) -> Array:
+        """``sum(total) / sum(weight)`` over all programs and rows; 0 where all weights are 0.
+
+        This is how every mean over examples is taken, so that padding and sharding change nothing.
+        """
+        total, weight = self.mean((total.sum(), weight.sum()))
+        return total / weight.clip(1e-12)

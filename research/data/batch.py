@@ -1,0 +1,30 @@
+"""The batch contract: what every feed yields and every algorithm takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+from jaxtyping import Array, Bool, Int32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Rows of one split; every array has the batch axis first.
+
+    Attributes:
+        inputs: array, or dict of arrays, ``[B, ...]``.
+        targets: array ``[B]`` or ``[B, L]``, as the `research.task.Task` says.
+        mask: False on padding rows, which count for nothing anywhere.
+        example: index of the row in its split; keys every per-example draw.
+        patient: number of the patient within the dataset; equal to a row's own number where the data has no
+            patient identifiers.
+    """
+
+    inputs: Any
+    targets: Any
+    mask: Bool[Array, " B"]
+    example: Int32[Array, " B"]
+    patient: Int32[Array, " B"]

@@ -1,0 +1,49 @@
+"""Randomness is a function of (seed, stream name, step) and, where a draw belongs to an example, of the example."""
+
+from __future__ import annotations
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, Key, UInt32
+
+
+def stream(seed: Int32[Array, ""] | UInt32[Array, ""] | int, name: str, step: Int32[Array, ""] | int) -> Key[Array, ""]:
+    """The key of one step of one named stream; nothing is split, so nothing has to be saved."""
+    base = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    return jax.random.fold_in(base, step)
+
+
+def example_keys(key: Key[Array, ""], example: Int32[Array, " B"]) -> UInt32[Array, "B 2"]:
+    """Raw key data for each example of a batch, from the step's key and the example's index."""
+    return jax.vmap(lambda index: jax.random.key_data(jax.random.fold_in(key, index)))(example)
+
+
+def _mix(bits: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """A bijection of 32 bits in which every output bit depends on every input bit (xor-shift-multiply)."""
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x21F0AAAD)
+    bits = (bits ^ (bits >> 15)) * jnp.uint32(0x735A2D97)
+    return bits ^ (bits >> 15)
+
+
+def uniform(keys: UInt32[Array, "B 2"], stream: int, shape: tuple[int, ...]) -> Float[Array, "B ..."]:
+    """Uniform numbers in [0, 1) per example, ``[B, *shape]``, as a function of (example key, stream, position).
+
+    Threefry bits take most of a small network's step on a CPU. The keys come from threefry; the many draws of one
+    example are a counter passed through two keyed rounds of a 32-bit mixing function (in the manner of
+    counter-based generators: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; the mixing
+    constants are those of Wellons' hash search). Good for dropout and augmentation; not for cryptography.
+
+    Args:
+        keys: from `example_keys`.
+        stream: number of the layer that draws; different streams are independent.
+        shape: shape of the draws of one example.
+    """
+    size = 1
+    for length in shape:
+        size *= length
+    first = _mix(keys[:, 0] + jnp.uint32(stream) * jnp.uint32(0x85EBCA6B))
+    counter = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
+    bits = _mix(_mix(first[:, None] + counter[None, :]) ^ keys[:, 1][:, None])
+    return ((bits >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)).reshape(-1, *shape)

@@ -1,0 +1,67 @@
+"""`Model`: the spec that builds a Flax NNX module, and the call every module answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Bool, UInt32
+
+from research.context import Context
+from research.spec import Spec
+
+
+class Hyperparameter(nnx.Variable):
+    """A number from the spec, such as a dropout rate, inside a module: traced, never trained or saved."""
+
+
+@dataclasses.dataclass
+class Forward:
+    """What one forward pass knows besides its inputs; made anew for each pass.
+
+    Attributes:
+        train: whether dropout and batch statistics behave as in training.
+        keys: raw key data per example, from `research.keys.example_keys`; None where nothing is drawn.
+        mask: False on padding rows; None means that all rows count.
+        context: how means over the batch are taken where it is spread over programs.
+    """
+
+    train: bool = False
+    keys: UInt32[Array, "B 2"] | None = None
+    mask: Bool[Array, " B"] | None = None
+    context: Context = dataclasses.field(default_factory=Context)
+    _streams: int = 0
+
+    def next_stream(self) -> int:
+        """A number for the next layer that draws; layers draw in the order in which they are called."""
+        self._streams += 1
+        return self._streams
+
+
+class Model(Spec):
+    """Base of all models: structure and numbers as a value; `build` makes the module."""
+
+    abstract: ClassVar[bool] = True
+
+    def build(self, inputs: Any, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
+        """A new module, called as ``module(inputs, forward) -> [B, outputs]``.
+
+        Args:
+            inputs: pytree of `jax.ShapeDtypeStruct` of one example, without the batch axis.
+            outputs: number of outputs per example, from the loss and the task.
+            rngs: keys of the initialisers.
+
+        Numbers of the spec that the module needs while it runs are kept in `Hyperparameter` variables, so that
+        they may be traced. Called within a traced function as well: no values may be read on the host.
+        """
+        raise NotImplementedError
+
+
+def features(inputs: jax.ShapeDtypeStruct) -> int:
+    """Number of features of one example once flattened."""
+    size = 1
+    for length in inputs.shape:
+        size *= length
+    return size

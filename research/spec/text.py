@@ -1,0 +1,106 @@
+"""Specs as text: JSON that restores an equal value, and a fingerprint stable across processes and machines."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from research.errors import UserError, did_you_mean
+from research.spec.values import Spec, annotations, registered_specs, type_name
+
+
+def to_json(spec: Spec) -> dict[str, Any]:
+    """A JSON object of the spec: ``{"spec": "module:Class", field: value, ...}``; tuples become lists.
+
+    Raises:
+        UserError: if a field holds something that JSON cannot carry.
+    """
+    return {"spec": type_name(type(spec))} | {n: _encode(getattr(spec, n), n) for n in annotations(type(spec))}
+
+
+def _encode(value: Any, path: str) -> Any:
+    if isinstance(value, Spec):
+        return to_json(value)
+    if isinstance(value, tuple):
+        return [_encode(item, path) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, type) or callable(value):
+        return {"python": f"{value.__module__}:{value.__qualname__}"}
+    raise UserError(
+        f"{path}: {value!r} cannot be written to JSON; a spec holds numbers, text, true/false, none, tuples, "
+        f"other specs, and classes or functions by name."
+    )
+
+
+def from_json(data: dict[str, Any]) -> Any:
+    """The spec that `to_json` wrote, equal to the original in the sense of ``==``.
+
+    Raises:
+        UserError: if a class is not known, naming it, or a field does not exist any more.
+    """
+    cls = _find(str(data["spec"]))
+    hints = annotations(cls)
+    for name in data:
+        if name != "spec" and name not in hints:
+            raise UserError(
+                f"{cls.__name__} has no field {name!r}, which this file holds: it was written by other code."
+                f"{did_you_mean(name, hints)}"
+            )
+    return cls(**{name: _decode(value) for name, value in data.items() if name != "spec"})
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(item) for item in value)
+    if isinstance(value, dict):
+        if "python" in value:
+            return _import(value["python"])
+        return from_json(value)
+    return value
+
+
+def _find(name: str) -> type[Spec]:
+    if name not in registered_specs():
+        _import(name)
+    return registered_specs()[name]
+
+
+def _import(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        return found
+    except (ImportError, AttributeError):
+        raise UserError(f"{name} is not known here: it was defined in a file that is not loaded.") from None
+
+
+def fingerprint(spec: Spec, length: int = 12) -> str:
+    """Hexadecimal identity of the value: equal specs share it, ``1``, ``1.0`` and ``True`` do not.
+
+    It depends on class names, field names and values only, so it is the same in every process and
+    on every machine. Python writes the shortest decimal form of a float, so no digits are lost.
+    """
+    return hashlib.sha256(canonical(spec).encode()).hexdigest()[:length]
+
+
+def canonical(spec: Spec) -> str:
+    """The JSON text that `fingerprint` hashes."""
+    return json.dumps(to_json(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def load_into(reader: Callable[[], str], what: str) -> Any:
+    """Parse JSON text from ``reader`` as a spec; a damaged file becomes a `UserError` that names ``what``."""
+    try:
+        data = json.loads(reader())
+    except FileNotFoundError:
+        raise UserError(f"{what} does not exist.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} is not readable JSON ({error}); it may be truncated.") from None
+    return from_json(typing.cast(dict[str, Any], data))
