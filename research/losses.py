@@ -1,0 +1,287 @@
+"""Losses: what a model's outputs mean for a task, and how far they are from the targets.
+
+A loss says how many outputs a task needs, what it costs per example, and how outputs become predictions. The loss of
+a batch is ``sum(total) / sum(weight)`` over the rows that count, so that class weights and missing labels normalise as
+in torch, and padding changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32, Int32
+
+from research.errors import UserError
+from research.spec import Spec, field, registered_specs
+from research.task import Kind, Task
+
+Targets = Int32[Array, " B"] | Float32[Array, "B L"]
+PerExample = tuple[Float32[Array, " B"], Float32[Array, " B"]]
+
+
+class Loss(Spec):
+    """Base of all losses."""
+
+    abstract: ClassVar[bool] = True
+    kinds: ClassVar[tuple[Kind, ...]] = ()
+    """The kinds of task that the loss fits."""
+
+    def outputs(self, task: Task) -> int:
+        """How many outputs per example a model needs under this loss.
+
+        Raises:
+            UserError: as `check_task`.
+        """
+        self.check_task(task)
+        return len(task.names)
+
+    def check_task(self, task: Task) -> None:
+        """Raises `UserError` where the loss, or the number of its weights, does not fit the task."""
+        if task.kind not in self.kinds:
+            losses = [cls for cls in registered_specs().values() if issubclass(cls, Loss)]
+            fitting = sorted(
+                cls.__name__ for cls in losses if task.kind in cls.kinds and not cls.__dict__.get("abstract", False)
+            )
+            raise UserError(
+                f"loss: {type(self).__name__} is for {' and '.join(self.kinds)} targets, but the data has "
+                f"{task.kind} targets ({_names(task)}). Losses that fit: {', '.join(fitting)}."
+            )
+
+    def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
+        """Cost and weight of each example.
+
+        Args:
+            outputs: what the model returns.
+            targets: as `research.task.Task` says for the task's kind.
+
+        Returns:
+            ``total [B]`` and ``weight [B]``; the loss of a batch is the sum of the one over the sum of the other.
+        """
+        raise NotImplementedError
+
+    def predict(self, outputs: Float32[Array, "B K"], task: Task) -> Float32[Array, " B"] | Float32[Array, "B K"]:
+        """Outputs as predictions.
+
+        Returns:
+            ``binary``: probability of the positive class, ``[B]``; ``multiclass``: probabilities ``[B, C]`` that sum
+            to 1; ``multilabel``: a probability per label, ``[B, L]``; ``regression``: the values, ``[B, L]``.
+        """
+        if task.kind == "regression":
+            return outputs
+        if task.kind == "multilabel":
+            return jax.nn.sigmoid(outputs)
+        if task.kind == "multiclass":
+            return jax.nn.softmax(outputs)
+        return jax.nn.sigmoid(outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0])
+
+
+class CrossEntropy(Loss):
+    """Cross-entropy of the softmax over the classes, ``-log p(class)``, in nats; a binary task has two outputs.
+
+    Class weights and label smoothing (Szegedy et al., "Rethinking the inception architecture", CVPR 2016: the target
+    is ``1 - s`` on the class plus ``s / C`` on all) combine as in torch's ``CrossEntropyLoss``.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("binary", "multiclass")
+
+    label_smoothing: float | None = field(None, minimum=0, below=1, help="share of the target spread over all classes")
+    class_weight: tuple[float, ...] | None = field(None, minimum=0, help="a weight per class, in the task's order")
+
+    def check_task(self, task: Task) -> None:
+        """See `Loss.check_task`."""
+        super().check_task(task)
+        _check_count("class_weight", self.class_weight, task)
+
+    def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
+        """See `Loss.per_example`; the weight of an example is that of its class."""
+        chosen = jax.nn.one_hot(targets, outputs.shape[1], dtype=outputs.dtype)
+        share = _smooth(chosen, self.label_smoothing, outputs.shape[1])
+        weight = jnp.ones(outputs.shape[:1], outputs.dtype)
+        if self.class_weight is not None:
+            weights = jnp.broadcast_to(_vector(self.class_weight, outputs), outputs.shape)
+            share, weight = share * weights, (chosen * weights).sum(1)
+        return -(share * jax.nn.log_softmax(outputs)).sum(1), weight
+
+
+class BinaryCrossEntropy(Loss):
+    """Cross-entropy of a sigmoid per output: one output for a binary task, one per label for a multi-label one.
+
+    Labels that are NaN are missing: they cost nothing, weigh nothing and give no gradient. An example's weight is the
+    number of its observed labels. Label smoothing draws targets towards one half: ``t (1 - s) + s / 2``.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("binary", "multilabel")
+
+    label_smoothing: float | None = field(None, minimum=0, below=1, help="pull of the targets towards one half")
+    class_weight: tuple[float, ...] | None = field(
+        None, minimum=0, help="weights of the negative and the positive class, binary tasks only; normalised by"
+    )
+    positive_weight: tuple[float, ...] | None = field(
+        None, above=0, help="what a positive costs beside a negative, one number per label; not normalised by"
+    )
+
+    def outputs(self, task: Task) -> int:
+        """See `Loss.outputs`."""
+        self.check_task(task)
+        return 1 if task.kind == "binary" else len(task.names)
+
+    def check_task(self, task: Task) -> None:
+        """See `Loss.check_task`."""
+        super().check_task(task)
+        if task.kind == "multilabel" and self.class_weight is not None:
+            raise UserError("loss.class_weight is for binary tasks; for several labels use positive_weight.")
+        _check_count("class_weight", self.class_weight, task)
+        if task.kind == "binary" and self.positive_weight is not None and len(self.positive_weight) != 1:
+            raise UserError(
+                f"loss.positive_weight: one number is needed for a binary task, "
+                f"{len(self.positive_weight)} were given: {self.positive_weight}."
+            )
+        if task.kind == "multilabel":
+            _check_count("positive_weight", self.positive_weight, task)
+
+    def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
+        """See `Loss.per_example`."""
+        labels, observed = _labels(targets, outputs)
+        share = _smooth(labels, self.label_smoothing, 2)
+        positive, negative, weight = share, 1 - share, observed.astype(outputs.dtype)
+        if self.positive_weight is not None:
+            positive = positive * jnp.broadcast_to(_vector(self.positive_weight, outputs), outputs.shape)
+        if self.class_weight is not None:
+            below, above = self.class_weight
+            positive, negative = positive * above, negative * below
+            weight = labels * above + (1 - labels) * below
+        cost = positive * jax.nn.softplus(-outputs) + negative * jax.nn.softplus(outputs)
+        return jnp.where(observed, cost, 0).sum(1), weight.sum(1)
+
+
+class Focal(Loss):
+    """Focal loss, ``-(1 - p)^gamma log p`` of the true class: easy examples count less.
+
+    Lin et al., "Focal loss for dense object detection", ICCV 2017. One sigmoid for a binary task and one per label for
+    a multi-label one (missing labels as in `BinaryCrossEntropy`), a softmax for several classes. With ``gamma=0`` it
+    is cross-entropy.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("binary", "multiclass", "multilabel")
+
+    gamma: float = field(2.0, minimum=0, help="how much less easy examples count")
+    alpha: float | None = field(
+        None, above=0, below=1, help="factor of positives, 1 - alpha of negatives; binary and multi-label tasks"
+    )
+    class_weight: tuple[float, ...] | None = field(None, minimum=0, help="a weight per class, multi-class tasks only")
+
+    def outputs(self, task: Task) -> int:
+        """See `Loss.outputs`."""
+        self.check_task(task)
+        return 1 if task.kind == "binary" else len(task.names)
+
+    def check_task(self, task: Task) -> None:
+        """See `Loss.check_task`."""
+        super().check_task(task)
+        if task.kind == "multiclass":
+            if self.alpha is not None:
+                raise UserError("loss.alpha is for binary and multi-label tasks; for several classes use class_weight.")
+            _check_count("class_weight", self.class_weight, task)
+        elif self.class_weight is not None:
+            raise UserError(f"loss.class_weight is for multi-class tasks; for a {task.kind} task use alpha.")
+
+    def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
+        """See `Loss.per_example`."""
+        if targets.ndim == 1 and outputs.shape[1] > 1:
+            return self._classes(outputs, targets)
+        labels, observed = _labels(targets, outputs)
+        margin = outputs * (2 * labels - 1)
+        # log(1 - p) is -softplus(margin): the power is taken in logarithms, whose gradient is finite at p = 1 too.
+        cost = jnp.exp(-self.gamma * jax.nn.softplus(margin)) * jax.nn.softplus(-margin)
+        if self.alpha is not None:
+            cost = cost * (self.alpha * labels + (1 - self.alpha) * (1 - labels))
+        return jnp.where(observed, cost, 0).sum(1), observed.astype(outputs.dtype).sum(1)
+
+    def _classes(self, outputs: Float32[Array, "B K"], targets: Int32[Array, " B"]) -> PerExample:
+        chosen = jax.nn.one_hot(targets, outputs.shape[1], dtype=jnp.bool_)
+        all_classes = jax.nn.logsumexp(outputs, axis=1)
+        log_p = jnp.where(chosen, outputs, 0).sum(1) - all_classes
+        log_not = jax.nn.logsumexp(jnp.where(chosen, -jnp.inf, outputs), axis=1) - all_classes
+        weight = jnp.ones(outputs.shape[:1], outputs.dtype)
+        if self.class_weight is not None:
+            weights = jnp.broadcast_to(_vector(self.class_weight, outputs), outputs.shape)
+            weight = jnp.where(chosen, weights, 0).sum(1)
+        return -weight * jnp.exp(self.gamma * log_not) * log_p, weight
+
+
+class _Regression(Loss):
+    """Errors per predicted quantity; NaN targets are missing, and an example weighs as many as it has observed."""
+
+    abstract: ClassVar[bool] = True
+    kinds: ClassVar[tuple[Kind, ...]] = ("regression",)
+
+    def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
+        """See `Loss.per_example`; the mean is over all observed quantities of all examples, as in torch."""
+        targets, observed = _labels(targets, outputs)
+        cost = self.cost(outputs - targets)
+        return jnp.where(observed, cost, 0).sum(1), observed.astype(outputs.dtype).sum(1)
+
+    def cost(self, error: Float32[Array, "B L"]) -> Float32[Array, "B L"]:
+        """What an error costs, element by element."""
+        raise NotImplementedError
+
+
+class MSE(_Regression):
+    """Mean squared error, ``(prediction - target)^2``, in squared units of the target."""
+
+    def cost(self, error: Float32[Array, "B L"]) -> Float32[Array, "B L"]:
+        """See `_Regression.cost`."""
+        return jnp.square(error)
+
+
+class MAE(_Regression):
+    """Mean absolute error, in the units of the target."""
+
+    def cost(self, error: Float32[Array, "B L"]) -> Float32[Array, "B L"]:
+        """See `_Regression.cost`."""
+        return jnp.abs(error)
+
+
+class Huber(_Regression):
+    """Half the squared error up to ``delta``, linear beyond (Huber, Annals of Mathematical Statistics 1964)."""
+
+    delta: float = field(1.0, above=0, help="error at which the loss becomes linear, in units of the target")
+
+    def cost(self, error: Float32[Array, "B L"]) -> Float32[Array, "B L"]:
+        """See `_Regression.cost`."""
+        within = jnp.minimum(jnp.abs(error), self.delta)
+        return within * (jnp.abs(error) - 0.5 * within)
+
+
+def _smooth(share: Float[Array, "B K"], smoothing: float | Array | None, classes: int) -> Float[Array, "B K"]:
+    """Targets with a share of them spread evenly over the classes."""
+    return share if smoothing is None else share * (1 - smoothing) + smoothing / classes
+
+
+def _labels(targets: Targets, outputs: Float[Array, "B K"]) -> tuple[Float[Array, "B K"], Bool[Array, "B K"]]:
+    """Targets as numbers of the outputs' shape, 0 where missing, and which are observed."""
+    targets = targets.astype(outputs.dtype)
+    if targets.ndim == 1:
+        targets = targets[:, None]
+    observed = ~jnp.isnan(targets)
+    # Missing values are replaced before any arithmetic: a NaN behind a `where` would still poison the gradient.
+    return jnp.where(observed, targets, 0), observed
+
+
+def _vector(numbers: tuple[float, ...], outputs: Float[Array, "B K"]) -> Float[Array, "1 K"]:
+    return jnp.stack([jnp.asarray(number, outputs.dtype) for number in numbers])[None]
+
+
+def _check_count(name: str, weights: tuple[float, ...] | None, task: Task) -> None:
+    if weights is not None and len(weights) != len(task.names):
+        raise UserError(
+            f"loss.{name}: {len(task.names)} numbers are needed, one for each of {_names(task)}, in that order; "
+            f"{len(weights)} were given: {weights}."
+        )
+
+
+def _names(task: Task) -> str:
+    shown = ", ".join(task.names[:8])
+    return shown if len(task.names) <= 8 else f"{shown}, ... ({len(task.names)})"

@@ -1,0 +1,42 @@
+"""Dense: an affine map of the last axis."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from research.models.layers import initializers
+from research.models.model import Forward
+
+
+class Dense(nnx.Module):
+    """``x @ kernel + bias`` over the last axis; computed in the precision of ``x``."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        kernel_init: str = "lecun_normal",
+        bias: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Draw the kernel; the bias starts at 0.
+
+        Args:
+            in_features: length of the last axis of the input.
+            out_features: length of the last axis of the output.
+            kernel_init: name of an initialiser, see `initializers.by_name`.
+            bias: whether a bias is added; without it ``self.bias`` is None.
+            rngs: keys of the initialisers.
+        """
+        initial = initializers.by_name(kernel_init)(rngs.params(), (in_features, out_features), jnp.float32)
+        self.kernel = nnx.Param(initial)
+        self.bias = nnx.Param(jnp.zeros(out_features, jnp.float32)) if bias else None
+
+    def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... D"]:
+        """The affine map of every vector along the last axis."""
+        y = jax.lax.dot_general(x, self.kernel[...].astype(x.dtype), (((x.ndim - 1,), (0,)), ((), ())))
+        return y if self.bias is None else y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)

@@ -1,0 +1,98 @@
+"""Normalisation over features (layer) or over the rows that count (batch)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Float32
+
+from research.context import Context
+from research.models.model import Forward, Hyperparameter
+
+
+class LayerNorm(nnx.Module):
+    """Each vector along the last axis brought to mean 0 and variance 1, then scaled and shifted.
+
+    Ba, Kiros and Hinton, "Layer normalization", 2016. Statistics are taken in float32 whatever the input.
+    """
+
+    def __init__(self, features: int, *, epsilon: float = 1e-6) -> None:
+        """Scale starts at 1 and bias at 0.
+
+        Args:
+            features: length of the last axis.
+            epsilon: added to the variance.
+        """
+        self.epsilon = epsilon
+        self.scale = nnx.Param(jnp.ones(features, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(features, jnp.float32))
+
+    def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... C"]:
+        """The normalised input, in its own precision."""
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(-1, keepdims=True)
+        inverse = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + self.epsilon)
+        return _affine(centred * inverse, self.scale[...], self.bias[...]).astype(x.dtype)
+
+
+class BatchNorm(nnx.Module):
+    """Each feature brought to mean 0 and variance 1 over the batch, then scaled and shifted.
+
+    Ioffe and Szegedy, "Batch normalization", ICML 2015. Rows that the mask leaves out take no part in the statistics,
+    and where the batch is spread over programs the statistics are those of the whole. Outside training the running
+    statistics are used; their variance is the biased one, as in Flax.
+    """
+
+    def __init__(self, features: int, *, momentum: float | Array = 0.9, epsilon: float = 1e-5) -> None:
+        """Scale starts at 1, bias at 0, running mean at 0 and running variance at 1.
+
+        Args:
+            features: length of the last axis.
+            momentum: share of the running statistics kept at each step, in [0, 1]; may be traced.
+            epsilon: added to the variance.
+        """
+        self.epsilon = epsilon
+        self.momentum = Hyperparameter(jnp.asarray(momentum, jnp.float32))
+        self.scale = nnx.Param(jnp.ones(features, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(features, jnp.float32))
+        self.mean = nnx.BatchStat(jnp.zeros(features, jnp.float32))
+        self.variance = nnx.BatchStat(jnp.ones(features, jnp.float32))
+
+    def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... C"]:
+        """The normalised input, in its own precision; in training the running statistics move."""
+        wide = x.astype(jnp.float32)
+        if forward.train:
+            weight = _row_weights(wide, forward)
+            mean = _mean_of_rows(wide, weight, forward.context)
+            variance = _mean_of_rows(jnp.square(wide - jnp.broadcast_to(mean, x.shape)), weight, forward.context)
+            momentum = self.momentum[...]
+            self.mean[...] = momentum * self.mean[...] + (1 - momentum) * jax.lax.stop_gradient(mean)
+            self.variance[...] = momentum * self.variance[...] + (1 - momentum) * jax.lax.stop_gradient(variance)
+        else:
+            mean, variance = self.mean[...], self.variance[...]
+        gain = self.scale[...].astype(jnp.float32) * jax.lax.rsqrt(variance + self.epsilon)
+        return _affine(wide - jnp.broadcast_to(mean, x.shape), gain, self.bias[...]).astype(x.dtype)
+
+
+def _row_weights(x: Float32[Array, "B ... C"], forward: Forward) -> Float32[Array, "B ... C"]:
+    """1 on the rows that count, 0 on padding, of the shape of ``x``."""
+    if forward.mask is None:
+        return jnp.ones_like(x)
+    return jnp.broadcast_to(forward.mask.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1)), x.shape)
+
+
+def _mean_of_rows(
+    x: Float32[Array, "B ... C"], weight: Float32[Array, "B ... C"], context: Context
+) -> Float32[Array, " C"]:
+    """Weighted mean per feature over batch, space and programs."""
+    axes = tuple(range(x.ndim - 1))
+    total, count = context.mean(((x * weight).sum(axes), weight.sum(axes)))
+    return total / count.clip(1e-12)
+
+
+def _affine(
+    x: Float32[Array, "B ... C"], scale: Float[Array, " C"], bias: Float[Array, " C"]
+) -> Float32[Array, "B ... C"]:
+    scale, bias = scale.astype(x.dtype), bias.astype(x.dtype)
+    return x * jnp.broadcast_to(scale, x.shape) + jnp.broadcast_to(bias, x.shape)
