@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from jaxtyping import Array, Bool, Int32
 
+from research.task import Task
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +18,12 @@ class Batch:
 
     Attributes:
         inputs: array, or dict of arrays, ``[B, ...]``.
-        targets: array ``[B]`` or ``[B, L]``, as the `research.task.Task` says.
+        targets: array ``[B]`` or ``[B, L]``, as the task says.
         mask: False on padding rows, which count for nothing anywhere.
         example: index of the row in its split; keys every per-example draw.
-        patient: number of the patient within the dataset; equal to a row's own number where the data has no
+        patient: number of the patient within the dataset; a number of its own for every row where the data has no
             patient identifiers.
+        task: what the targets mean; structure, not an array.
     """
 
     inputs: Any
@@ -28,3 +31,4 @@ class Batch:
     mask: Bool[Array, " B"]
     example: Int32[Array, " B"]
     patient: Int32[Array, " B"]
+    task: Task = dataclasses.field(metadata={"static": True})

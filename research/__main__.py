@@ -1,0 +1,7 @@
+"""``python -m research`` is the command ``research``."""
+
+import sys
+
+from research.cli import main
+
+sys.exit(main())

@@ -1,0 +1,98 @@
+"""The protocol of every algorithm: `init`, `update`, `evaluate` and what follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import jax
+from jaxtyping import Array, Bool, Key
+
+from research.context import Context
+from research.data.batch import Batch
+from research.spec import Spec
+
+if TYPE_CHECKING:
+    from research.experiment import Experiment
+
+Unit = Literal["example", "patient", "episode", "sample"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that training changes, in named parts.
+
+    Attributes:
+        params: trained parameters, nested dicts of arrays.
+        model_state: what the forward pass updates, such as running batch statistics.
+        optimizer: state of the optimizer or optimizers.
+        extra: what else the algorithm keeps: averaged weights, a second player, replay, an environment.
+    """
+
+    params: Any
+    model_state: Any
+    optimizer: Any
+    extra: dict[str, Any]
+
+
+class Algorithm(Spec):
+    """Base of all algorithms. The methods are pure and traced: no host work, no reading of values.
+
+    Attributes:
+        rows: what one row of `evaluate` stands for.
+        uses_data: whether `update` takes a batch; without data the number of updates is given as steps.
+    """
+
+    abstract: ClassVar[bool] = True
+    rows: ClassVar[Unit] = "example"
+    uses_data: ClassVar[bool] = True
+
+    @property
+    def batches_per_update(self) -> int:
+        """How many batches one update consumes; more than one arrive stacked along a new first axis."""
+        return 1 if self.uses_data else 0
+
+    def check(self, spec: Experiment) -> None:
+        """Raise `UserError` where the experiment lacks what this algorithm needs; called before tracing."""
+
+    def init(self, spec: Experiment, key: Key[Array, ""], example: Batch | None) -> State:
+        """The state before the first update.
+
+        Args:
+            spec: the experiment.
+            key: key of the initialisers.
+            example: shapes and dtypes of one batch of one row (`jax.ShapeDtypeStruct`); None without data.
+        """
+        raise NotImplementedError
+
+    def update(
+        self, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], context: Context
+    ) -> tuple[State, dict[str, Array]]:
+        """One update: the new state, and scalars among which ``loss`` is watched for being finite."""
+        raise NotImplementedError
+
+    def deployed(self, spec: Experiment, state: State) -> State:
+        """The part of the state that is evaluated, kept as best, and used for prediction."""
+        return dataclasses.replace(state, optimizer=())
+
+    def evaluate(
+        self, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], context: Context
+    ) -> dict[str, Array]:
+        """Rows ``{name: [B, ...]}`` for a deployed state, one per example, patient, episode or sample."""
+        raise NotImplementedError
+
+    def summarize(
+        self, spec: Experiment, rows: dict[str, Array], batch: Batch | None, mask: Bool[Array, " N"]
+    ) -> dict[str, Array]:
+        """Scalars over all rows of a split, computed on the device; they steer early stopping and the best weights.
+
+        Args:
+            spec: the experiment.
+            rows: rows of the whole split, ``[N, ...]``, padding included.
+            batch: the whole split; None without data.
+            mask: False on padding rows.
+        """
+        weight = mask.astype("float32")
+        total = weight.sum()
+        return {name: (row * weight).sum() / total for name, row in rows.items() if row.ndim == 1}

@@ -1,0 +1,138 @@
+"""Supervised learning: a model, a loss, an optimizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Key
+
+from research import keys, metrics
+from research.algorithms.algorithm import Algorithm, State
+from research.context import Context
+from research.data.batch import Batch
+from research.errors import UserError
+from research.models import functional
+from research.models.model import Forward
+from research.spec import field
+
+if TYPE_CHECKING:
+    from research.experiment import Experiment
+
+
+class Supervised(Algorithm):
+    """Minimise the mean loss over the training examples, with optional penalties on the weights.
+
+    Penalties act on parameters with two or more axes (kernels), not on biases and norm scales:
+    ``l1 * sum(|w|) + l2 / 2 * sum(w ** 2)`` is added to the mean loss of each batch. Where the optimizer's ``average``
+    is set, an exponential moving average of the weights is evaluated and deployed in their place; its decay is
+    ``min(average, (1 + t) / (10 + t))`` after t updates, so that the initial weights are soon forgotten.
+    """
+
+    rows: ClassVar = "example"
+
+    l1: float | None = field(None, minimum=0, help="strength of the L1 penalty on kernels")
+    l2: float | None = field(None, minimum=0, help="strength of the L2 penalty on kernels")
+
+    def check(self, spec: Experiment) -> None:
+        """An experiment without data, model or loss cannot be trained by this algorithm."""
+        for name in ("data", "model", "loss"):
+            if getattr(spec, name) is None:
+                raise UserError(f"{name}: Supervised needs it, and the experiment has none. Set {name}=... in the file.")
+
+    def init(self, spec: Experiment, key: Key[Array, ""], example: Batch | None) -> State:
+        """Fresh parameters, and the optimizer's state for them."""
+        inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), example.inputs)
+        params, model_state = functional.initialise(spec.model, inputs, spec.loss.outputs(example.task), key)
+        extra: dict[str, Any] = {}
+        if spec.optimizer.average is not None:
+            extra = {"average": jax.tree.map(jnp.copy, params), "updates": jnp.int32(0)}
+        return State(params, model_state, spec.optimizer.build(1).init(params), extra)
+
+    def update(
+        self, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], context: Context
+    ) -> tuple[State, dict[str, Array]]:
+        """One optimizer step on one batch; scalars are ``loss`` and, where there are penalties, ``penalty``."""
+        frozen = spec.start_from.frozen if spec.start_from is not None else ()
+
+        def objective(params: Any) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+            forward = Forward(
+                train=True, keys=keys.example_keys(key, batch.example), mask=batch.mask, context=context
+            )
+            outputs, model_state = _forward(spec, params, state.model_state, batch, forward, key)
+            total, weight = spec.loss.per_example(outputs, batch.targets)
+            mask = batch.mask.astype(jnp.float32)
+            loss = context.ratio(total * mask, weight * mask)
+            scalars = {"loss": loss}
+            if self.l1 is not None or self.l2 is not None:
+                scalars["penalty"] = self._penalty(params)
+                loss = loss + scalars["penalty"]
+            return loss, (model_state, scalars)
+
+        gradients, (model_state, scalars) = jax.grad(objective, has_aux=True)(state.params)
+        gradients = context.mean(gradients)
+        gradients = functional.select(gradients, frozen, jax.tree.map(jnp.zeros_like, gradients))
+        optimizer = spec.optimizer.build(context.total_updates)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = functional.select(optax.apply_updates(state.params, updates), frozen, state.params)
+        model_state = functional.select(model_state, frozen, state.model_state)
+        extra = self._average(spec, state, params, optimizer_state)
+        return State(params, model_state, optimizer_state, extra), scalars
+
+    def _penalty(self, params: Any) -> Array:
+        kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+        penalty = jnp.float32(0)
+        if self.l1 is not None:
+            penalty += self.l1 * sum(jnp.abs(kernel).sum() for kernel in kernels)
+        if self.l2 is not None:
+            penalty += self.l2 / 2 * sum(jnp.square(kernel).sum() for kernel in kernels)
+        return penalty
+
+    def _average(self, spec: Experiment, state: State, params: Any, optimizer_state: Any) -> dict[str, Any]:
+        decay = spec.optimizer.average
+        if decay is None:
+            return {}
+        # With gradient accumulation the weights change only every few updates; so does their average.
+        changed = optimizer_state.mini_step == 0 if spec.optimizer.accumulate > 1 else jnp.bool_(True)
+        updates = state.extra["updates"] + changed.astype(jnp.int32)
+        count = updates.astype(jnp.float32)
+        keep = jnp.where(changed, jnp.minimum(decay, (1 + count) / (10 + count)), 1.0)
+        average = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, state.extra["average"], params)
+        return {"average": average, "updates": updates}
+
+    def deployed(self, spec: Experiment, state: State) -> State:
+        """The averaged weights where there are any, else the trained ones."""
+        return State(state.extra.get("average", state.params), state.model_state, (), {})
+
+    def evaluate(
+        self, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], context: Context
+    ) -> dict[str, Array]:
+        """Per example: ``prediction`` (probabilities or values), and ``loss`` with its ``weight``."""
+        outputs, _ = _forward(spec, state.params, state.model_state, batch, Forward(mask=batch.mask), key)
+        total, weight = spec.loss.per_example(outputs, batch.targets)
+        return {"prediction": spec.loss.predict(outputs, batch.task), "loss": total, "weight": weight}
+
+    def summarize(
+        self, spec: Experiment, rows: dict[str, Array], batch: Batch | None, mask: Bool[Array, " N"]
+    ) -> dict[str, Array]:
+        """Mean loss and the task's steering metrics; see `research.metrics.steering`."""
+        weights = mask.astype(jnp.float32)
+        loss = (rows["loss"] * weights).sum() / (rows["weight"] * weights).sum()
+        return {"loss": loss} | metrics.steering(batch.task, rows["prediction"], batch.targets, weights)
+
+
+def _forward(
+    spec: Experiment, params: Any, model_state: Any, batch: Batch, forward: Forward, key: Key[Array, ""]
+) -> tuple[Array, Any]:
+    return functional.apply(
+        spec.model,
+        params,
+        model_state,
+        batch.inputs,
+        spec.loss.outputs(batch.task),
+        forward,
+        key,
+        spec.precision.compute_dtype,
+    )

@@ -1,0 +1,285 @@
+"""The command line: ``research run | evaluate | predict | compare | verify-resume | list | data``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from research.errors import ResearchError, RunError, UserError
+
+EPILOG = """exit codes: 0 done; 2 a mistake in the command, the experiment or the data; 1 a failure while running"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes in the command become a `UserError`, so that they look like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}\nSee {self.prog} --help.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 a mistake of the user, 1 a failure while running."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        options = _parser().parse_args(given)
+        options.command(options)
+    except ResearchError as error:
+        if debug:
+            raise
+        errors.print(f"error: {error}", style="red", markup=False)
+        return error.exit_code
+    except KeyboardInterrupt:
+        errors.print("interrupted", markup=False)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        errors.print(
+            f"error: {type(error).__name__}: {error}\nThis was not foreseen. Run the command again with --debug to see "
+            f"where it happened; what was saved is intact.",
+            style="red",
+            markup=False,
+        )
+        return 1
+    return 0
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="research", description="Medical machine-learning experiments in JAX.", epilog=EPILOG)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def add(name: str, function: Any, help: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=help, epilog=EPILOG)
+        command.set_defaults(command=function)
+        command.add_argument("--debug", action="store_true", help="show tracebacks")
+        return command
+
+    def add_experiment(command: argparse.ArgumentParser) -> None:
+        command.add_argument("file", type=Path, help="experiment file, such as experiments/wisconsin_mlp.py")
+        command.add_argument(
+            "overrides", nargs="*", metavar="path=value", help="such as optimizer.learning_rate=3e-4 or model.dropout=none"
+        )
+        command.add_argument("--seed", type=int, default=0, help="seed of weights, order and draws (0)")
+
+    command = add("run", _run, "train an experiment, resume it, or show its result")
+    add_experiment(command)
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (runs)")
+    command.add_argument("--dry-run", action="store_true", help="stop after the preflight card; write nothing")
+    command.add_argument("--extend", type=int, default=0, metavar="STEPS", help="go on for further updates")
+    command.add_argument("--fresh", action="store_true", help="set an earlier run aside and begin anew")
+    command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
+    command.add_argument("--json", action="store_true", help="print results for machines")
+
+    command = add("evaluate", _evaluate, "predict a split of a run's data again, and report metrics with intervals")
+    command.add_argument("run", type=Path, metavar="RUN_DIR")
+    command.add_argument("--split", default="test", help="train, validation or test (test)")
+    command.add_argument("--json", action="store_true", help="print results for machines")
+
+    command = add("predict", _predict, "predict for new patients with a trained run")
+    command.add_argument("run", type=Path, metavar="RUN_DIR")
+    command.add_argument("--data", required=True, help="csv:FILE with the columns that the run was trained on")
+    command.add_argument("--out", type=Path, help="where to write the predictions (FILE.predictions.csv)")
+
+    command = add("compare", _compare, "what differs between two runs, and by how much their metrics do")
+    command.add_argument("run_a", type=Path, metavar="RUN_A")
+    command.add_argument("run_b", type=Path, metavar="RUN_B")
+    command.add_argument("--json", action="store_true", help="print results for machines")
+
+    command = add("verify-resume", _verify_resume, "kill a real run at several moments and compare it bit by bit")
+    add_experiment(command)
+    command.add_argument("--json", action="store_true", help="print results for machines")
+
+    command = add("list", _list, "experiments and datasets, a line each")
+    command.add_argument("--experiments", type=Path, default=Path("experiments"), help="folder of experiment files")
+
+    command = add("data", _data, "list datasets, show one, or prepare one")
+    command.add_argument("action", choices=("list", "show", "prepare"))
+    command.add_argument("name", nargs="?", help="a dataset of the list, or csv:FILE?target=COLUMN")
+    return parser
+
+
+def _experiment(options: argparse.Namespace) -> tuple[Any, Any, Path | None]:
+    """The experiment and execution that file and overrides mean, and the file where classes are defined in it."""
+    from research.experiment import Execution
+    from research.experiment_file import load_experiment
+    from research.spec import apply_overrides, check
+
+    experiment, source = load_experiment(options.file)
+    prefix = "execution."
+    own = [text for text in options.overrides if not text.startswith(prefix)]
+    experiment = apply_overrides(experiment, own)
+    check(experiment)
+    others = [text.removeprefix(prefix) for text in options.overrides if text.startswith(prefix)]
+    execution = apply_overrides(Execution(), others)
+    check(execution, prefix)
+    return experiment, execution, source
+
+
+def _run(options: argparse.Namespace) -> None:
+    from research import runner
+
+    if options.extend < 0:
+        raise UserError(f"--extend: a whole number of at least 1 is needed, {options.extend} was given.")
+    experiment, execution, source = _experiment(options)
+    console = Console()
+    name = options.file.stem
+    if options.dry_run:
+        facts = runner.dry_run(experiment, seed=options.seed, execution=execution, name=name, runs=options.runs)
+        _print_json(facts.to_json()) if options.json else console.print(facts.card(name))
+        return
+    result = runner.run(
+        experiment,
+        seed=options.seed,
+        execution=execution,
+        name=name,
+        runs=options.runs,
+        extend=options.extend,
+        fresh=options.fresh,
+        accept_changes=options.accept_changes,
+        source=source,
+        console=None if options.json else console,
+    )
+    if options.json:
+        _print_json({"directory": str(result.directory), "fresh": result.fresh} | result.summary)
+        return
+    _show(console, result.report, f"{name}, seed {result.seed}: {result.summary['split']} split")
+    console.print(f"update {result.summary['reported_step']} of {result.summary['updates']} reported; {result.directory}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from research import runner
+    from research.evaluation.report import evaluate
+
+    from research.training.run_directory import RunDirectory
+
+    model = runner.TrainedModel(RunDirectory(options.run))
+    evaluation = model.experiment.evaluation
+    rows = model.rows(options.split)
+    validation = model.rows("validation") if "validation" in model.setup.splits else None
+    report = evaluate(rows, validation, resamples=evaluation.resamples, seed=evaluation.seed)
+    if options.json:
+        _print_json({"directory": str(options.run), "split": options.split, "report": report.to_json()})
+        return
+    _show(Console(), report, f"{model.name}, seed {model.seed}: {options.split} split")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from research.prediction import predict_file
+
+    kind, _, path = options.data.partition(":")
+    if kind != "csv" or not path:
+        raise UserError(f"--data: {options.data!r} is not readable; write csv:FILE.")
+    out = options.out or Path(path).with_suffix(".predictions.csv")
+    table = predict_file(options.run, path, out)
+    console = Console()
+    console.print(table.head(10).to_string(index=False), highlight=False)
+    console.print(f"{len(table)} predictions in {out}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from research.comparison import compare_runs
+
+    comparison = compare_runs(options.run_a, options.run_b)
+    if options.json:
+        _print_json(comparison.to_json())
+        return
+    console = Console()
+    for table in comparison.tables():
+        console.print(table)
+
+
+def _verify_resume(options: argparse.Namespace) -> None:
+    from research.training.verify_resume import verify_resume
+
+    _experiment(options)
+    console = Console(stderr=options.json)
+    command = [str(options.file), *options.overrides, "--seed", str(options.seed)]
+    with tempfile.TemporaryDirectory(prefix="verify-resume-") as folder:
+        verdict = verify_resume(command, Path(folder), lambda text: console.print(f"... {text}", highlight=False))
+    if options.json:
+        compared = [vars(comparison) for comparison in verdict.comparisons]
+        _print_json({"equal": verdict.equal, "updates": verdict.updates, "kills": verdict.kills, "compared": compared})
+    else:
+        kills = Table("interruption", "resumed from", title=f"{options.file}: {verdict.updates} updates", box=None)
+        for interruption, point in verdict.kills:
+            kills.add_row(interruption, point)
+        compared = Table("compared", "size", "result", box=None)
+        for comparison in verdict.comparisons:
+            compared.add_row(comparison.what, comparison.size, comparison.difference or "equal to the bit")
+        console.print(kills, compared)
+    if not verdict.equal:
+        raise RunError(f"{options.file}: a resumed run differs from one that was never interrupted; see the table.")
+
+
+def _list(options: argparse.Namespace) -> None:
+    from research.experiment_file import defines_experiment, first_line
+
+    console = Console()
+    table = Table("experiment", "", box=None, padding=(0, 2, 0, 0))
+    if not options.experiments.is_dir():
+        raise UserError(f"{options.experiments}: there is no such folder. Name it with --experiments DIR.")
+    for path in sorted(options.experiments.rglob("*.py")):
+        if defines_experiment(path):
+            table.add_row(str(path), first_line(path))
+    console.print(table)
+    console.print()
+    _list_datasets(console)
+
+
+def _list_datasets(console: Console) -> None:
+    from research.data.catalog import catalog
+
+    table = Table("dataset", "", box=None, padding=(0, 2, 0, 0))
+    for name, source in sorted(catalog().items()):
+        table.add_row(name, source.about().summary)
+    console.print(table)
+
+
+def _data(options: argparse.Namespace) -> None:
+    console = Console()
+    if options.action == "list":
+        _list_datasets(console)
+        return
+    if options.name is None:
+        raise UserError(f"data {options.action}: name a dataset; `research data list` names them.")
+    from research.data.catalog import parse_source
+    from research.data.show import show
+
+    source = parse_source(options.name)
+    for part in show(source, details=options.action == "show"):
+        console.print(part)
+
+
+def _show(console: Console, report: Any, title: str) -> None:
+    console.print(f"\n[bold]{title}[/bold]")
+    for table in report.tables():
+        console.print(table)
+
+
+def _print_json(value: Any) -> None:
+    """Strict JSON on standard output; a number that is not finite is null there."""
+    json.dump(_finite(value), sys.stdout, indent=1, allow_nan=False, default=str)
+    sys.stdout.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,123 @@
+"""`Experiment`: what would stand in a paper's methods section. `Execution`: how it is carried out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax.numpy as jnp
+
+from research import metrics
+from research.algorithms.algorithm import Algorithm
+from research.algorithms.supervised import Supervised
+from research.data.prepare import Data
+from research.errors import UserError
+from research.losses import Loss
+from research.models.model import Model
+from research.optimizers import Adam, Optimizer
+from research.spec import Spec, Static, check, field
+
+
+class Selection(Spec):
+    """Which weights are reported: those with the best value of a metric on the validation split.
+
+    Training stops early once ``patience`` evaluations in a row brought no improvement.
+    """
+
+    metric: str = field("loss", help="validation metric that is watched")
+    patience: int | None = field(None, minimum=1, help="evaluations without improvement before stopping; none: never")
+    minimum_improvement: float = field(0.0, minimum=0, help="smaller improvements do not count")
+
+    def validate(self) -> None:
+        """The metric must be one whose direction is known."""
+        metrics.larger_is_better(self.metric)
+
+
+class Evaluation(Spec):
+    """When the validation split is evaluated during training, and how the final report is made."""
+
+    every_epochs: int = field(1, minimum=1, help="passes over train between evaluations")
+    every_steps: int | None = field(None, minimum=1, help="updates between evaluations; overrides every_epochs")
+    select: Selection | None = field(None, help="report the best weights on validation; none: the last")
+    batch_size: int = field(1024, minimum=1, help="examples per forward pass in evaluation")
+    resamples: int = field(1000, minimum=100, help="bootstrap resamples behind each interval")
+    seed: int = field(0, minimum=0, help="seed of the bootstrap, and of rows that are drawn")
+
+
+class Precision(Spec):
+    """Floating-point type of the forward and backward pass; parameters and updates stay float32."""
+
+    compute: Literal["float32", "bfloat16"] = "float32"
+
+    @property
+    def compute_dtype(self) -> Any:
+        """The type as JAX knows it."""
+        return jnp.bfloat16 if self.compute == "bfloat16" else jnp.float32
+
+
+class StartFrom(Spec):
+    """Start from weights that another run has trained.
+
+    ``map`` pairs name parts of the new model and where they come from, as paths: ``(("encoder", "encoder"),)`` takes
+    that part and leaves the rest freshly initialised; empty, everything must fit. Parts below ``frozen`` keep the
+    values they start with.
+    """
+
+    run: str = field(help="a run directory, or a checkpoint directory within one")
+    weights: Literal["best", "last"] = field("best", help="which of the run's checkpoints")
+    map: tuple[tuple[str, str], ...] = field((), help="pairs (path in this model, path in the source)")
+    frozen: tuple[str, ...] = field((), help="paths in this model that are not trained")
+
+
+class Experiment(Spec):
+    """One experiment as a value. `jax.tree.leaves` of it are exactly its numeric hyperparameters.
+
+    The seed is no part of it: a run is an experiment and a seed. The length of training is given either as
+    ``epochs`` or as ``steps`` (updates).
+    """
+
+    data: Data | None = field(None, help="where the examples come from, how they are split and prepared")
+    model: Model | None = field(None, help="the network")
+    loss: Loss | None = field(None, help="what is minimised")
+    optimizer: Optimizer = field(Adam(), help="how it is minimised")
+    algorithm: Algorithm = field(Supervised(), help="how one update is made")
+    epochs: int | None = field(None, minimum=1, help="passes over the training split")
+    steps: int | None = field(None, minimum=1, help="updates; an alternative to epochs")
+    batch_size: int | None = field(32, minimum=1, help="examples per batch; none: the whole training split")
+    evaluation: Evaluation = field(Evaluation())
+    precision: Precision = field(Precision())
+    start_from: StartFrom | None = field(None, help="weights to start from")
+
+    def validate(self) -> None:
+        """Checks between fields that need no data."""
+        if (self.epochs is None) == (self.steps is None):
+            raise UserError("epochs, steps: exactly one of them is needed, as the length of training.")
+        self.algorithm.check(self)
+        if not self.algorithm.uses_data:
+            if self.steps is None:
+                raise UserError(f"steps: {type(self.algorithm).__name__} has no data, so give steps, not epochs.")
+            if self.evaluation.every_steps is None:
+                raise UserError("evaluation.every_steps: needed, for without data there are no epochs.")
+        if getattr(self.optimizer, "full_batch", False) and self.batch_size is not None:
+            raise UserError(
+                f"batch_size: {type(self.optimizer).__name__} takes the whole training split at every step; "
+                f"set batch_size=none, or use SGD for batches of {self.batch_size}."
+            )
+
+
+class Execution(Spec):
+    """How a run is carried out; recorded with it, and free to change when it is resumed."""
+
+    device: Literal["auto", "cpu", "gpu", "tpu"] = field("auto", help="kind of device; auto: the best there is")
+    feed: Literal["resident"] = field("resident", help="resident: the splits live in device memory")
+    log_every: int | None = field(None, minimum=1, help="updates between lines of metrics.jsonl; none: evaluations only")
+    checkpoint_minutes: Static[float] = field(5.0, above=0, help="minutes between checkpoints")
+    checkpoint_every: int | None = field(None, minimum=1, help="updates between checkpoints, beside the minutes")
+    tensorboard: bool = field(True, help="write TensorBoard events as well")
+
+
+def check_experiment(value: object, source: str) -> Experiment:
+    """``value`` if it is a valid `Experiment`; else a `UserError` that names ``source`` and the field."""
+    if not isinstance(value, Experiment):
+        raise UserError(f"{source}: an Experiment is needed, {type(value).__name__} was given.")
+    check(value)
+    return value

@@ -1,0 +1,91 @@
+"""Experiment files: short Python files that assign an `Experiment` to the name ``experiment``."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from research.errors import UserError
+from research.experiment import Experiment, check_experiment
+from research.spec import to_json
+
+PACKAGE = "experiment_file"
+VARIABLE = "experiment"
+
+
+def load_experiment(path: Path) -> tuple[Experiment, Path | None]:
+    """The experiment of a file, checked, and the file itself where the experiment uses classes defined in it.
+
+    Raises:
+        UserError: if the file is missing, raises, or assigns no `Experiment` to ``experiment``.
+    """
+    if not path.is_file():
+        near = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        there = f" Files there: {', '.join(near[:8])}." if near else ""
+        raise UserError(f"{path}: there is no such experiment file.{there}")
+    name = module_name(path)
+    module = load_module(path, name)
+    if not hasattr(module, VARIABLE):
+        others = [key for key, value in vars(module).items() if isinstance(value, Experiment)]
+        hint = f" It has one named {others[0]!r}; rename it." if others else ""
+        raise UserError(f"{path}: the file assigns nothing to {VARIABLE!r}. Write {VARIABLE} = Experiment(...).{hint}")
+    experiment = check_experiment(getattr(module, VARIABLE), str(path))
+    return experiment, path if f"{name}:" in str(to_json(experiment)) else None
+
+
+def module_name(path: Path) -> str:
+    """The name under which a file's classes are known, in fingerprints too: the file's name, not its place."""
+    return f"{PACKAGE}.{path.stem}"
+
+
+def load_module(path: Path, name: str) -> ModuleType:
+    """Execute a Python file as module ``name``.
+
+    Raises:
+        UserError: if it raises anything, naming the line and the error.
+    """
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path}: not a Python file; the name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        del sys.modules[name]
+        raise UserError(_where(path, error)) from error
+    return module
+
+
+def _where(path: Path, error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{path}, line {error.lineno}: {error.msg}."
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    place = f"{path}, line {lines[-1]}" if lines else str(path)
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return f"{place}: {kind}{error}"
+
+
+def first_line(path: Path) -> str:
+    """The first line of a file's docstring, read without running the file; empty where there is none."""
+    try:
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return ""
+    return text.strip().splitlines()[0] if text else ""
+
+
+def defines_experiment(path: Path) -> bool:
+    """Whether a file assigns the name ``experiment`` at its top level, read without running it."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return False
+    targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
+    return any(isinstance(target, ast.Name) and target.id == VARIABLE for target in targets)

@@ -1,0 +1,108 @@
+"""Modules as pure functions: arrays in, arrays out, nothing hidden.
+
+A module is rebuilt from its spec inside every traced function. Its structure is a function of the spec, so only
+arrays are ever saved; its initial values are dead code there, which the compiler drops.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Key
+
+from research.models.model import Forward, Hyperparameter, Model
+
+Tree = dict[Any, Any]
+
+
+def initialise(model: Model, inputs: Any, outputs: int, key: Key[Array, ""]) -> tuple[Tree, Tree]:
+    """Initial values of a model: ``(params, model_state)`` as nested dicts of arrays.
+
+    Args:
+        model: the model's spec.
+        inputs: `jax.ShapeDtypeStruct` of one example, without the batch axis, or a pytree of them.
+        outputs: number of outputs per example.
+        key: key of the initialisers.
+    """
+    _, params, _, _, model_state = _split(model, inputs, outputs, key, key)
+    return nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
+
+
+def apply(
+    model: Model,
+    params: Tree,
+    model_state: Tree,
+    inputs: Any,
+    outputs: int,
+    forward: Forward,
+    key: Key[Array, ""],
+    dtype: Any = jnp.float32,
+) -> tuple[Array, Tree]:
+    """One forward pass: ``(outputs [B, K] float32, new model_state)``.
+
+    Args:
+        model: the model's spec; its numbers may be traced.
+        params, model_state: as from `initialise`.
+        inputs: arrays ``[B, ...]``.
+        outputs: number of outputs per example.
+        forward: what the pass knows besides its inputs.
+        key: key for modules that draw by themselves (a user's own ``nnx.Dropout``).
+        dtype: floating-point type of the computation; parameters are cast to it on the fly.
+    """
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
+    graph, param_like, numbers, draws, state_like = _split(model, shapes, outputs, jax.random.key(0), key)
+    nnx.replace_by_pure_dict(param_like, _cast(params, dtype))
+    nnx.replace_by_pure_dict(state_like, model_state)
+    module: Any = nnx.merge(graph, param_like, numbers, draws, state_like, copy=True)
+    result = module(_cast(inputs, dtype), forward).astype(jnp.float32)
+    new_state = nnx.state(module, _is_model_state)
+    return result, nnx.to_pure_dict(new_state)
+
+
+def _split(model: Model, inputs: Any, outputs: int, key: Key[Array, ""], draws: Key[Array, ""]) -> Any:
+    module = model.build(inputs, outputs, nnx.Rngs(params=key, default=draws))
+    return nnx.split(module, nnx.Param, Hyperparameter, nnx.RngState, ...)
+
+
+def _is_model_state(path: Any, value: Any) -> bool:
+    kind = getattr(value, "type", type(value))
+    return not (isinstance(kind, type) and issubclass(kind, nnx.Param | Hyperparameter | nnx.RngState))
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    if dtype == jnp.float32:
+        return tree
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def paths(tree: Tree, prefix: str = "") -> dict[str, Array]:
+    """Leaves of a nested dict by path: ``{"hidden/0/kernel": array, ...}``."""
+    found: dict[str, Array] = {}
+    for name, value in tree.items():
+        here = f"{prefix}{name}"
+        found |= paths(value, f"{here}/") if isinstance(value, dict) else {here: value}
+    return found
+
+
+def lies_below(path: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether ``path`` is one of the prefixes or lies below one: ``hidden/0`` holds ``hidden/0/kernel``."""
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes)
+
+
+def select(tree: Tree, prefixes: tuple[str, ...], chosen: Tree) -> Tree:
+    """``tree`` with the leaves below ``prefixes`` taken from ``chosen``; both have the same structure."""
+    if not prefixes:
+        return tree
+
+    def visit(here: Tree, there: Tree, prefix: str) -> Tree:
+        return {
+            name: visit(value, there[name], f"{prefix}{name}/")
+            if isinstance(value, dict)
+            else (there[name] if lies_below(f"{prefix}{name}", prefixes) else value)
+            for name, value in here.items()
+        }
+
+    return visit(tree, chosen, "")

@@ -1,0 +1,1 @@
+"""Training: state, compiled updates, the loop, checkpoints, run directories."""

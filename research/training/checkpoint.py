@@ -1,0 +1,112 @@
+"""Checkpoints: the only module that touches Orbax. ``last`` and ``best`` are separate, saved beside the training."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from research.errors import RunError, UserError
+
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+KEEP = 2
+
+
+class Checkpoints:
+    """Numbered checkpoints of one kind in a directory; saving goes on in the background.
+
+    A checkpoint appears under its number only when it is complete, so a process killed at any moment leaves the
+    previous ones intact; what it leaves half-written is removed when the directory is opened again.
+
+    Args:
+        directory: where the checkpoints lie.
+        writable: False opens them for reading only and removes nothing.
+    """
+
+    def __init__(self, directory: Path, writable: bool = True) -> None:
+        self.directory = directory
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=KEEP if writable else None,
+            create=writable,
+            cleanup_tmp_directories=writable,
+            enable_async_checkpointing=writable,
+            read_only=not writable,
+        )
+        try:
+            self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+        except OSError as error:
+            raise RunError(f"{directory}: checkpoints cannot be kept here ({error}).") from None
+
+    def latest(self) -> int | None:
+        """The number of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, value: Any) -> None:
+        """Start saving a pytree of arrays as checkpoint ``step``; returns once it may be changed or donated.
+
+        Raises:
+            RunError: if this save cannot start or an earlier one failed, for instance on a full disk.
+        """
+        if step == self.latest():
+            return
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(value), force=True)
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def wait(self) -> None:
+        """Return once everything saved is on disk; raises `RunError` where a save failed."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def restore(self, step: int, like: Any, device: Any) -> Any:
+        """Checkpoint ``step`` as a pytree of the shape of ``like``, on ``device``.
+
+        Raises:
+            UserError: if it is damaged or holds something else.
+        """
+        sharding = jax.sharding.SingleDeviceSharding(device)
+        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        except Exception as error:
+            raise UserError(
+                f"{self.directory / str(step)}: the checkpoint cannot be read ({_first_line(error)}). It is damaged or "
+                f"was written for another experiment; remove it to fall back on an earlier one."
+            ) from error
+
+    def restore_free(self, step: int) -> Any:
+        """Checkpoint ``step`` as nested dicts of NumPy arrays, whatever it holds."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return self._manager.restore(step, args=ocp.args.StandardRestore())
+        except Exception as error:
+            raise UserError(f"{self.directory / str(step)}: not a readable checkpoint ({_first_line(error)}).") from error
+
+    def close(self) -> None:
+        """Wait for saves in progress and release the threads."""
+        try:
+            self._manager.close()
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> RunError:
+        kept = self.latest()
+        kept_text = f"The checkpoint of step {kept} is intact" if kept is not None else "No checkpoint was complete yet"
+        return RunError(
+            f"{self.directory}: a checkpoint could not be written: {_first_line(error)}. {kept_text}. Free some disk "
+            f"space or check the permissions, then run the same command again to continue from there."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

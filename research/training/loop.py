@@ -1,0 +1,237 @@
+"""The loop: one file that reads from top to bottom. It knows no model, no algorithm and no dataset by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from research.data.batch import Batch
+from research.data.resident import Order
+from research.errors import RunError
+from research.experiment import Execution
+from research.training.carry import Carry
+from research.training.checkpoint import Checkpoints
+from research.training.metrics_log import MetricsLog
+from research.training.program import Program
+from research.training.tripwire import Tripwire
+
+DISPATCH_SECONDS = 0.5
+FIRST_DISPATCH = 16
+
+Listener = Callable[[dict[str, Any]], None]
+"""Called with every record of the log, on the host, for progress displays."""
+
+
+class Interrupted(RunError):
+    """The run was asked to stop; its checkpoint is saved and the same command resumes it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cadence:
+    """After which updates something happens; all in absolute steps, so that a resumed run keeps them.
+
+    Attributes:
+        total: updates of the whole run.
+        evaluate: updates between evaluations on validation; None where there is nothing to evaluate.
+        log: updates between lines of the log; None for evaluations only.
+        checkpoint: updates between checkpoints; None for the clock only.
+        per_epoch: updates per pass over train; None without data.
+    """
+
+    total: int
+    evaluate: int | None
+    log: int | None
+    checkpoint: int | None
+    per_epoch: int | None
+
+    def next_event(self, step: int) -> int:
+        """The first step after ``step`` at which anything happens."""
+        periods = [period for period in (self.evaluate, self.log, self.checkpoint) if period]
+        return min([self.total, *(step - step % period + period for period in periods)])
+
+    def evaluates(self, step: int) -> bool:
+        """Whether validation is evaluated after this step: at its cadence and at the end."""
+        return self.evaluate is not None and (step % self.evaluate == 0 or step == self.total)
+
+    def logs(self, step: int) -> bool:
+        """Whether a line is written after this step."""
+        return step == self.total or self.evaluates(step) or (self.log is not None and step % self.log == 0)
+
+
+def train(
+    program: Program,
+    carry: Carry,
+    order: Order | None,
+    validation: Batch | None,
+    cadence: Cadence,
+    execution: Execution,
+    log: MetricsLog,
+    last: Checkpoints,
+    best: Checkpoints,
+    listener: Listener,
+) -> Carry:
+    """Run updates until the end, early stopping or a failure; returns the final carry, already saved.
+
+    The device is kept busy: the records of an event are read by the host only after the next chunk of updates has
+    been dispatched. Stopping early and failing are decided on the device, where later updates then change nothing.
+
+    Raises:
+        RunError: for a loss that is not finite, or a checkpoint that cannot be written.
+        Interrupted: after SIGTERM or SIGINT, once the state is saved.
+    """
+    if bool(carry.stopped):
+        return carry
+    step = int(carry.step)
+    pending: list[tuple[int, dict[str, Any]]] = []
+    pace = _Pace()
+    saved_at = time.monotonic()
+    tripwire = Tripwire.armed()
+
+    with _interruptions() as interrupted:
+        while step < cadence.total:
+            # ---- updates: one dispatch, as long as nothing happens on the host
+            stop = cadence.next_event(step)
+            if tripwire is not None and tripwire.moment == "update" and step < tripwire.step:
+                stop = min(stop, tripwire.step)
+            count = min(stop - step, pace.updates)
+            window, offset = None, 0
+            if order is not None:
+                window, offset, left = order.window(step)
+                count = min(count, left)
+            carry = program.advance(carry, window, offset, count)
+            step += count
+
+            # ---- an event: mean scalars and validation metrics, computed on the device
+            if cadence.logs(step):
+                carry, record = program.record(carry, validation, cadence.evaluates(step))
+                pending.append((step, record))
+
+            # ---- the host reads what earlier events computed, while the device works on
+            ended = _read(pending, 1, cadence, log, listener)
+            pace.measure(carry, step)
+            if tripwire is not None:
+                tripwire.reached("update", step, interrupted)
+
+            # ---- checkpoint: by the clock, by steps, at the end and on interruption
+            due = cadence.checkpoint is not None and step % cadence.checkpoint == 0
+            due = due or time.monotonic() - saved_at > 60 * execution.checkpoint_minutes
+            if ended or interrupted() or due or step == cadence.total:
+                ended = _read(pending, 0, cadence, log, listener) or ended
+                _save(carry, last, best, tripwire)
+                saved_at = time.monotonic()
+            if ended:
+                break
+            if interrupted() and step < cadence.total:
+                last.wait()
+                raise Interrupted(
+                    f"Interrupted after update {step} of {cadence.total}; the checkpoint is saved. "
+                    f"Run the same command again to continue from there."
+                )
+        last.wait()
+        best.wait()
+    return carry
+
+
+def _read(
+    pending: list[tuple[int, dict[str, Any]]], keep: int, cadence: Cadence, log: MetricsLog, listener: Listener
+) -> bool:
+    """Write pending records, oldest first, all but ``keep`` of them; True once training has stopped early."""
+    while len(pending) > keep:
+        _, arrays = pending.pop(0)
+        values = jax.device_get(arrays)
+        stopped, failed = bool(values.pop("stopped")), int(values.pop("failed_step"))
+        _check_loss(failed)
+        step, updates = int(values.pop("step")), int(values.pop("updates"))
+        if updates:
+            record: dict[str, Any] = {"step": step}
+            if cadence.per_epoch:
+                record["epoch"] = step / cadence.per_epoch
+            record |= {name: float(value) for name, value in values.items()}
+            log.write(record)
+            listener(record)
+        if stopped:
+            pending.clear()
+            return True
+    return False
+
+
+def _check_loss(failed: int) -> None:
+    if failed >= 0:
+        raise RunError(
+            f"The loss of update {failed} is not finite. The run has stopped there; the last good checkpoint is kept. "
+            f"Try a smaller learning rate, optimizer.clip_norm=1, or look for extreme values in the data."
+        )
+
+
+def _save(carry: Carry, last: Checkpoints, best: Checkpoints, tripwire: Tripwire | None) -> None:
+    _check_loss(int(carry.failed_step))
+    step = int(carry.step)
+    if step == last.latest():
+        return
+    if not bool(_finite(carry.state.params)):
+        raise RunError(
+            f"After update {step} some parameters are not finite, so this state is not saved; the last good "
+            f"checkpoint is kept. Try a smaller learning rate or optimizer.clip_norm=1."
+        )
+    if carry.best is not None and math.isfinite(float(carry.best.metric)):
+        best.save(int(carry.best.step), carry.best.state)
+    last.save(step, carry)
+    if tripwire is not None:
+        tripwire.reached("save", step)
+
+
+@jax.jit
+def _finite(params: Any) -> Any:
+    checks = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack(checks).all() if checks else jnp.bool_(True)
+
+
+class _Pace:
+    """How many updates fit into one dispatch, so that signals and the display are never kept waiting for long.
+
+    Waiting for the device in order to measure is done a few times at the start and once in a while after that.
+    """
+
+    def __init__(self) -> None:
+        self.updates = FIRST_DISPATCH
+        self._measured, self._time, self._step = 0, 0.0, 0
+
+    def measure(self, carry: Carry, step: int) -> None:
+        if self._measured > 3 and time.monotonic() - self._time < 2 * DISPATCH_SECONDS:
+            return
+        jax.block_until_ready(carry.step)
+        now = time.monotonic()
+        if self._measured and step > self._step:
+            fitting = DISPATCH_SECONDS * (step - self._step) / max(now - self._time, 1e-6)
+            self.updates = max(1, min(int(fitting), 4 * self.updates))
+        self._measured, self._time, self._step = self._measured + 1, now, step
+
+
+@contextmanager
+def _interruptions() -> Iterator[Callable[[], bool]]:
+    """Within it, SIGTERM and SIGINT are remembered and answered at the next safe moment; a second SIGINT is immediate."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def remember(number: int, frame: Any) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+
+    previous = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,69 @@
+"""`metrics.jsonl` and TensorBoard events: what was measured at which step, and nothing that depends on the clock."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from research.errors import RunError
+
+
+class MetricsLog:
+    """Appends one JSON line per event; a resumed run continues as if it had never stopped.
+
+    Args:
+        path: the JSONL file.
+        step: lines after this step are removed, for the run resumes from there.
+        tensorboard: directory for TensorBoard events; None writes none.
+    """
+
+    def __init__(self, path: Path, step: int, tensorboard: Path | None) -> None:
+        self.path = path
+        _truncate(path, step)
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        self._events: Any = None
+        if tensorboard is not None:
+            from tensorboardX import SummaryWriter
+
+            self._events = SummaryWriter(str(tensorboard), purge_step=step + 1 if step else None)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one event; it is in the system's hands on return, so a killed process loses nothing."""
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror}). Free some disk space.") from None
+        if self._events is not None:
+            for name, value in record.items():
+                if name not in ("step", "epoch") and math.isfinite(value):
+                    self._events.add_scalar(name, value, record["step"])
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a metrics file; a line that a killed process left unfinished is skipped."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def _truncate(path: Path, step: int) -> None:
+    kept = [record for record in read_metrics(path) if record["step"] <= step]
+    part = path.with_name(f"{path.name}.part")
+    part.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,119 @@
+"""The preflight card: what is about to happen, in numbers, before the first step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from research.training.carry import Carry
+from research.training.setup import Setup
+
+
+@dataclasses.dataclass(frozen=True)
+class Preflight:
+    """The facts of the card, as JSON carries them.
+
+    Attributes:
+        data: summary of the data, as in ``data.json``; None without data.
+        facts: label and value of each line, in order.
+        notes: what the reader should know besides.
+    """
+
+    data: dict[str, Any] | None
+    facts: dict[str, str]
+    notes: tuple[str, ...]
+
+    def card(self, title: str) -> RenderableType:
+        """The card for a terminal of 80 columns."""
+        facts = Table.grid(padding=(0, 2))
+        for label, value in self.facts.items():
+            facts.add_row(Text(label, style="dim"), value)
+        parts: list[RenderableType] = [facts]
+        if self.data is not None:
+            parts.insert(0, _splits(self.data))
+        parts.extend(Text(f"note: {note}", style="yellow") for note in self.notes)
+        return Panel(Group(*parts), title=title, title_align="left")
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a JSON object."""
+        return {"data": self.data, "facts": self.facts, "notes": list(self.notes)}
+
+
+def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...] = ()) -> Preflight:
+    """The facts of a run that is about to start; compiles the training program, which the run then uses."""
+    window = setup.order.window(int(carry.step))[0] if setup.order is not None else None
+    cost = setup.program.statistics(carry, window)
+    cadence, experiment = setup.cadence, setup.experiment
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(carry.state.params))
+    facts: dict[str, str] = {}
+    if setup.prepared is not None:
+        facts["dataset"] = f"{setup.prepared.about.name}, fingerprint {setup.prepared.fingerprint}"
+    facts["parameters"] = f"{parameters:,}"
+    facts["one update"] = f"{_quantity(cost['flops_per_update'], 'FLOP')}"
+    facts["memory"] = (
+        f"{_quantity(cost['temporary_bytes'], 'B')} working + {_quantity(cost['argument_bytes'], 'B')} data and state"
+    )
+    facts["batches"] = _arithmetic(setup)
+    if carry.step > 0:
+        facts["resuming"] = f"after update {int(carry.step):,}"
+    facts["device"] = f"{setup.device.device_kind} ({setup.device.platform}), 1 of {jax.device_count()} used"
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
+    facts["checkpoint"] = f"about {_quantity(size, 'B')} every {setup.execution.checkpoint_minutes:g} min and at the end"
+    facts["seed"] = str(setup.seed)
+    facts["run directory"] = str(directory)
+    if cadence.total > (total := setup.program.outline.total_updates):
+        notes = (*notes, f"extended: schedules stay at their end after update {total:,}")
+    if experiment.precision.compute != "float32":
+        notes = (*notes, f"forward and backward passes in {experiment.precision.compute}")
+    summary = setup.prepared.summary() if setup.prepared is not None else None
+    notes = (*(summary or {}).get("warnings", ()), *notes)
+    return Preflight(summary, facts, tuple(notes))
+
+
+def _arithmetic(setup: Setup) -> str:
+    total = setup.cadence.total
+    if setup.order is None:
+        return f"{total:,} updates, without data"
+    per_epoch = setup.cadence.per_epoch or 1
+    seen = setup.order.examples * total / per_epoch
+    several = f" of {setup.order.stack} batches" if setup.order.stack > 1 else ""
+    return (
+        f"{setup.batch_size} examples; {per_epoch} updates{several} per epoch; {total:,} updates = "
+        f"{total / per_epoch:g} epochs; {seen:,.0f} examples seen"
+    )
+
+
+def _splits(data: dict[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("split", "examples", "patients", "classes"):
+        table.add_column(heading, justify="left" if heading in ("split", "classes") else "right")
+    for name, split in data["splits"].items():
+        patients = split.get("patients")
+        table.add_row(name, f"{split['examples']:,}", "not known" if patients is None else f"{patients:,}", _classes(split))
+    return table
+
+
+def _classes(split: dict[str, Any]) -> str:
+    if counts := split.get("classes"):
+        return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    if means := split.get("targets"):
+        return ", ".join(f"{name} {value}" for name, value in means.items())
+    return ""
+
+
+def _quantity(value: float, unit: str) -> str:
+    if math.isnan(value):
+        return "not known"
+    for prefix in ("", "k", "M", "G", "T"):
+        if abs(value) < 1000:
+            return f"{value:.3g} {prefix}{unit}"
+        value /= 1000
+    return f"{value:.3g} P{unit}"

@@ -1,0 +1,240 @@
+"""The compiled programs of one run: initialise, advance by any number of updates, record an event, predict.
+
+Updates run in one compiled loop with a dynamic trip count, whose body is the same for a chunk of any length. That is
+what makes an interrupted and an uninterrupted run equal to the bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Key
+
+from research import keys, metrics
+from research.algorithms.algorithm import State
+from research.context import Context
+from research.data.batch import Batch
+from research.data.resident import take
+from research.errors import UserError
+from research.experiment import Experiment
+from research.task import Task
+from research.training.carry import Best, Carry, fresh
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """What specialises the programs of a run beside the structure of its experiment.
+
+    Attributes:
+        total_updates: length of the training that the experiment describes.
+        batch_size: rows per batch; 0 without data.
+        task: what is predicted; None without data.
+    """
+
+    total_updates: int
+    batch_size: int
+    task: Task | None
+
+
+_EXECUTABLES: dict[Any, Any] = {}
+
+
+class Program:
+    """The programs of one run, compiled when first asked for and shared by all runs of the same structure.
+
+    Args:
+        spec: the experiment; its numbers are arguments of the programs, so they never cause a compile.
+        seed: the run's seed, an argument as well.
+        outline: see `Outline`.
+        train: the resident training split; None without data.
+        device: where to run.
+    """
+
+    def __init__(self, spec: Experiment, seed: int, outline: Outline, train: Batch | None, device: Any) -> None:
+        # Python floats become weakly typed scalars on the device once, not at every dispatch.
+        self.spec = jax.device_put(jax.tree.map(jnp.asarray, spec), device)
+        self.seed = jax.device_put(jnp.uint32(seed), device)
+        self.outline, self.train, self.device = outline, train, device
+        self._bound: dict[str, Any] = {}
+
+    def initialise(self) -> Carry:
+        """The carry before the first update."""
+        return self._run("initialise", _initialise, (), self.spec, self.seed, self.train)
+
+    def advance(self, carry: Carry, window: Any, offset: int, count: int) -> Carry:
+        """``carry`` after up to ``count`` more updates; fewer if training has stopped or failed. Donates ``carry``."""
+        numbers = (jnp.int32(offset), jnp.int32(count))
+        return self._run("advance", _advance, (1,), self.spec, carry, self.seed, self.train, window, *numbers)
+
+    def record(self, carry: Carry, validation: Batch | None, assess: bool) -> tuple[Carry, dict[str, Array]]:
+        """An event: mean scalars since the last one and, if ``assess``, the validation metrics. Donates ``carry``.
+
+        Assessing updates the best weights and decides on early stopping, all on the device.
+        """
+        function, name = (_assess, "assess") if assess else (_log, "log")
+        return self._run(name, function, (1,), self.spec, carry, self.seed, validation if assess else None)
+
+    def predict(self, state: State, split: Batch | None, name: str) -> dict[str, Array]:
+        """Rows of a deployed state over a whole split, each example once."""
+        return self._run(f"predict {name}", _predict, (), self.spec, state, self.seed, split)
+
+    def statistics(self, carry: Carry, window: Any) -> dict[str, float]:
+        """FLOPs of one update, and bytes of memory that the training program needs beside its arguments."""
+        arguments = (self.spec, carry, self.seed, self.train, window, jnp.int32(0), jnp.int32(0))
+        compiled = self._executable("advance", _advance, (1,), arguments)
+        cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+        return {
+            "flops_per_update": float(cost.get("flops", math.nan)),
+            "temporary_bytes": float(getattr(memory, "temp_size_in_bytes", math.nan)),
+            "argument_bytes": float(getattr(memory, "argument_size_in_bytes", math.nan)),
+        }
+
+    def _run(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], *arguments: Any) -> Any:
+        if name not in self._bound:
+            self._bound[name] = self._executable(name, function, donate, arguments)
+        return self._bound[name](*arguments)
+
+    def _executable(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], arguments: Any) -> Any:
+        leaves, structure = jax.tree.flatten(arguments)
+        key = (name.split()[0], self.outline, structure, tuple(map(jax.typeof, leaves)), self.device)
+        if key not in _EXECUTABLES:
+            bound = functools.partial(function, self.outline)
+            _EXECUTABLES[key] = jax.jit(bound, donate_argnums=donate).lower(*arguments).compile()
+        return _EXECUTABLES[key]
+
+
+def _context(outline: Outline) -> Context:
+    return Context(total_updates=outline.total_updates)
+
+
+def _initialise(outline: Outline, spec: Experiment, seed: Array, train: Batch | None) -> Carry:
+    algorithm, context = spec.algorithm, _context(outline)
+    example = None if train is None else jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), train)
+    state = algorithm.init(spec, keys.stream(seed, "initialise", 0), example)
+
+    def one_update(state: State) -> dict[str, Array]:
+        batch = None
+        if train is not None:
+            shape = (outline.batch_size,) if algorithm.batches_per_update == 1 else (
+                algorithm.batches_per_update, outline.batch_size)
+            batch = _rows(train, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))
+        return algorithm.update(spec, state, batch, keys.stream(seed, "update", 0), context)[1]
+
+    scalars = jax.eval_shape(one_update, state)
+    deployed = algorithm.deployed(spec, state) if spec.evaluation.select is not None else None
+    return fresh(state, deployed, scalars)
+
+
+def _advance(
+    outline: Outline,
+    spec: Experiment,
+    carry: Carry,
+    seed: Array,
+    train: Batch | None,
+    window: Any,
+    offset: Array,
+    count: Array,
+) -> Carry:
+    context = _context(outline)
+
+    def unfinished(value: tuple[Array, Carry]) -> Array:
+        done, carry = value
+        return (done < count) & ~carry.stopped & (carry.failed_step < 0)
+
+    def update(value: tuple[Array, Carry]) -> tuple[Array, Carry]:
+        done, carry = value
+        batch = None
+        if train is not None:
+            index, mask = window
+            batch = _rows(train, index[offset + done], mask[offset + done])
+        key = keys.stream(seed, "update", carry.step)
+        state, scalars = spec.algorithm.update(spec, carry.state, batch, key, context)
+        step = carry.step + 1
+        return done + 1, dataclasses.replace(
+            carry,
+            step=step,
+            state=state,
+            failed_step=jnp.where(jnp.isfinite(scalars["loss"]), carry.failed_step, step),
+            sums={name: carry.sums[name] + scalars[name] for name in carry.sums},
+            count=carry.count + 1,
+        )
+
+    return lax.while_loop(unfinished, update, (jnp.int32(0), carry))[1]
+
+
+def _rows(train: Batch, index: Array, mask: Array) -> Batch:
+    if index.ndim == 1:
+        return take(train, index, mask)
+    return jax.vmap(lambda i, m: take(train, i, m))(index, mask)
+
+
+def _log(outline: Outline, spec: Experiment, carry: Carry, seed: Array, validation: None) -> Any:
+    record = {f"train/{name}": total / carry.count.clip(1) for name, total in carry.sums.items()}
+    record |= {"step": carry.step, "stopped": carry.stopped, "failed_step": carry.failed_step}
+    record["updates"] = carry.count
+    zero = {name: jnp.zeros_like(total) for name, total in carry.sums.items()}
+    return dataclasses.replace(carry, sums=zero, count=jnp.zeros_like(carry.count)), record
+
+
+def _assess(outline: Outline, spec: Experiment, carry: Carry, seed: Array, validation: Batch | None) -> Any:
+    state = spec.algorithm.deployed(spec, carry.state)
+    key = keys.stream(seed, "evaluate", carry.step)
+    rows, mask = _evaluate(outline, spec, state, key, validation)
+    summary = spec.algorithm.summarize(spec, rows, validation, mask)
+    select = spec.evaluation.select
+    if select is not None and carry.best is not None:
+        if select.metric not in summary:
+            raise UserError(
+                f"evaluation.select.metric: {select.metric!r} is not computed during training here. "
+                f"Allowed: {', '.join(sorted(summary))}."
+            )
+        best, stopped = _best(spec, carry, state, summary[select.metric])
+        carry = dataclasses.replace(carry, best=best, stopped=stopped)
+    carry, record = _log(outline, spec, carry, seed, None)
+    return carry, record | {f"validation/{name}": value for name, value in summary.items()}
+
+
+def _best(spec: Experiment, carry: Carry, state: State, value: Array) -> tuple[Best, Array]:
+    select, best = spec.evaluation.select, carry.best
+    sign = 1.0 if metrics.larger_is_better(select.metric) else -1.0
+    gain = sign * (value - best.metric)
+    active = ~carry.stopped & (carry.failed_step < 0)
+    better = active & jnp.isfinite(value) & (jnp.isnan(best.metric) | (gain > select.minimum_improvement))
+    waited = jnp.where(better, 0, best.waited + active.astype(jnp.int32))
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(better, new, old)
+
+    new = Best(jax.tree.map(choose, state, best.state), choose(value, best.metric), choose(carry.step, best.step), waited)
+    stopped = carry.stopped if select.patience is None else carry.stopped | (waited >= select.patience)
+    return new, stopped
+
+
+def _predict(outline: Outline, spec: Experiment, state: State, seed: Array, split: Batch | None) -> Any:
+    key = keys.stream(seed, "predict", 0)
+    return _evaluate(outline, spec, state, key, split)[0]
+
+
+def _evaluate(outline: Outline, spec: Experiment, state: State, key: Key[Array, ""], split: Batch | None) -> Any:
+    """Rows over a whole split in batches of one shape, the padding cut off again, and the mask of the rows."""
+    context = _context(outline)
+    if split is None:
+        rows = spec.algorithm.evaluate(spec, state, None, key, context)
+        return rows, jnp.ones(len(jax.tree.leaves(rows)[0]), bool)
+    count = len(split.example)
+    size = min(count, spec.evaluation.batch_size)
+    index = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32).reshape(-1, size)
+
+    def one_batch(index: Array) -> dict[str, Array]:
+        return spec.algorithm.evaluate(spec, state, take(split, index, index < count), key, context)
+
+    stacked = lax.map(one_batch, index)
+    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], stacked)
+    return rows, jnp.ones(count, bool)

@@ -1,0 +1,57 @@
+"""What a person sees while a run goes on: a bar in a terminal, a quiet line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+QUIET_SECONDS = 15.0
+
+
+class ProgressDisplay:
+    """Shows steps, loss, the validation metrics, examples per second and the time left.
+
+    Args:
+        console: where to show it; a console that is no terminal gets a line every 15 seconds.
+        total: updates of the whole run.
+        step: updates already made.
+        examples_per_update: rows that one update consumes; 0 without data.
+    """
+
+    def __init__(self, console: Console, total: int, step: int, examples_per_update: int) -> None:
+        self.console, self.total, self.per_update = console, total, examples_per_update
+        self._began, self._first, self._shown = time.monotonic(), step, time.monotonic()
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            columns = (TextColumn("training"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"))
+            more = (TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            self._bar = Progress(*columns, *more, console=console, refresh_per_second=4)
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=total, completed=step, note="")
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """Show one record of the log."""
+        now = time.monotonic()
+        pace = (record["step"] - self._first) / max(now - self._began, 1e-9)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=record["step"], note=self._note(record, pace))
+        elif now - self._shown > QUIET_SECONDS:
+            self._shown = now
+            left = (self.total - record["step"]) / max(pace, 1e-9)
+            self.console.print(f"step {record['step']}/{self.total}  {self._note(record, pace)}  {left:.0f} s left")
+
+    def _note(self, record: dict[str, Any], pace: float) -> str:
+        parts = [f"loss {record['train/loss']:.4g}"] if "train/loss" in record else []
+        if "validation/loss" in record:
+            parts.append(f"validation {record['validation/loss']:.4g}")
+        rate = pace * self.per_update
+        parts.append(f"{rate:,.0f} examples/s" if self.per_update else f"{pace:,.0f} updates/s")
+        return "  ".join(parts)
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,106 @@
+"""Where a run came from: code, packages, machine, and what of it differs on a later day."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import research
+
+PACKAGES = ("research", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas", "scikit-learn")
+
+
+def environment(device: jax.Device, experiment_file: Path | None) -> dict[str, Any]:
+    """What the bits of a result depend on beside experiment, seed and data; written as ``environment.json``.
+
+    Args:
+        device: the device that trains.
+        experiment_file: file that defines classes the experiment uses; None where it uses only this package's.
+    """
+    return {
+        "code": code_hash(experiment_file),
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+        "flags": {name: os.environ[name] for name in ("XLA_FLAGS", "JAX_ENABLE_X64") if name in os.environ},
+    }
+
+
+def code_hash(experiment_file: Path | None = None) -> str:
+    """Hash of this package's code, and of the experiment's file, that comments and docstrings do not change."""
+    digest = hashlib.sha256()
+    root = Path(research.__file__).parent
+    files = sorted(path for path in root.rglob("*.py") if path.name != "cli.py")
+    for path in [*files, *([experiment_file] if experiment_file else [])]:
+        digest.update(path.name.encode())
+        digest.update(_without_docstrings(path.read_text(encoding="utf-8")).encode())
+    return digest.hexdigest()[:12]
+
+
+def _without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """What differs between two JSON objects, as ``{dotted path: (old, new)}``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in [*old, *(key for key in new if key not in old)]:
+            found |= differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        return found
+    return {} if old == new else {path: (old, new)}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(research.__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def processor_features() -> str:
+    """Hash of the processor's name and instruction sets: compiled code is portable only where it is equal."""
+    text = _processor() + "".join(_cpuinfo("flags"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _cpuinfo(field: str) -> str:
+    if sys.platform != "linux":
+        return ""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(field):
+            return line.partition(":")[2].strip()
+    return ""

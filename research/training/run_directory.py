@@ -1,0 +1,198 @@
+"""One run, one directory: what is in it, who may write to it, and whether it is the run one thinks it is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import IO, Any
+
+from research.errors import UserError
+from research.experiment import Execution, Experiment
+from research.experiment_file import load_module, module_name
+from research.spec import diff, fingerprint, from_json, to_json
+from research.training.provenance import differences
+
+DETAILS_SHOWN = 12
+
+
+class RunDirectory:
+    """Paths and files of one run below ``runs/<name>/<fingerprint>-s<seed>/``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics = path / "metrics.jsonl"
+        self.results = path / "results.json"
+        self.predictions = path / "predictions"
+        self.last = path / "checkpoints" / "last"
+        self.best = path / "checkpoints" / "best"
+        self.tensorboard = path / "tensorboard"
+        self.source = path / "experiment.py"
+        self._lock: IO[str] | None = None
+
+    @staticmethod
+    def of(root: Path, name: str, experiment: Experiment, seed: int) -> RunDirectory:
+        """The directory that belongs to a run by default."""
+        return RunDirectory(root / name / f"{fingerprint(experiment)}-s{seed}")
+
+    def open(self) -> None:
+        """Create the directory where it is missing and claim it for this process until `close` or the process's end.
+
+        Raises:
+            UserError: if it cannot be written, or another process works in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: the run directory cannot be written ({error.strerror}). Choose another with --runs DIR."
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "unknown"
+            self._lock.close()
+            self._lock = None
+            raise UserError(
+                f"{self.path}: another process is working in this run directory ({holder}). Wait for it, or run with "
+                f"another --seed or another --runs directory."
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.flush()
+
+    def close(self) -> None:
+        """Let others have the directory."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def exists(self) -> bool:
+        """Whether a run has been recorded here; `write_identity` writes ``experiment.json`` last."""
+        return (self.path / "experiment.json").is_file()
+
+    def write_identity(
+        self,
+        name: str,
+        experiment: Experiment,
+        seed: int,
+        execution: Execution,
+        environment: dict[str, Any],
+        data: dict[str, Any],
+        source: Path | None,
+    ) -> None:
+        """Record what this run is, before its first update.
+
+        Raises:
+            UserError: if the directory holds things that no run has put there.
+        """
+        known = {"run.lock", "experiment.json", "execution.json", "environment.json", "data.json", "experiment.py"}
+        strange = sorted(p.name for p in self.path.iterdir() if p.name not in known and not p.name.endswith(".part"))
+        if strange:
+            raise UserError(
+                f"{self.path}: not a run directory, for it holds {', '.join(strange[:5])} but no experiment.json. "
+                f"Choose an empty or new directory."
+            )
+        if source is not None:
+            shutil.copyfile(source, self.source)
+        write_json(self.path / "execution.json", {"execution": to_json(execution), "extended_to": None})
+        write_json(self.path / "environment.json", environment)
+        write_json(self.path / "data.json", data)
+        module = module_name(source) if source is not None else None
+        identity = {"name": name, "seed": seed, "fingerprint": fingerprint(experiment), "module": module}
+        write_json(self.path / "experiment.json", identity | {"experiment": to_json(experiment)})
+
+    def read(self, name: str) -> dict[str, Any]:
+        """One of the directory's JSON files, by its name without ending.
+
+        Raises:
+            UserError: if the directory is no run directory or the file is missing or damaged.
+        """
+        path = self.path / f"{name}.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if not self.path.is_dir():
+                raise UserError(f"{self.path}: there is no such run directory.") from None
+            if name == "results" and self.exists():
+                raise UserError(f"{self.path}: this run has not finished. Run its command again to resume it.") from None
+            raise UserError(f"{self.path}: not a run directory, for {path.name} is missing.") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not readable ({error}).") from None
+
+    def experiment(self) -> tuple[Experiment, int, str]:
+        """The recorded experiment, its seed and its name."""
+        identity = self.read("experiment")
+        if identity["module"] is not None:
+            load_module(self.source, identity["module"])
+        return from_json(identity["experiment"]), int(identity["seed"]), str(identity["name"])
+
+    def check_identity(
+        self,
+        experiment: Experiment,
+        seed: int,
+        environment: dict[str, Any],
+        data: dict[str, Any],
+        accept_changes: bool,
+    ) -> list[str]:
+        """Refuse to take this run for another one; returns notes on what may change the bits of the result.
+
+        Raises:
+            UserError: if experiment, seed, data or code are not those of the run; what differs is printed.
+        """
+        recorded, recorded_seed, _ = self.experiment()
+        changed = {path: pair for path, pair in diff(recorded, experiment).items()}
+        if recorded_seed != seed:
+            changed["seed"] = (recorded_seed, seed)
+        if changed:
+            raise UserError(f"{self.path}: another experiment was run here.{_listed(changed)}\nChoose another directory.")
+        old_data = self.read("data")
+        if any(old_data.get(key) != data.get(key) for key in ("fingerprint", "start_from")):
+            changed = {path: pair for path, pair in differences(old_data, data).items()}
+            raise UserError(
+                f"{self.path}: this run was made from other data.{_listed(changed)}\n"
+                f"Restore the data, or start anew with --fresh (the old run is kept beside the new one)."
+            )
+        old = self.read("environment")
+        changed = differences({k: v for k, v in old.items() if k != "sessions"}, environment)
+        if "code" in changed and not accept_changes:
+            raise UserError(
+                f"{self.path}: this run was made by other code ({old.get('commit')}, code {old.get('code')}; now "
+                f"{environment['commit']}, code {environment['code']}). Use the old code, or start anew with --fresh "
+                f"(the old run is kept beside the new one), or take it as it is with --accept-changes."
+            )
+        return [
+            f"{path} was {was!r} when this run began and is {now!r} now: equality to the bit is not promised"
+            for path, (was, now) in changed.items()
+            if path not in ("commit", "dirty")
+        ]
+
+    def set_aside(self) -> Path:
+        """Rename the run to make room for a fresh one; nothing is deleted. Returns the new name."""
+        number = 1
+        while (target := self.path.with_name(f"{self.path.name}.old{number}")).exists():
+            number += 1
+        os.rename(self.path, target)
+        return target
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON so that a reader sees the old file or the whole new one, never half of it."""
+    part = path.with_name(f"{path.name}.part")
+    with open(part, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, allow_nan=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _listed(changed: dict[str, tuple[Any, Any]]) -> str:
+    lines = [f"\n  {path}: {was!r} there, {now!r} here" for path, (was, now) in changed.items()]
+    more = f"\n  ... and {len(lines) - DETAILS_SHOWN} more" if len(lines) > DETAILS_SHOWN else ""
+    return "".join(lines[:DETAILS_SHOWN]) + more

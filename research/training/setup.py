@@ -1,0 +1,160 @@
+"""Everything a run stands on, made from the experiment: data on the device, order, cadence, programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import platform
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from research.data.batch import Batch
+from research.data.prepare import Prepared
+from research.data.resident import Order, put
+from research.errors import UserError
+from research.experiment import Execution, Experiment
+from research.training.loop import Cadence
+from research.training.program import Outline, Program
+from research.training.provenance import processor_features
+
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What `set_up` makes.
+
+    Attributes:
+        experiment, seed, execution: as given.
+        device: where everything runs.
+        prepared: the data on the host; None for an algorithm without data.
+        splits: the resident splits by name; empty without data.
+        order: the order of the training rows; None without data.
+        batch_size: rows per batch; 0 without data.
+        cadence: when what happens.
+        program: the compiled programs.
+    """
+
+    experiment: Experiment
+    seed: int
+    execution: Execution
+    device: jax.Device
+    prepared: Prepared | None
+    splits: dict[str, Batch]
+    order: Order | None
+    batch_size: int
+    cadence: Cadence
+    program: Program
+
+    @property
+    def examples_per_update(self) -> int:
+        """Rows that one update consumes; 0 without data."""
+        return self.batch_size * self.experiment.algorithm.batches_per_update
+
+
+def set_up(experiment: Experiment, seed: int, execution: Execution, extended_to: int | None = None) -> Setup:
+    """Prepare the data, put it on the device, and outline the programs; nothing is compiled yet.
+
+    Args:
+        experiment: a checked experiment.
+        seed: seed of the run, 0 to 2**32 - 1.
+        execution: how to run.
+        extended_to: number of updates where the run goes on beyond what the experiment says.
+
+    Raises:
+        UserError: for data, batch size, seed or device that do not fit.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed: a whole number from 0 to {LARGEST_SEED} is needed, {seed} was given.")
+    device = choose_device(execution.device)
+    prepared, splits, order, batch_size = None, {}, None, 0
+    if experiment.algorithm.uses_data:
+        assert experiment.data is not None
+        prepared = experiment.data.prepare()
+        count = len(prepared.splits["train"].example)
+        batch_size = count if experiment.batch_size is None else experiment.batch_size
+        if batch_size > count:
+            raise UserError(
+                f"batch_size: {batch_size} is larger than the training split, which has {count} examples. "
+                f"Give at most {count}, or none for the whole split."
+            )
+        if experiment.loss is not None:
+            experiment.loss.outputs(prepared.task)
+        splits = {name: put(examples, prepared.task, device) for name, examples in prepared.splits.items()}
+        order = Order(seed, count, batch_size, experiment.algorithm.batches_per_update, device)
+    cadence = _cadence(experiment, execution, order, bool(splits.get("validation")), extended_to)
+    total = cadence.total if extended_to is None else _length(experiment, order)
+    outline = Outline(total, batch_size, prepared.task if prepared else None)
+    program = Program(experiment, seed, outline, splits.get("train"), device)
+    return Setup(experiment, seed, execution, device, prepared, splits, order, batch_size, cadence, program)
+
+
+def _updates_per_epoch(order: Order) -> int:
+    return math.ceil(math.ceil(order.examples / order.batch_size) / order.stack)
+
+
+def _length(experiment: Experiment, order: Order | None) -> int:
+    if experiment.steps is not None:
+        return experiment.steps
+    assert experiment.epochs is not None and order is not None
+    return experiment.epochs * _updates_per_epoch(order)
+
+
+def _cadence(
+    experiment: Experiment, execution: Execution, order: Order | None, validated: bool, extended_to: int | None
+) -> Cadence:
+    evaluation = experiment.evaluation
+    per_epoch = _updates_per_epoch(order) if order is not None else None
+    every = evaluation.every_steps or evaluation.every_epochs * (per_epoch or 1)
+    if evaluation.select is not None and order is not None and not validated:
+        raise UserError("evaluation.select: there is no validation split to choose on. Set data.split.validation=0.2.")
+    return Cadence(
+        total=extended_to or _length(experiment, order),
+        evaluate=every if validated or order is None else None,
+        log=execution.log_every,
+        checkpoint=execution.checkpoint_every,
+        per_epoch=per_epoch,
+    )
+
+
+def choose_device(kind: str) -> jax.Device:
+    """The first device of the kind asked for.
+
+    Raises:
+        UserError: if there is none, naming those there are.
+    """
+    if kind == "auto":
+        return jax.devices()[0]
+    try:
+        return jax.devices(kind)[0]
+    except RuntimeError:
+        there = ", ".join(sorted({device.platform for device in jax.devices()}))
+        raise UserError(f"execution.device: {kind!r} is not here; this process sees {there}. Use device=auto.") from None
+
+
+def use_compilation_cache(folder: str | None = None) -> None:
+    """Keep compiled programs on disk, so that the second run of a program starts at once.
+
+    The folder is ``$RESEARCH_CACHE_DIR``, or ``~/.cache/research``; below it lies one per kind of processor, for
+    compiled code is not portable. A cache that another tool has set up is left alone.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    root = Path(folder or os.environ.get("RESEARCH_CACHE_DIR") or Path.home() / ".cache" / "research")
+    place = root / f"{platform.machine()}-{processor_features()}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        warnings.warn(f"no compilation cache: {place} cannot be written ({error.strerror})", stacklevel=2)
+        return
+    settings: dict[str, Any] = {
+        "jax_compilation_cache_dir": str(place),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)

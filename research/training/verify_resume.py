@@ -1,0 +1,249 @@
+"""Proof by trial: a run that is killed again and again gives the bits of a run that is never interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from research.errors import RunError
+from research.evaluation.predictions import Predictions, Rows, read_predictions
+from research.models.functional import paths
+from research.training.checkpoint import Checkpoints
+from research.training.metrics_log import read_metrics
+from research.training.run_directory import RunDirectory
+from research.training.tripwire import VARIABLE
+
+CHECKPOINTS = 6
+POLL_SECONDS = 0.002
+PATIENCE_SECONDS = 600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Interruption:
+    """One kill: at which moment, with which signal, how long after the moment.
+
+    Attributes:
+        moment: as in `research.training.tripwire.Tripwire`.
+        fraction: where in the run, as a fraction of its updates.
+        signal: SIGKILL or SIGTERM.
+        delay: seconds between the moment and the signal.
+    """
+
+    moment: str
+    fraction: float
+    signal: signal.Signals
+    delay: float = 0.0
+
+    def __str__(self) -> str:
+        places = {"update": "between updates", "save": "while a checkpoint is written", "report": "before the report"}
+        after = f", {1000 * self.delay:g} ms into it" if self.moment == "save" else ""
+        return f"{self.signal.name} {places[self.moment]}{after}"
+
+
+INTERRUPTIONS = (
+    Interruption("update", 0.1, signal.SIGKILL),
+    Interruption("save", 0.2, signal.SIGKILL, 0.0),
+    Interruption("save", 0.3, signal.SIGKILL, 0.015),
+    Interruption("update", 0.55, signal.SIGTERM),
+    Interruption("update", 0.8, signal.SIGKILL),
+    Interruption("report", 0.0, signal.SIGKILL),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One thing that was compared between the two runs.
+
+    Attributes:
+        what: name of the thing.
+        size: how much of it there is, in words.
+        difference: the first difference, in words; empty where every bit is equal.
+    """
+
+    what: str
+    size: str
+    difference: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What `verify_resume` saw.
+
+    Attributes:
+        updates: length of the run.
+        kills: each interruption, and the step from which the next process resumed.
+        comparisons: what was compared.
+    """
+
+    updates: int
+    kills: tuple[tuple[str, str], ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether everything that was compared is equal to the bit."""
+        return not any(comparison.difference for comparison in self.comparisons)
+
+
+def verify_resume(command: list[str], workspace: Path, listener: Callable[[str], None] = print) -> Verdict:
+    """Run an experiment once without and once with interruptions, and compare all that they leave behind.
+
+    Args:
+        command: arguments of ``research run``: the file, overrides, ``--seed``.
+        workspace: an empty directory for both runs.
+        listener: called with a line about each stage.
+
+    Raises:
+        RunError: if a run fails by itself, with its own message.
+    """
+    listener("a run without interruptions")
+    reference = _run_through(command, workspace / "uninterrupted")
+    updates = int(reference.read("results")["updates"])
+    # Checkpoints are set so that some interruptions come between two of them and work is lost.
+    every = f"execution.checkpoint_every={max(1, updates // CHECKPOINTS)}"
+    kills: list[tuple[str, str]] = []
+    runs = workspace / "interrupted"
+    for number, interruption in enumerate(INTERRUPTIONS):
+        step = max(1, int(interruption.fraction * updates)) if interruption.moment != "report" else 0
+        listener(f"{interruption}, at update {step or updates}")
+        file = workspace / f"moment{number}"
+        reached = _run_and_kill([*command, every], runs, interruption, step, file)
+        kills.append((f"{interruption}, update {step or updates}", _resume_point(runs) if reached else "not reached"))
+    listener("the last process runs to the end")
+    survivor = _run_through([*command, every], runs)
+    return Verdict(updates, tuple(kills), tuple(_compare(reference, survivor)))
+
+
+def _start(command: list[str], runs: Path, tripwire: str) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-m", "research", "run", *command, "--runs", str(runs), "--json"]
+    variables = {**os.environ, VARIABLE: tripwire}
+    return subprocess.Popen(arguments, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _run_through(command: list[str], runs: Path) -> RunDirectory:
+    process = _start(command, runs, "")
+    output, errors = process.communicate()
+    if process.returncode != 0:
+        raise RunError(f"the run ended with exit code {process.returncode}:\n{errors.strip()[-2000:]}")
+    return RunDirectory(Path(json.loads(output)["directory"]))
+
+
+def _run_and_kill(command: list[str], runs: Path, interruption: Interruption, step: int, file: Path) -> bool:
+    """Start the run, kill it at its moment; False if it ended before the moment came."""
+    process = _start(command, runs, f"{interruption.moment}:{step}:{file}")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not file.exists() and process.poll() is None:
+        if time.monotonic() > deadline:
+            process.kill()
+            raise RunError(f"the moment to interrupt did not come within {PATIENCE_SECONDS:.0f} s: {interruption}.")
+        time.sleep(POLL_SECONDS)
+    if not file.exists():
+        _, errors = process.communicate()
+        if process.returncode != 0:
+            raise RunError(f"the run ended with exit code {process.returncode}:\n{errors.strip()[-2000:]}")
+        return False
+    time.sleep(interruption.delay)
+    process.send_signal(interruption.signal)
+    process.communicate()
+    return True
+
+
+def _resume_point(runs: Path) -> str:
+    folders = [p for p in runs.glob("*/*/checkpoints/last/*") if p.name.isdigit()]
+    return f"update {max(int(p.name) for p in folders)}" if folders else "the beginning"
+
+
+def _compare(left: RunDirectory, right: RunDirectory) -> Iterator[Comparison]:
+    yield _compare_metrics(left, right)
+    for kind in ("last", "best"):
+        yield from _compare_checkpoints(kind, left, right)
+    for file in sorted(left.predictions.glob("*.parquet")):
+        yield _compare_predictions(file, right.predictions / file.name)
+    first, second = left.read("results"), right.read("results")
+    same = {key for key in first if key != "seconds" and first[key] == second.get(key)}
+    different = sorted(set(first) - same - {"seconds"})
+    yield Comparison("results.json", f"{len(first) - 1} entries", ", ".join(different))
+
+
+def _compare_metrics(left: RunDirectory, right: RunDirectory) -> Comparison:
+    first, second = read_metrics(left.metrics), read_metrics(right.metrics)
+    difference = "" if len(first) == len(second) else f"{len(first)} lines and {len(second)} lines"
+    for one, other in zip(first, second, strict=False):
+        if json.dumps(one) != json.dumps(other):
+            names = [name for name in one if json.dumps(one[name]) != json.dumps(other.get(name))]
+            difference = f"at update {one['step']}: {names[0]} is {one[names[0]]!r} and {other.get(names[0])!r}"
+            break
+    return Comparison("metrics.jsonl", f"{len(first)} lines", difference)
+
+
+def _compare_checkpoints(kind: str, left: RunDirectory, right: RunDirectory) -> Iterator[Comparison]:
+    folders = [getattr(run, kind) for run in (left, right)]
+    if not all(folder.is_dir() for folder in folders):
+        return
+    managers = [Checkpoints(folder, writable=False) for folder in folders]
+    steps = [manager.latest() for manager in managers]
+    if None in steps:
+        return
+    if steps[0] != steps[1]:
+        yield Comparison(f"{kind} checkpoint", "", f"of update {steps[0]} and of update {steps[1]}")
+        return
+    trees = [_arrays(manager.restore_free(step)) for manager, step in zip(managers, steps, strict=True)]
+    size = sum(array.nbytes for array in trees[0].values())
+    yield Comparison(f"{kind} checkpoint", f"{len(trees[0])} arrays, {size:,} bytes", _first_difference(*trees))
+
+
+def _compare_predictions(left: Path, right: Path) -> Comparison:
+    if not right.exists():
+        return Comparison(left.name, "", "missing in the interrupted run")
+    first, second = (_columns(read_predictions(path)) for path in (left, right))
+    rows = len(next(iter(first.values())))
+    return Comparison(f"predictions/{left.name}", f"{rows} rows, {len(first)} columns", _first_difference(first, second))
+
+
+def _columns(rows: Predictions | Rows) -> dict[str, Any]:
+    if isinstance(rows, Rows):
+        return dict(rows.columns)
+    fields = {f.name: getattr(rows, f.name) for f in dataclasses.fields(rows)}
+    return {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+
+
+def _arrays(tree: Any) -> dict[str, Any]:
+    """Leaves of a restored checkpoint by path; lists, which optimizers use, count as dicts of their positions."""
+
+    def opened(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            value = dict(enumerate(value))
+        return {str(k): opened(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    return {path: np.asarray(leaf) for path, leaf in paths(opened(tree)).items() if leaf is not None}
+
+
+def _first_difference(left: dict[str, Any], right: dict[str, Any]) -> str:
+    if set(left) != set(right):
+        return f"only one of them has {sorted(set(left) ^ set(right))[0]}"
+    different = []
+    for path, array in left.items():
+        other = right[path]
+        if array.dtype != other.dtype or array.shape != other.shape or _bits(array) != _bits(other):
+            different.append(path)
+    if not different:
+        return ""
+    path = different[0]
+    apart = ""
+    if np.issubdtype(left[path].dtype, np.floating) and left[path].shape == right[path].shape:
+        apart = f", largest difference {np.nanmax(np.abs(left[path] - right[path])):.3g}"
+    return f"{len(different)} of {len(left)} arrays differ, first {path}{apart}"
+
+
+def _bits(array: np.ndarray) -> bytes:
+    return repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
