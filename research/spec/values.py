@@ -15,7 +15,8 @@ from research.spec import fields as spec_fields
 _REGISTRY: dict[str, type[Spec]] = {}
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(spec_fields.field, dataclasses.field))
+# `field` is left out of the field specifiers: type checkers see no default that is given by position.
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
 class Spec:
     """A value with named fields: numbers are pytree leaves, everything else is structure.
 

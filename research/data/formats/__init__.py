@@ -1,0 +1,5 @@
+"""File formats that a user's own data comes in."""
+
+from research.data.formats.csv import CSV
+
+__all__ = ["CSV"]

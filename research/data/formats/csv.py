@@ -1,0 +1,310 @@
+"""`CSV`: a table in a delimited text file, as people have them: with or without header, padded, with gaps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int32, Shaped
+
+from research.data.about import About
+from research.data.formats import labels
+from research.data.formats.delimited import Delimited, read_delimited, whole
+from research.data.source import Source, find_file
+from research.data.table import SPLITS, Column, Table
+from research.errors import UserError, did_you_mean
+from research.spec import field
+from research.task import Task
+
+SPLIT_NAMES = {name: name for name in SPLITS} | {
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "testing": "test",
+}
+"""How official split names are written, in lower case."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NewTable:
+    """Input columns of a file of new patients; see `CSV.read_inputs`.
+
+    Attributes:
+        frame: the columns asked for, raw values.
+        patient: identifiers from the patient column; None where the file has none.
+        row: number of each row, from 0.
+    """
+
+    frame: pd.DataFrame
+    patient: Shaped[np.ndarray, " N"] | None
+    row: Int32[np.ndarray, " N"]
+
+
+class CSV(Source):
+    """A table in a delimited text file.
+
+    Every column is an input, but those named in ``target``, ``patient``, ``split`` and ``drop``. Inputs are numbers,
+    but those named in ``categorical``; text or NaN in a numeric column is an error, for it is more often a mistake
+    than meant. Names and values lose their padding; empty cells are missing. Nothing is guessed: what the file does
+    not say itself is declared here::
+
+        CSV(path="heart.csv", target="num", positive=">0", categorical=("cp", "thal"))
+    """
+
+    path: str = field(help="the file; relative paths are tried as given, then below $RESEARCH_DATA_DIR")
+    target: str | int | tuple[str, ...] | None = field(
+        None,
+        help="name of the target column, or its number from 0 (-1 is the last); several for multilabel, regression",
+    )
+    task: Literal["binary", "multiclass", "multilabel", "regression"] = field("binary", help="kind of target")
+    positive: str | tuple[str, ...] | None = field(None, help="labels of the positive class, or a comparison like '>0'")
+    classes: tuple[str, ...] = field((), help="every label that may occur in the target; any other is an error")
+    class_names: tuple[str, ...] = field((), help="names to show for the classes, in order; negative, positive")
+    header: bool = field(True, help="whether the first line names the columns")
+    columns: tuple[str, ...] = field((), help="column names where there is no header")
+    patient: str | None = field(None, help="column that identifies the patient")
+    split: str | None = field(None, help="column with official splits: train, validation, test")
+    categorical: tuple[str, ...] = field((), help="input columns that hold names or codes, not quantities")
+    drop: tuple[str, ...] = field((), help="columns that are no inputs, such as what is known only after the outcome")
+    missing: tuple[str, ...] = field(("?", "NA", "N/A"), help="texts that mean missing, besides the empty cell")
+    sentinels: tuple[str, ...] = field(
+        (), help="columns in which 0 means missing; NAME=NUMBER where another number does"
+    )
+    unlabelled: Literal["error", "drop"] = field("error", help="what to do with rows without a target")
+    delimiter: str = field(",", help="the character between values")
+    encoding: str = field("utf-8", help="text encoding of the file")
+    unit: str = field("", help="unit of a regression target")
+    name: str = field("", help="name to show; the file's name if empty")
+    licence: str = field("not stated", help="what may be done with the data")
+    citation: str = field("not stated", help="the publication to cite")
+    homepage: str = field("", help="address of the publisher's page")
+
+    def validate(self) -> None:
+        """Checks that need no file."""
+        if not self.path.strip():
+            raise UserError("path: the path of a file is needed, an empty text was given.")
+        if len(self.delimiter) != 1:
+            raise UserError(f"delimiter: one character is needed, {self.delimiter!r} was given.")
+        if self.header and self.columns:
+            raise UserError("columns: names are given where the file has no header; set header=False, or remove them.")
+        if self.task != "binary" and self.positive is not None:
+            raise UserError(f"positive: only a binary target has a positive class; task is {self.task!r}.")
+        if not self._is_classes and (self.classes or self.class_names):
+            raise UserError(f"classes: a {self.task} target has none; remove classes and class_names.")
+
+    @property
+    def _is_classes(self) -> bool:
+        return self.task in ("binary", "multiclass")
+
+    def about(self) -> About:
+        """What is declared of the file; it is not read."""
+        return About(
+            name=self.name or Path(self.path).stem,
+            summary=f"table in the file {Path(self.path).name}, {self.task} target {self._shown_target()}",
+            licence=self.licence,
+            citation=self.citation,
+            homepage=self.homepage,
+        )
+
+    def _shown_target(self) -> str:
+        return ", ".join(self.target) if isinstance(self.target, tuple) else str(self.target)
+
+    def load(self) -> Table:
+        """Read the file.
+
+        Raises:
+            UserError: if the file is absent, empty, truncated or not what is declared, naming line, column and value.
+        """
+        file = self._read(self.columns)
+        targets = self._target_columns(file)
+        self._check_roles(file, targets)
+        keep = self._labelled(file, targets)
+        if not keep.all():
+            file = _select(file, keep)
+        if not len(file):
+            raise UserError(f"{file.path}: no row has a target in {', '.join(targets)}.")
+        values, task = self._targets(file, targets)
+        taken = {*targets, *self.drop, self.patient, self.split}
+        inputs = [name for name in file.names if name not in taken]
+        if not inputs:
+            raise UserError(f"{file.path}: no column is left as input besides target, patient, split and drop.")
+        file.require(self._sentinels(file), "sentinels")
+        for name in self._sentinels(file):
+            if name in taken:
+                raise UserError(f"sentinels: column {name!r} is no input (target, patient, split or drop). Remove it.")
+        frame = self._frame(file, [(name, name in self.categorical) for name in inputs])
+        return Table(
+            frame=frame,
+            columns=tuple(_column(pd.Series(frame[name]), name, name in self.categorical) for name in inputs),
+            targets=values,
+            task=task,
+            patient=self._patients(file),
+            split=self._splits(file),
+            row=np.flatnonzero(keep).astype(np.int32),
+            about=self.about(),
+        )
+
+    def read_inputs(self, columns: Sequence[Column]) -> NewTable:
+        """Only the given input columns, and the patients where the file has that column; no target is needed.
+
+        Raises:
+            UserError: naming the columns that the file lacks, and as `load`.
+        """
+        names = self.columns
+        if not self.header and names and isinstance(self.target, str | tuple):
+            # A file of new patients mostly lacks the outcome; without a header its absence shows in the count only.
+            width = _width(find_file(self.path), self.delimiter, self.encoding)
+            given = (self.target,) if isinstance(self.target, str) else self.target
+            without = tuple(name for name in names if name not in given)
+            names = without if width == len(without) else names
+        file = self._read(names)
+        lacking = [column.name for column in columns if column.name not in file.names]
+        if lacking:
+            hints = "".join(dict.fromkeys(did_you_mean(name, file.names) for name in lacking[:3]))
+            raise UserError(
+                f"{file.path} lacks {len(lacking)} of the {len(columns)} columns that the model was trained on: "
+                f"{', '.join(lacking)}.{hints} Its columns: {', '.join(file.names)}."
+            )
+        frame = self._frame(file, [(column.name, column.kind == "categorical") for column in columns])
+        known = self.patient is not None and self.patient in file.names
+        return NewTable(frame, self._patients(file) if known else None, np.arange(len(file), dtype=np.int32))
+
+    def _read(self, columns: tuple[str, ...]) -> Delimited:
+        path = find_file(self.path)
+        return read_delimited(path, self.header, columns, self.missing, self.delimiter, self.encoding)
+
+    def _target_columns(self, file: Delimited) -> tuple[str, ...]:
+        if self.target is None or self.target == ():
+            raise UserError(
+                f"target: {file.path} needs a target column. Set target=..., one of {', '.join(file.names)}."
+            )
+        if isinstance(self.target, int):
+            if not -len(file.names) <= self.target < len(file.names):
+                raise UserError(
+                    f"target: column number {self.target} was given; {file.path} has {len(file.names)} columns, "
+                    f"numbered from 0; -1 is the last."
+                )
+            return (file.names[self.target],)
+        targets = (self.target,) if isinstance(self.target, str) else self.target
+        file.require(targets, "target")
+        if self._is_classes and len(targets) != 1:
+            raise UserError(f"target: a {self.task} target is one column, {len(targets)} were given: {targets}.")
+        return targets
+
+    def _check_roles(self, file: Delimited, targets: tuple[str, ...]) -> None:
+        """Every named column exists, and none has two roles."""
+        roles: dict[str, str] = dict.fromkeys(targets, "target")
+        named: list[tuple[str, tuple[str, ...]]] = [
+            ("patient", (self.patient,) if self.patient is not None else ()),
+            ("split", (self.split,) if self.split is not None else ()),
+            ("drop", self.drop),
+            ("categorical", self.categorical),
+        ]
+        for option, names in named:
+            file.require(names, option)
+            for name in names:
+                if name in roles:
+                    raise UserError(f"{option}: column {name!r} is {roles[name]} already; a column has one role.")
+                roles[name] = option
+
+    def _labelled(self, file: Delimited, targets: tuple[str, ...]) -> Bool[np.ndarray, " N"]:
+        """Whether each row has its target; labels of a multi-label target may be missing, but not all."""
+        absent = np.asarray([[cell is None for cell in file.cells[name]] for name in targets])
+        lacking = absent.all(axis=0) if self.task == "multilabel" else absent.any(axis=0)
+        if lacking.any() and self.unlabelled == "error":
+            row = int(np.flatnonzero(lacking)[0])
+            name = next(n for n in targets if file.cells[n][row] is None)
+            raise UserError(
+                f"{file.where(row, name)}: the target is missing, in {int(lacking.sum())} rows in all. Complete them, "
+                f"or leave such rows out with unlabelled='drop'."
+            )
+        return np.logical_not(lacking)
+
+    def _targets(self, file: Delimited, columns: tuple[str, ...]) -> tuple[Shaped[np.ndarray, "N ..."], Task]:
+        if self.task == "binary":
+            positive = (self.positive,) if isinstance(self.positive, str) else self.positive or ()
+            return labels.binary(file, columns[0], self.classes, positive, self.class_names)
+        if self.task == "multiclass":
+            return labels.multiclass(file, columns[0], self.classes, self.class_names)
+        if self.task == "multilabel":
+            return labels.multilabel(file, columns)
+        return labels.regression(file, columns, self.unit)
+
+    def _frame(self, file: Delimited, columns: list[tuple[str, bool]]) -> pd.DataFrame:
+        sentinels = self._sentinels(file)
+        data: dict[str, Any] = {}
+        for name, categorical in columns:
+            if categorical:
+                data[name] = np.asarray(file.categories(name), dtype=object)
+                sentinel = sentinels.get(name)
+                if sentinel is not None:
+                    data[name][[cell is not None and _equals(cell, sentinel) for cell in data[name]]] = None
+            else:
+                data[name] = file.numbers(name)
+                if name in sentinels:
+                    data[name][data[name] == sentinels[name]] = np.nan
+        return pd.DataFrame(data)
+
+    def _sentinels(self, file: Delimited) -> dict[str, float]:
+        """Column name to the number that means missing in it."""
+        found = {}
+        for text in self.sentinels:
+            name, equals, number = text.rpartition("=") if text not in file.names else (text, "", "")
+            try:
+                found[name if equals else text] = float(number) if equals else 0.0
+            except ValueError:
+                raise UserError(f"sentinels: {text!r} is not readable; write NAME, or NAME=NUMBER.") from None
+        return found
+
+    def _patients(self, file: Delimited) -> Shaped[np.ndarray, " N"] | None:
+        if self.patient is None:
+            return None
+        cells = file.cells[self.patient]
+        if None in cells:
+            row = cells.index(None)
+            raise UserError(
+                f"{file.where(row, self.patient)}: the patient is missing, so the row cannot be kept out of the wrong "
+                f"split. Give each row its patient, or remove the row."
+            )
+        return np.asarray([whole(cell) for cell in cells], dtype=object)
+
+    def _splits(self, file: Delimited) -> Shaped[np.ndarray, " N"] | None:
+        if self.split is None:
+            return None
+        names = []
+        for row, cell in enumerate(file.cells[self.split]):
+            name = SPLIT_NAMES.get((cell or "").lower())
+            if name is None:
+                raise UserError(f"{file.where(row, self.split)}: {cell!r} is no split; use {', '.join(SPLITS)}.")
+            names.append(name)
+        return np.asarray(names)
+
+
+def _column(values: pd.Series, name: str, categorical: bool) -> Column:
+    if not categorical:
+        return Column(name, "numeric")
+    return Column(name, "categorical", tuple(sorted(set(values.dropna()))))
+
+
+def _equals(cell: str, number: float) -> bool:
+    try:
+        return float(cell) == number
+    except ValueError:
+        return False
+
+
+def _select(file: Delimited, keep: Bool[np.ndarray, " N"]) -> Delimited:
+    """The rows of the file that are kept."""
+    rows = [int(row) for row in np.flatnonzero(keep)]
+    cells = {name: [column[row] for row in rows] for name, column in file.cells.items()}
+    return dataclasses.replace(file, cells=cells, lines=[file.lines[row] for row in rows])
+
+
+def _width(path: Path, delimiter: str, encoding: str) -> int:
+    """Number of values in the first row of a file without a header."""
+    return len(read_delimited(path, False, (), (), delimiter, encoding).names)

@@ -1,0 +1,152 @@
+"""Target columns as text become targets: classes checked against what is declared, never guessed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from research.data.formats.delimited import Delimited, whole
+from research.errors import UserError, did_you_mean
+from research.task import Task
+
+KNOWN_PAIRS = (("0", "1"), ("no", "yes"), ("false", "true"), ("negative", "positive"), ("n", "y"), ("f", "t"))
+"""Pairs of labels of which the second is plainly the positive one."""
+
+COMPARISON = re.compile(r"(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)")
+
+
+def binary(
+    file: Delimited, column: str, classes: tuple[str, ...], positive: tuple[str, ...], names: tuple[str, ...]
+) -> tuple[Int32[np.ndarray, " N"], Task]:
+    """Class 1 where the label is positive, class 0 elsewhere.
+
+    Args:
+        file: the file; the target column has no missing values.
+        column: name of the target column.
+        classes: labels that may occur; empty: any.
+        positive: labels, or comparisons such as ``>0``, that make the positive class; empty: the second of two
+            ``classes``, or the plainly positive one of a pair such as 0 and 1.
+        names: names of the negative and the positive class; empty: made from the labels.
+
+    Raises:
+        UserError: for a label outside ``classes``, or where the positive class is not determined.
+    """
+    labels = _labels(file, column, classes)
+    found = list(classes) or _sorted(set(labels))
+    if positive:
+        chosen = {label for rule in positive for label in _matching(rule, found, file, column)}
+    else:
+        chosen = {_positive_of(found, bool(classes), file, column, labels)}
+    if not names:
+        pair = [label for label in found if label not in chosen], [label for label in found if label in chosen]
+        names = (pair[0][0], pair[1][0]) if len(pair[0]) == len(pair[1]) == 1 else ("negative", "positive")
+    if len(names) != 2:
+        raise UserError(f"class_names: two names are needed for a binary target, {len(names)} were given.")
+    return np.asarray([label in chosen for label in labels], dtype=np.int32), Task("binary", names)
+
+
+def multiclass(
+    file: Delimited, column: str, classes: tuple[str, ...], names: tuple[str, ...]
+) -> tuple[Int32[np.ndarray, " N"], Task]:
+    """Class numbers in the order of ``classes``, or of the sorted labels where none are declared."""
+    labels = _labels(file, column, classes)
+    found = list(classes) or _sorted(set(labels))
+    if len(found) < 2:
+        raise UserError(f"{file.path}: column {column!r} holds only {found[0]!r}; at least two classes are needed.")
+    if len(found) > max(20, len(labels) // 10) and not classes:
+        raise UserError(
+            f"{file.path}: column {column!r} holds {len(found)} different labels in {len(labels)} rows. If it is a "
+            f"measurement, declare task='regression'; if these are classes, declare them as classes=(...)."
+        )
+    if names and len(names) != len(found):
+        raise UserError(f"class_names: {len(names)} names were given for {len(found)} classes: {', '.join(found)}.")
+    number = {label: index for index, label in enumerate(found)}
+    return np.asarray([number[label] for label in labels], dtype=np.int32), Task("multiclass", names or tuple(found))
+
+
+def multilabel(file: Delimited, columns: tuple[str, ...]) -> tuple[Float32[np.ndarray, "N L"], Task]:
+    """One column per label with 0, 1 or missing (NaN)."""
+    targets = np.stack([file.numbers(column) for column in columns], axis=1)
+    wrong = np.argwhere(~(np.isnan(targets) | (targets == 0) | (targets == 1)))
+    if len(wrong):
+        row, label = wrong[0]
+        raise UserError(f"{file.where(row, columns[label])}: {targets[row, label]:g} is no label; use 0, 1 or missing.")
+    return targets.astype(np.float32), Task("multilabel", columns)
+
+
+def regression(file: Delimited, columns: tuple[str, ...], unit: str) -> tuple[Float32[np.ndarray, "N L"], Task]:
+    """One column per predicted quantity."""
+    targets = np.stack([file.numbers(column) for column in columns], axis=1).astype(np.float32)
+    return targets, Task("regression", columns, unit)
+
+
+def _labels(file: Delimited, column: str, classes: tuple[str, ...]) -> list[str]:
+    labels = [str(label) for label in file.categories(column)]
+    for row, label in enumerate(labels):
+        if classes and label not in classes:
+            raise UserError(
+                f"{file.where(row, column)}: {label!r} is not one of the declared classes {', '.join(classes)}."
+                f"{did_you_mean(label, classes)} Correct the value, or declare it in classes=(...)."
+            )
+    return labels
+
+
+def _matching(rule: str, labels: list[str], file: Delimited, column: str) -> list[str]:
+    """The labels that one entry of ``positive`` means."""
+    comparison = COMPARISON.fullmatch(rule.strip())
+    if comparison:
+        sign, bound = comparison[1], float(comparison[2])
+        values = {label: _as_number(label) for label in labels}
+        text = [label for label, value in values.items() if value is None]
+        if text:
+            raise UserError(f"positive: {rule!r} compares numbers, but {file.path} has {column}={text[0]!r}.")
+        test = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}[sign]
+        chosen = [label for label, value in values.items() if test(value, bound)]
+    else:
+        chosen = [label for label in labels if label == whole(rule.strip())]
+    if not chosen or len(chosen) == len(labels):
+        amount = "none" if not chosen else "every one"
+        raise UserError(
+            f"positive: {rule!r} matches {amount} of the labels in column {column!r} of {file.path}: "
+            f"{', '.join(labels[:20])}.{did_you_mean(rule, labels) if not chosen else ''}"
+        )
+    return chosen
+
+
+def _positive_of(found: list[str], declared: bool, file: Delimited, column: str, labels: list[str]) -> str:
+    """The positive one of two labels, where it is declared or plain."""
+    counts = Counter(labels)
+    shown = ", ".join(f"{label!r} ({counts[label]})" for label in found[:10]) + (", ..." if len(found) > 10 else "")
+    if len(found) != 2:
+        raise UserError(
+            f"{file.path}: the target {column!r} holds {len(found)} different labels: {shown}; a binary target has "
+            f"two. Say which are positive, such as positive='>0' or positive=({found[-1]!r},), or declare "
+            f"task='multiclass' or task='regression'."
+        )
+    folded = tuple(label.lower() for label in found)
+    if declared or folded in KNOWN_PAIRS:
+        return found[1]
+    if folded[::-1] in KNOWN_PAIRS:
+        return found[0]
+    raise UserError(
+        f"{file.path}: which label of the target {column!r} is positive: {shown}? Declare it, such as "
+        f"positive={found[1]!r}."
+    )
+
+
+def _as_number(label: str) -> float | None:
+    try:
+        return float(label)
+    except ValueError:
+        return None
+
+
+def _sorted(labels: set[str]) -> list[str]:
+    """Numbers by value, else text by letter."""
+    numbers = {label: _as_number(label) for label in labels}
+    if any(value is None for value in numbers.values()):
+        return sorted(labels)
+    return sorted(labels, key=lambda label: (float(label), label))

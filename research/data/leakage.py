@@ -1,0 +1,75 @@
+"""The leakage gate: no patient in two splits; identical examples across splits are counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Shaped
+
+from research.data.table import BY_ROW, SPLITS
+from research.errors import UserError
+
+SHOWN = 5
+"""How many of the offending patients a message names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Leakage:
+    """What the gate found in splits that it let pass.
+
+    Attributes:
+        basis: ``by patient``, or that the splits are by row because no patients are identified.
+        identical: for each pair of splits such as ``train/test``, how many examples of the second have exactly the
+            inputs of some example of the first.
+    """
+
+    basis: str
+    identical: dict[str, int]
+
+
+def check_leakage(
+    split: Shaped[np.ndarray, " N"], patient: Shaped[np.ndarray, " N"] | None, frame: pd.DataFrame
+) -> Leakage:
+    """Stop where a patient is in more than one split; count identical examples across splits.
+
+    Args:
+        split: name of the split of each row.
+        patient: identifier of the patient of each row; None where there are none.
+        frame: raw inputs, one row each.
+
+    Raises:
+        UserError: naming how many patients overlap and the first few, with their splits.
+    """
+    if patient is not None:
+        _check_patients(split, patient)
+    # 64-bit hashes with pandas' fixed key: the same in every process; two different rows of a million
+    # share one with a probability of 3e-8.
+    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()  # pyright: ignore
+    present = [name for name in SPLITS if (split == name).any()]
+    identical = {
+        f"{first}/{second}": int(np.isin(rows[split == second], rows[split == first]).sum())
+        for first, second in itertools.combinations(present, 2)
+    }
+    return Leakage(basis=BY_ROW if patient is None else "by patient", identical=identical)
+
+
+def _check_patients(split: Shaped[np.ndarray, " N"], patient: Shaped[np.ndarray, " N"]) -> None:
+    pairs = pd.DataFrame({"patient": patient, "split": split}).drop_duplicates()
+    shared = pairs[pairs.duplicated("patient", keep=False)]
+    names = list(dict.fromkeys(shared["patient"]))
+    if not names:
+        return
+    described = [
+        f"{name!r} ({', '.join(s for s in SPLITS if s in set(shared.loc[shared['patient'] == name, 'split']))})"
+        for name in names[:SHOWN]
+    ]
+    more = ", ..." if len(names) > SHOWN else ""
+    subject = "1 patient is" if len(names) == 1 else f"{len(names)} patients are"
+    raise UserError(
+        f"{subject} in more than one split: {', '.join(described)}{more}. What is learnt from a patient must not be "
+        f"tested on the same patient: put all rows of a patient in one split, or leave out the official splits so "
+        f"that they are made by patient."
+    )

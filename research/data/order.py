@@ -1,0 +1,112 @@
+"""The order of the data: one host function of (seed, epoch, example), whatever the number of hosts and devices."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32, UInt64
+
+MASK = (1 << 64) - 1
+GOLDEN = 0x9E3779B97F4A7C15
+# Epochs are ordered together while they are small, one by one (and remembered) once they are large.
+BLOCK = 1 << 20
+
+
+def epoch_order(seed: int, epoch: int, examples: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    """``examples`` in the order in which the given epoch visits them.
+
+    Examples are sorted by a 64-bit hash of (seed, epoch, example), the finaliser of SplitMix64 (Steele, Lea & Flood,
+    "Fast splittable pseudorandom number generators", OOPSLA 2014), which is a bijection: different examples never
+    tie. Removing examples therefore leaves the order of the others as it was.
+
+    Args:
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
+        examples: numbers of the examples, none negative.
+    """
+    return examples[np.argsort(_hashes(seed, np.asarray([epoch]), examples)[0])]
+
+
+def batches(
+    seed: int, first_step: int, steps: int, examples: int | Int[np.ndarray, " N"], batch_size: int
+) -> tuple[Int32[np.ndarray, "S B"], Bool[np.ndarray, "S B"]]:
+    """Rows of the batches of ``steps`` steps, counted over the whole training.
+
+    An epoch has ``ceil(N / batch_size)`` steps and visits each example exactly once; its last batch is padded with
+    row 0 and mask False. Cutting a range of steps in any way gives the same rows.
+
+    Args:
+        seed: seed of the run.
+        first_step: number of the first step, from 0 at the start of the training.
+        steps: how many steps.
+        examples: number N of examples, or their numbers ``[N]`` where the order is to follow something other than
+            the position in the split (the row in the source, so that folds of one dataset agree).
+        batch_size: rows in a batch.
+
+    Returns:
+        index: positions in the split, ``[steps, batch_size]``.
+        mask: False where the row is padding, ``[steps, batch_size]``.
+    """
+    count = examples if isinstance(examples, int) else len(examples)
+    if count < 1 or batch_size < 1:
+        raise ValueError(f"at least one example and one row per batch are needed, not {count} and {batch_size}")
+    per_epoch = -(-count // batch_size)
+    width = per_epoch * batch_size
+    first_epoch, last_epoch = first_step // per_epoch, (first_step + max(steps, 1) - 1) // per_epoch
+    index = np.zeros((last_epoch - first_epoch + 1, width), dtype=np.int32)
+    index[:, :count] = _positions(seed, first_epoch, len(index), examples)
+    mask = np.broadcast_to(np.arange(width) < count, index.shape)
+    rows = slice(first_step - first_epoch * per_epoch, first_step - first_epoch * per_epoch + steps)
+    return index.reshape(-1, batch_size)[rows], mask.reshape(-1, batch_size)[rows]
+
+
+class _Numbers:
+    """Example numbers as the key of a cache: equal where the content is."""
+
+    def __init__(self, examples: int | Int[np.ndarray, " N"]) -> None:
+        self._given = examples
+        self._key = examples if isinstance(examples, int) else hashlib.sha256(examples.tobytes()).digest()
+
+    @property
+    def values(self) -> Int[np.ndarray, " N"]:
+        return np.arange(self._given, dtype=np.int64) if isinstance(self._given, int) else self._given
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Numbers) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def _positions(seed: int, first: int, epochs: int, examples: int | Int[np.ndarray, " N"]) -> Int[np.ndarray, "E N"]:
+    """Positions in visiting order for consecutive epochs."""
+    numbers = _Numbers(examples)
+    block = BLOCK // (examples if isinstance(examples, int) else len(examples))
+    if block < 2 or epochs < 2:
+        return np.stack([_remembered(seed, first + epoch, numbers) for epoch in range(epochs)])
+    starts = range(first, first + epochs, block)
+    parts = [np.arange(start, min(start + block, first + epochs)) for start in starts]
+    return np.concatenate([np.argsort(_hashes(seed, part, numbers.values), axis=1) for part in parts])
+
+
+@functools.lru_cache(maxsize=4)
+def _remembered(seed: int, epoch: int, numbers: _Numbers) -> Int32[np.ndarray, " N"]:
+    return np.argsort(_hashes(seed, np.asarray([epoch]), numbers.values)[0]).astype(np.int32)
+
+
+def _hashes(seed: int, epochs: Int[np.ndarray, " E"], examples: Int[np.ndarray, " N"]) -> UInt64[np.ndarray, "E N"]:
+    keys = np.asarray([_mix_int(_mix_int(seed + GOLDEN) + (int(e) + 1) * GOLDEN) for e in epochs], dtype=np.uint64)
+    bits = keys[:, None] + (examples.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _mix_int(bits: int) -> int:
+    """The finaliser of `_hashes` on one Python integer, which NumPy scalars would warn about overflowing."""
+    bits &= MASK
+    bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & MASK
+    return bits ^ (bits >> 31)

@@ -1,0 +1,71 @@
+"""`Source`: where raw rows come from."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from research.data.about import About
+from research.data.table import Table
+from research.errors import UserError, did_you_mean
+from research.spec import Spec
+
+DATA_DIR = "RESEARCH_DATA_DIR"
+"""Environment variable that names the folder below which relative data paths are looked up."""
+
+
+class Source(Spec):
+    """Base of all sources of tables: a value that says which rows, never the rows themselves."""
+
+    abstract: ClassVar[bool] = True
+
+    def load(self) -> Table:
+        """The raw rows, before any split or preprocessing.
+
+        Raises:
+            UserError: if the data is absent or not what the source declares, naming the place and the remedy.
+        """
+        raise NotImplementedError
+
+    def about(self) -> About:
+        """Licence, citation and notes; nothing is loaded for it."""
+        raise NotImplementedError
+
+
+def find_file(path: str) -> Path:
+    """The file that ``path`` means: as given, or below ``$RESEARCH_DATA_DIR``.
+
+    ``~`` and environment variables in the path are expanded first.
+
+    Raises:
+        UserError: naming every place that was looked at, and a file there with a similar name.
+    """
+    expanded = os.path.expandvars(os.path.expanduser(path))
+    unset = re.search(r"\$\{?(\w+)", expanded)
+    if unset:
+        raise UserError(f"{path}: the environment variable {unset[1]} is not set. Set it to the folder of the data.")
+    places = [Path(expanded)]
+    folder = os.environ.get(DATA_DIR)
+    if folder and not Path(expanded).is_absolute():
+        places.append(Path(folder) / expanded)
+    for place in places:
+        if place.is_file():
+            return place
+    for place in places:
+        if place.is_dir():
+            raise UserError(f"{place} is a folder; give the path of a file in it.")
+    looked = " and ".join(str(place) for place in places)
+    hint = "" if folder or Path(expanded).is_absolute() else f" {DATA_DIR} is not set, so only that place was tried."
+    raise UserError(f"{path!r} was not found: looked for {looked}.{hint}{_similar(places)}")
+
+
+def _similar(places: list[Path]) -> str:
+    """A sentence naming a file beside one of the places that the user may have meant."""
+    for place in places:
+        if place.parent.is_dir():
+            hint = did_you_mean(place.name, [entry.name for entry in place.parent.iterdir() if entry.is_file()])
+            if hint:
+                return hint
+    return ""

@@ -1,0 +1,146 @@
+"""`Split`: which rows train, which choose, which test; whole patients only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int, Shaped
+
+from research.data.table import Table
+from research.errors import UserError
+from research.spec import Spec, Static, field
+
+FEWEST_PATIENTS = 3
+"""Patients that a class needs so that each of train, validation and test can have one."""
+
+
+class Split(Spec):
+    """A division of the patients (of the rows, where no patients are known) into train, validation and test.
+
+    First ``test`` of all patients are set aside, then ``validation`` of the patients that are left: 0.2 and 0.2 give
+    64 % train, 16 % validation, 20 % test. Classes keep their proportions: patients are stratified by their label
+    (binary: 1 if any of their rows is positive; multi-class: their most frequent class); regression and multi-label
+    data are not stratified.
+
+    With ``folds`` the test split is fold number ``fold`` of a k-fold division of the patients, and validation is
+    taken from the others as before. Official splits of the data are kept as they are; where they have no validation
+    split, ``validation`` of the training patients becomes one. The same seed gives the same split.
+    """
+
+    test: Static[float] = field(0.2, above=0, below=1, help="fraction of the patients in the test split")
+    validation: Static[float] = field(0.2, above=0, below=1, help="fraction of the patients left after test")
+    seed: int = field(0, minimum=0, maximum=2**32 - 1, help="number of the division")
+    folds: int | None = field(None, minimum=2, help="number of folds; none for a single division")
+    fold: int = field(0, minimum=0, help="which fold is the test split, from 0")
+
+    def validate(self) -> None:
+        """The fold must be one of the folds."""
+        if self.folds is None and self.fold:
+            raise UserError(f"fold: {self.fold} was given without folds. Set folds as well, such as folds=5.")
+        if self.folds is not None and self.fold >= self.folds:
+            raise UserError(f"fold: a number from 0 to {self.folds - 1} is needed, {self.fold} was given.")
+
+    def assign(self, table: Table) -> Shaped[np.ndarray, " N"]:
+        """The split of every row, ``[N]`` of ``train``, ``validation`` or ``test``.
+
+        Raises:
+            UserError: if there are too few patients (of a class) to divide, naming the class and the count, or if
+                folds are asked of data with official splits.
+        """
+        if table.split is not None:
+            return self._official(table)
+        patients, labels = _patient_labels(table)
+        rest = np.arange(len(patients))
+        if self.folds is not None:
+            held_out = _fold(labels, len(patients), self.folds, self.fold, self.seed, table)
+        else:
+            held_out = _carve(labels, rest, self.test, self.seed, "test", table)
+        rest = np.setdiff1d(rest, held_out)
+        chosen = _carve(labels, rest, self.validation, self.seed, "validation", table)
+        names = np.full(len(patients), "train", dtype="<U10")
+        names[held_out] = "test"
+        names[chosen] = "validation"
+        return names[table.unit]
+
+    def _official(self, table: Table) -> Shaped[np.ndarray, " N"]:
+        assert table.split is not None
+        if self.folds is not None:
+            raise UserError(
+                f"folds: {table.about.name} has official splits, which are kept. Set folds to none, or load the data "
+                f"without its split column."
+            )
+        names = table.split.astype("<U10")
+        if "validation" in names:
+            return names
+        labels = _patient_labels(table)[1]
+        train = np.unique(table.unit[names == "train"])
+        chosen = _carve(labels, train, self.validation, self.seed, "validation", table)
+        names[np.isin(table.unit, chosen) & (names == "train")] = "validation"
+        return names
+
+
+def _patient_labels(table: Table) -> tuple[np.ndarray, Int[np.ndarray, " P"] | None]:
+    """The patients' numbers, and the label by which they are stratified (None: not stratified)."""
+    unit = table.unit
+    patients = np.unique(unit)
+    if not table.task.is_classes:
+        return patients, None
+    counts = pd.crosstab(unit, table.targets).reindex(columns=range(len(table.task.names)), fill_value=0).to_numpy()
+    if table.task.kind == "binary":
+        return patients, (counts[:, 1] > 0).astype(int)
+    return patients, counts.argmax(axis=1)
+
+
+def _carve(
+    labels: Int[np.ndarray, " P"] | None, among: np.ndarray, fraction: float, seed: int, name: str, table: Table
+) -> np.ndarray:
+    """``fraction`` of the patients ``among``, stratified by ``labels``."""
+    from sklearn.model_selection import train_test_split
+
+    strata = None if labels is None else labels[among]
+    _check_enough(strata, len(among), table, FEWEST_PATIENTS if name == "test" else FEWEST_PATIENTS - 1)
+    return _divide(
+        name, len(among), table, train_test_split, among, test_size=fraction, random_state=seed, stratify=strata
+    )
+
+
+def _divide(name: str, count: int, table: Table, divide: Any, among: np.ndarray, **options: Any) -> np.ndarray:
+    try:
+        return np.sort(divide(among, **options)[1])
+    except ValueError as error:
+        what = "rows" if table.patient is None else "patients"
+        raise UserError(
+            f"split.{name}: {options['test_size']:g} of {count} {what} of {table.about.name} cannot be set aside with "
+            f"every class in it ({error}). Use a larger fraction or more data."
+        ) from None
+
+
+def _fold(
+    labels: Int[np.ndarray, " P"] | None, patients: int, folds: int, fold: int, seed: int, table: Table
+) -> np.ndarray:
+    """The patients of one fold; the folds of one seed are disjoint and cover all patients."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    _check_enough(labels, patients, table, folds)
+    if patients < folds:
+        raise UserError(f"folds: {folds} folds need at least as many patients; {table.about.name} has {patients}.")
+    kind = KFold if labels is None else StratifiedKFold
+    division = kind(n_splits=folds, shuffle=True, random_state=seed).split(np.zeros(patients), labels)
+    return [held_out for _, held_out in division][fold]
+
+
+def _check_enough(labels: Int[np.ndarray, " P"] | None, patients: int, table: Table, fewest: int) -> None:
+    what = "rows" if table.patient is None else "patients"
+    if patients < fewest:
+        raise UserError(f"{table.about.name} has {patients} {what} to divide; at least {fewest} are needed.")
+    if labels is None:
+        return
+    for number, name in enumerate(table.task.names):
+        count = int((labels == number).sum())
+        if 0 < count < fewest:
+            raise UserError(
+                f"class {name!r} of {table.about.name} has {count} {what}; at least {fewest} are needed to divide it "
+                f"between the splits. Merge or drop the class, or use fewer folds."
+            )
