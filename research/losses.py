@@ -270,7 +270,7 @@ def _labels(targets: Targets, outputs: Float[Array, "B K"]) -> tuple[Float[Array
     return jnp.where(observed, targets, 0), observed
 
 
-def _vector(numbers: tuple[float, ...], outputs: Float[Array, "B K"]) -> Float[Array, "1 K"]:
+def _vector(numbers: tuple[float | Array, ...], outputs: Float[Array, "B K"]) -> Float[Array, "1 K"]:
     return jnp.stack([jnp.asarray(number, outputs.dtype) for number in numbers])[None]
 
 

@@ -1,0 +1,241 @@
+"""Optimizers: fifty updates equal to plain optax and to torch, one program for all numbers, and the shared fields."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from research.errors import UserError
+from research.optimizers import LAMB, SGD, Adam, AdamW, GradientDescent, Lion, Momentum, Nesterov, Optimizer, RMSProp
+from research.schedules import ExponentialDecay, WarmupCosine
+from research.spec import check, registered_specs
+
+STEPS = 50
+RNG = np.random.default_rng(0)
+PARAMS = {
+    "kernel": RNG.normal(0, 0.5, (4, 3)).astype(np.float32),
+    "bias": RNG.normal(0, 0.5, 3).astype(np.float32),
+    "scale": np.float32(1.3),
+}
+X = RNG.normal(0, 1, (STEPS, 8, 4)).astype(np.float32)
+Y = RNG.normal(0, 1, (STEPS, 8, 3)).astype(np.float32)
+
+
+def loss(params, x, y):
+    outputs = params["scale"] * (x @ params["kernel"] + params["bias"][None])
+    return jnp.square(outputs - y).mean()
+
+
+def train(transformation: optax.GradientTransformation, accumulate: int = 1):
+    """Parameters after each of the fifty updates, in one compiled loop."""
+
+    def step(carry, batch):
+        params, state = carry
+        updates, state = transformation.update(jax.grad(loss)(params, *batch), state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), params
+
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    return jax.lax.scan(step, (params, transformation.init(params)), (jnp.asarray(X), jnp.asarray(Y)))[1]
+
+
+@jax.jit
+def ours(spec: Optimizer, total_steps=STEPS):
+    return train(spec.build(total_steps))
+
+
+def kernels_only(params):
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def coupled(rule):
+    """Plain optax with an L2 penalty on kernels, as the classical optimizers take weight decay."""
+
+    def build(rate, decay):
+        return rule(rate) if decay is None else optax.chain(optax.add_decayed_weights(decay, kernels_only), rule(rate))
+
+    return build
+
+
+def decoupled(rule):
+    return lambda rate, decay: rule(rate, weight_decay=decay or 0.0, mask=kernels_only)
+
+
+REFERENCES = {
+    GradientDescent: coupled(optax.sgd),
+    SGD: coupled(optax.sgd),
+    Momentum: coupled(functools.partial(optax.sgd, momentum=0.9)),
+    Nesterov: coupled(functools.partial(optax.sgd, momentum=0.9, nesterov=True)),
+    RMSProp: coupled(optax.rmsprop),
+    Adam: coupled(optax.adam),
+    AdamW: decoupled(optax.adamw),
+    LAMB: decoupled(optax.lamb),
+    Lion: decoupled(optax.lion),
+}
+
+
+def assert_same_path(left, right, tolerance=1e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), left, right)
+
+
+def test_every_optimizer_has_a_reference():
+    found = {
+        c for c in registered_specs().values() if issubclass(c, Optimizer) and c.__module__ == Optimizer.__module__
+    }
+    assert found - {Optimizer} == set(REFERENCES)
+
+
+@pytest.mark.parametrize("options", ["plain", "all"])
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_updates_equal_plain_optax(kind, options):
+    rate, decay, clip, accumulate = 3e-3, None, None, 1
+    if options == "all":
+        rate, decay, clip, accumulate = WarmupCosine(peak=1e-2, warmup=0.2, floor=1e-4), 0.1, 0.5, 2
+    spec = kind(learning_rate=rate, weight_decay=decay, clip_norm=clip, accumulate=accumulate)
+    check(spec)
+    with jax.numpy_dtype_promotion("standard"):
+        if options == "all":
+            # Fifty batches, two per update: the schedule runs over 25.
+            rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 5, 25, 1e-4)
+        reference = REFERENCES[kind](rate, decay)
+        if options == "all":
+            reference = optax.chain(optax.clip_by_global_norm(clip), reference)
+            reference = optax.MultiSteps(reference, accumulate).gradient_transformation()
+        expected = jax.jit(lambda: train(reference))()
+    path = ours(spec)
+    assert_same_path(path, expected)
+    assert np.abs(np.asarray(path["kernel"][-1]) - PARAMS["kernel"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "arguments"),
+    [
+        (SGD(learning_rate=0.05, weight_decay=0.1), "SGD", {"lr": 0.05, "weight_decay": 0.1}),
+        (Momentum(weight_decay=0.1), "SGD", {"lr": 0.01, "weight_decay": 0.1, "momentum": 0.9}),
+        (Nesterov(), "SGD", {"lr": 0.01, "momentum": 0.9, "nesterov": True}),
+        (Adam(weight_decay=0.1), "Adam", {"lr": 1e-3, "weight_decay": 0.1}),
+        (AdamW(), "AdamW", {"lr": 1e-3, "weight_decay": 0.01}),
+    ],
+)
+def test_updates_equal_torch(spec, name, arguments):
+    torch = pytest.importorskip("torch")
+    params = {key: torch.tensor(value, requires_grad=True) for key, value in PARAMS.items()}
+    groups = [{"params": [params["kernel"]]}, {"params": [params["bias"], params["scale"]], "weight_decay": 0.0}]
+    optimizer = getattr(torch.optim, name)(groups, **arguments)
+    for x, y in zip(torch.tensor(X), torch.tensor(Y), strict=True):
+        optimizer.zero_grad()
+        outputs = params["scale"] * (x @ params["kernel"] + params["bias"])
+        ((outputs - y) ** 2).mean().backward()
+        optimizer.step()
+    last = jax.tree.map(lambda p: p[-1], ours(spec))
+    assert_same_path(last, {key: value.detach().numpy() for key, value in params.items()}, 1e-5)
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_one_program_serves_every_number(kind):
+    traces = []
+
+    @jax.jit
+    def compiled(spec, total_steps):
+        traces.append(spec)
+        transformation = spec.build(total_steps)
+        params, state = PARAMS, transformation.init(jax.tree.map(jnp.asarray, PARAMS))
+        for _ in range(2):
+            updates, state = transformation.update(jax.tree.map(lambda p: p * p, params), state, params)
+            params = optax.apply_updates(params, updates)
+        return params["kernel"]
+
+    spec = kind(learning_rate=ExponentialDecay(initial=0.1, final=0.01), weight_decay=0.2, clip_norm=0.5, average=0.9)
+    first = compiled(spec, 10)
+    leaves, structure = jax.tree.flatten_with_path(spec)
+    for index, (path, _) in enumerate(leaves):
+        values = [value * 0.8 if i == index else value for i, (_, value) in enumerate(leaves)]
+        changed = compiled(structure.unflatten(values), 10)
+        # Clipping cannot be seen through a sign or a trust ratio, epsilon hardly, and averaging is the algorithm's.
+        if not any(name in str(path) for name in ("average", "eps", "clip_norm")):
+            assert (changed != first).any(), f"{kind.__name__}{path} changes nothing"
+    assert (compiled(spec, 20) != first).any()
+    assert len(traces) == 1
+
+
+def test_clipping_limits_the_whole_gradient():
+    transformation = SGD(learning_rate=1.0, clip_norm=0.5).build(1)
+    gradients = {"a": jnp.array([[3.0, 0.0]]), "b": jnp.array([4.0])}
+    updates, _ = transformation.update(gradients, transformation.init(gradients), gradients)
+    np.testing.assert_allclose(updates["a"], [[-0.3, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(updates["b"], [-0.4], rtol=1e-6)
+    small = jax.tree.map(lambda g: g / 100, gradients)
+    updates, _ = transformation.update(small, transformation.init(small), small)
+    np.testing.assert_allclose(updates["b"], [-0.04], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_weight_decay_skips_biases_and_scales(kind):
+    @jax.jit
+    def still(spec, params):
+        transformation = spec.build(1)
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return transformation.update(zeros, transformation.init(params), params)[0]
+
+    updates = still(kind(weight_decay=0.1), PARAMS)
+    assert (updates["bias"] == 0).all() and updates["scale"] == 0
+    moved = np.asarray(updates["kernel"])
+    assert (np.sign(moved) == -np.sign(PARAMS["kernel"])).all()
+
+
+def test_accumulated_batches_are_one_larger_batch():
+    """Ten batches of eight, five per update, make the updates of two batches of forty."""
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    rate = ExponentialDecay(initial=0.1, final=0.001)
+
+    def run(spec, x, y, calls):
+        def step(carry, batch):
+            params, state = carry
+            updates, state = transformation.update(jax.grad(loss)(params, *batch), state, params)
+            return (optax.apply_updates(params, updates), state), updates
+
+        transformation = spec.build(calls)
+        return jax.lax.scan(step, (params, transformation.init(params)), (x, y))
+
+    spec = Adam(learning_rate=rate)
+    whole = jax.jit(lambda x, y: run(spec, x, y, 2))(X[:10].reshape(2, 40, 4), Y[:10].reshape(2, 40, 3))
+    parts = jax.jit(lambda x, y: run(spec.replace(accumulate=5), x, y, 10))(X[:10], Y[:10])
+    assert_same_path(parts[0][0], whole[0][0])
+    idle = np.asarray(jnp.abs(parts[1]["kernel"]).sum((1, 2))) == 0
+    np.testing.assert_array_equal(idle, [True] * 4 + [False] + [True] * 4 + [False])
+
+
+def test_a_stack_of_optimizers_runs_as_one():
+    rates = (1e-3, 1e-2, 1e-1)
+    members = [AdamW(learning_rate=rate) for rate in rates]
+    stack = jax.tree.map(lambda *values: np.array(values, np.float32), *members)
+    together = jax.jit(jax.vmap(lambda spec: train(spec.build(STEPS))))(stack)
+    for index, member in enumerate(members):
+        assert_same_path(jax.tree.map(lambda p, i=index: p[i], together), ours(member), 2e-5)
+
+
+def test_only_gradient_descent_takes_the_full_batch():
+    assert [kind for kind in REFERENCES if kind.full_batch] == [GradientDescent]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (Adam(learning_rate=-1.0), "learning_rate: a number of at least 0"),
+        (Adam(b1=1.0), r"b1: a number in \[0, 1\)"),
+        (Adam(clip_norm=0.0), "clip_norm"),
+        (Adam(weight_decay=-0.1), "weight_decay"),
+        (Adam(accumulate=0), "accumulate"),
+        (Adam(average=1.0), "average"),
+        (Adam(learning_rate=WarmupCosine(peak=-1.0)), r"learning_rate\.peak"),
+        (Adam(learning_rate="fast"), "learning_rate"),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_mistakes_are_named(spec, words):
+    with pytest.raises(UserError, match=words):
+        check(spec)
