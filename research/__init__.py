@@ -1,0 +1,29 @@
+"""Medical machine-learning experiments in JAX: values that train, evaluate and resume to the bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from research.experiment import Execution, Experiment
+    from research.runner import Result, load, run
+
+__version__ = "0.1.0"
+__all__ = ["Execution", "Experiment", "Result", "load", "run"]
+
+_HOMES = {
+    "Execution": "research.experiment",
+    "Experiment": "research.experiment",
+    "Result": "research.runner",
+    "load": "research.runner",
+    "run": "research.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first used, so that ``import research`` costs nothing."""
+    import importlib
+
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'research' has no attribute {name!r}")

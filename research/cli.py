@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        options = _parser().parse_args(given)
+        options, rest = _parser().parse_known_args(given)
+        _take_overrides(options, rest)
         options.command(options)
     except ResearchError as error:
         if debug:
@@ -59,6 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _take_overrides(options: argparse.Namespace, rest: list[str]) -> None:
+    """Overrides may stand before, between and after the options; argparse gathers only the first group."""
+    overrides = getattr(options, "overrides", None)
+    for text in rest:
+        if overrides is None or text.startswith("-"):
+            raise UserError(f"unrecognised argument: {text}. See research --help.")
+        overrides.append(text)
+
+
 def _parser() -> _Parser:
     parser = _Parser(prog="research", description="Medical machine-learning experiments in JAX.", epilog=EPILOG)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
@@ -72,7 +82,10 @@ def _parser() -> _Parser:
     def add_experiment(command: argparse.ArgumentParser) -> None:
         command.add_argument("file", type=Path, help="experiment file, such as experiments/wisconsin_mlp.py")
         command.add_argument(
-            "overrides", nargs="*", metavar="path=value", help="such as optimizer.learning_rate=3e-4 or model.dropout=none"
+            "overrides",
+            nargs="*",
+            metavar="path=value",
+            help="such as optimizer.learning_rate=3e-4 or model.dropout=none",
         )
         command.add_argument("--seed", type=int, default=0, help="seed of weights, order and draws (0)")
 
@@ -158,36 +171,34 @@ def _run(options: argparse.Namespace) -> None:
         _print_json({"directory": str(result.directory), "fresh": result.fresh} | result.summary)
         return
     _show(console, result.report, f"{name}, seed {result.seed}: {result.summary['split']} split")
-    console.print(f"update {result.summary['reported_step']} of {result.summary['updates']} reported; {result.directory}")
+    console.print(
+        f"update {result.summary['reported_step']} of {result.summary['updates']} reported; {result.directory}"
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from research import runner
-    from research.evaluation.report import evaluate
+    from research.runner import evaluate_run
 
-    from research.training.run_directory import RunDirectory
-
-    model = runner.TrainedModel(RunDirectory(options.run))
-    evaluation = model.experiment.evaluation
-    rows = model.rows(options.split)
-    validation = model.rows("validation") if "validation" in model.setup.splits else None
-    report = evaluate(rows, validation, resamples=evaluation.resamples, seed=evaluation.seed)
+    title, report = evaluate_run(options.run, options.split)
     if options.json:
         _print_json({"directory": str(options.run), "split": options.split, "report": report.to_json()})
         return
-    _show(Console(), report, f"{model.name}, seed {model.seed}: {options.split} split")
+    _show(Console(), report, title)
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from research.prediction import predict_file
+    from research.trained_model import TrainedModel
+    from research.training.run_directory import RunDirectory
 
     kind, _, path = options.data.partition(":")
     if kind != "csv" or not path:
         raise UserError(f"--data: {options.data!r} is not readable; write csv:FILE.")
     out = options.out or Path(path).with_suffix(".predictions.csv")
-    table = predict_file(options.run, path, out)
+    table, notes = TrainedModel(RunDirectory(options.run)).predict_file(path, out)
     console = Console()
     console.print(table.head(10).to_string(index=False), highlight=False)
+    for note in notes:
+        console.print(f"note: {note}", style="yellow", markup=False)
     console.print(f"{len(table)} predictions in {out}")
 
 

@@ -16,6 +16,8 @@ from research.models.model import Model
 from research.optimizers import Adam, Optimizer
 from research.spec import Spec, Static, check, field
 
+Device = Literal["auto", "cpu", "gpu", "tpu"]
+
 
 class Selection(Spec):
     """Which weights are reported: those with the best value of a metric on the validation split.
@@ -107,9 +109,9 @@ class Experiment(Spec):
 class Execution(Spec):
     """How a run is carried out; recorded with it, and free to change when it is resumed."""
 
-    device: Literal["auto", "cpu", "gpu", "tpu"] = field("auto", help="kind of device; auto: the best there is")
+    device: Device = field("auto", help="kind of device; auto: the best there is")
     feed: Literal["resident"] = field("resident", help="resident: the splits live in device memory")
-    log_every: int | None = field(None, minimum=1, help="updates between lines of metrics.jsonl; none: evaluations only")
+    log_every: int | None = field(None, minimum=1, help="updates between lines of metrics.jsonl; none: at evaluations")
     checkpoint_minutes: Static[float] = field(5.0, above=0, help="minutes between checkpoints")
     checkpoint_every: int | None = field(None, minimum=1, help="updates between checkpoints, beside the minutes")
     tensorboard: bool = field(True, help="write TensorBoard events as well")

@@ -20,7 +20,7 @@ def example_keys(key: Key[Array, ""], example: Int32[Array, " B"]) -> UInt32[Arr
     return jax.vmap(lambda index: jax.random.key_data(jax.random.fold_in(key, index)))(example)
 
 
-def _mix(bits: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+def _mix(bits: UInt32[Array, ...]) -> UInt32[Array, ...]:
     """A bijection of 32 bits in which every output bit depends on every input bit (xor-shift-multiply)."""
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x21F0AAAD)
     bits = (bits ^ (bits >> 15)) * jnp.uint32(0x735A2D97)

@@ -94,16 +94,18 @@ def steering(
 
 
 def _prepare(weights: Any, *values: Any) -> tuple[Any, ...]:
-    """The namespace, the weights and the values as floats; rows that have no weight anywhere are set to 0."""
+    """The namespace, the weights and the values as floats; rows without any weight may hold no NaN."""
     xp = jnp if any(isinstance(v, jax.Array) for v in (weights, *values)) else np
     dtype = np.float32 if xp is jnp else np.float64
     if weights is None:
         weights = xp.ones(len(values[0]), dtype)
     weights = xp.asarray(weights, dtype)
+    values = tuple(xp.asarray(value, dtype) for value in values)
+    if xp is np and all(np.isfinite(value).all() for value in values):
+        return xp, weights, *values
     used = (weights != 0).reshape(-1, weights.shape[-1]).any(0)
     cleaned = []
     for value in values:
-        value = xp.asarray(value, dtype)
         keep = xp.broadcast_to(used.reshape(-1, *[1] * (value.ndim - 1)), value.shape)
         cleaned.append(xp.where(keep, value, dtype(0)))
     return xp, weights, *cleaned
@@ -123,6 +125,11 @@ def _ratio(xp: Any, numerator: Any, denominator: Any) -> Any:
 
 def _mean(xp: Any, weights: Any, values: Any) -> Any:
     return _ratio(xp, _total(xp, weights, values), weights.sum(-1))
+
+
+def mean(values: Float[Any, " N"], weights: Shaped[Any, "*batch N"] | None = None) -> Float[Any, "*batch"]:
+    """Weighted mean of a number per example, such as its loss; NaN where nothing has weight."""
+    return _mean(*_prepare(weights, values))
 
 
 def macro(values: Float[Any, "*batch C"], over: Bool[np.ndarray, " C"] | None = None) -> Float[Any, "*batch"]:
@@ -145,19 +152,16 @@ def macro(values: Float[Any, "*batch C"], over: Bool[np.ndarray, " C"] | None = 
 # Ranking -----------------------------------------------------------------------------------------------------------
 
 
-def _ranked(xp: Any, weights: Any, scores: Any, targets: Any) -> tuple[Any, ...]:
-    """Weights in the order of the scores, weights of positives, and where each row's group of ties starts and ends."""
-    order = xp.argsort(scores, stable=True)
-    ascending = scores[order]
-    start = xp.searchsorted(ascending, ascending, side="left")
-    stop = xp.searchsorted(ascending, ascending, side="right")
-    weights = xp.take(weights, order, axis=-1)
-    return weights, weights * xp.broadcast_to(targets[order], weights.shape), start, stop
-
-
 def _running(xp: Any, weights: Any) -> Any:
     """Sums of the first 0, 1, ..., N weights, ``[..., N + 1]``."""
     return xp.concatenate([xp.zeros_like(weights[..., :1]), xp.cumsum(weights, axis=-1)], axis=-1)
+
+
+def _at(xp: Any, running: Any, places: Any, untied: Any) -> Any:
+    """``running[..., places]``; without ties (``untied``: where a slice would do) NumPy is spared the gathering."""
+    if xp is np and len(places) and places[0] == untied.start and (np.diff(places) == 1).all():
+        return running[..., untied]
+    return xp.take(running, places, axis=-1)
 
 
 def auroc(
@@ -173,10 +177,15 @@ def auroc(
         targets: 1 for positive, 0 for negative.
         weights: see the module.
     """
-    xp, weights, scores, targets = _prepare(weights, scores, targets)
-    weights, positive, start, stop = _ranked(xp, weights, scores, targets)
-    below = _running(xp, weights - positive)
-    rank = (xp.take(below, start, axis=-1) + xp.take(below, stop, axis=-1)) * 0.5
+    xp, counted, scores, targets = _prepare(weights, scores, targets)
+    order = xp.argsort(scores, stable=True)
+    ascending, size = scores[order], len(scores)
+    start = xp.searchsorted(ascending, ascending, side="left")
+    stop = xp.searchsorted(ascending, ascending, side="right")
+    counted = xp.take(counted, order, axis=-1)
+    positive = counted * xp.broadcast_to(targets[order], counted.shape)
+    below = _running(xp, counted - positive)
+    rank = (_at(xp, below, start, slice(0, size)) + _at(xp, below, stop, slice(1, size + 1))) * 0.5
     positives = positive.sum(-1)
     # Divided in two steps: the product of both totals would lose digits in float32.
     area = _ratio(xp, _ratio(xp, (positive * rank).sum(-1), positives), below[..., -1])
@@ -191,14 +200,14 @@ def average_precision(
     Rows of equal score enter together, as in scikit-learn's ``average_precision_score``. NaN where there is no
     positive. Arguments as in `auroc`.
     """
-    xp, weights, scores, targets = _prepare(weights, scores, targets)
-    weights, positive, start, _ = _ranked(xp, weights, scores, targets)
-    found, taken = (_running(xp, values) for values in (positive, weights))
-    precision = _ratio(
-        xp,
-        found[..., -1:] - xp.take(found, start, axis=-1),
-        taken[..., -1:] - xp.take(taken, start, axis=-1),
-    )
+    xp, counted, scores, targets = _prepare(weights, scores, targets)
+    order = xp.argsort(-scores, stable=True)
+    descending = -scores[order]
+    last = xp.searchsorted(descending, descending, side="right") - 1
+    counted = xp.take(counted, order, axis=-1)
+    positive = counted * xp.broadcast_to(targets[order], counted.shape)
+    found, taken = (_at(xp, xp.cumsum(w, axis=-1), last, slice(0, len(scores))) for w in (positive, counted))
+    precision = _ratio(xp, found, taken)
     # Rows of weight 0 at the top of the ranking have no precision and must not spoil the sum.
     area = _ratio(xp, xp.where(positive > 0, positive * precision, 0).sum(-1), positive.sum(-1))
     return xp.where(xp.isnan(scores).any(), xp.nan, area)
@@ -212,43 +221,48 @@ def one_hot(classes: Int[Any, " N"], count: int) -> Float[Any, "N C"]:
     )
 
 
-def _per_column(metric: Any, scores: Any, targets: Any, weights: Any) -> Any:
-    """``metric`` of each column, ``[..., C]``; rows whose target is NaN in a column do not count there."""
-    xp = jnp if any(isinstance(v, jax.Array) for v in (weights, scores, targets)) else np
-    weights = xp.ones(len(scores)) if weights is None else xp.asarray(weights)
+def per_column(
+    metric: Any,
+    predicted: Num[Any, "N C"],
+    targets: Num[Any, "N C"],
+    weights: Shaped[Any, "*batch N"] | None = None,
+) -> Float[Any, "*batch C"]:
+    """``metric(predicted, targets, weights)`` of each column; rows whose target there is NaN do not count."""
+    xp = jnp if any(isinstance(v, jax.Array) for v in (weights, predicted, targets)) else np
+    dtype = np.float32 if xp is jnp else np.float64
+    counts: Any = xp.ones(len(predicted), dtype) if weights is None else xp.asarray(weights, dtype)
 
     def one(column: Any, target: Any) -> Any:
         observed = ~xp.isnan(target)
-        counted = weights * xp.broadcast_to(observed, weights.shape).astype(weights.dtype)
+        if xp is np and observed.all():
+            return metric(column, target, counts)
+        counted = counts * xp.broadcast_to(observed, counts.shape).astype(dtype)
         return metric(column, xp.where(observed, target, 0), counted)
 
     if xp is jnp:
-        if not jnp.issubdtype(weights.dtype, jnp.floating):
-            weights = weights.astype(np.float32)
-        return jax.vmap(one, in_axes=1, out_axes=-1)(jnp.asarray(scores), jnp.asarray(targets))
-    weights = weights.astype(np.float64)
-    return np.stack([one(scores[:, c], targets[:, c]) for c in range(scores.shape[1])], axis=-1)
+        return jax.vmap(one, in_axes=1, out_axes=-1)(jnp.asarray(predicted), jnp.asarray(targets))
+    return np.stack([one(predicted[:, c], targets[:, c]) for c in range(predicted.shape[1])], axis=-1)
 
 
 def auroc_per_class(
     probability: Float[Any, "N C"], targets: Int[Any, " N"], weights: Shaped[Any, "*batch N"] | None = None
 ) -> Float[Any, "*batch C"]:
     """AUROC of each class against all others; their `macro` is the usual one-vs-rest AUROC."""
-    return _per_column(auroc, probability, one_hot(targets, probability.shape[1]), weights)
+    return per_column(auroc, probability, one_hot(targets, probability.shape[1]), weights)
 
 
 def auroc_per_label(
     probability: Float[Any, "N L"], targets: Float[Any, "N L"], weights: Shaped[Any, "*batch N"] | None = None
 ) -> Float[Any, "*batch L"]:
     """AUROC of each label over the rows where the label is not missing (NaN)."""
-    return _per_column(auroc, probability, targets, weights)
+    return per_column(auroc, probability, targets, weights)
 
 
 def average_precision_per_label(
     probability: Float[Any, "N L"], targets: Float[Any, "N L"], weights: Shaped[Any, "*batch N"] | None = None
 ) -> Float[Any, "*batch L"]:
     """Average precision of each label (or class, with one-hot targets) where the label is not missing (NaN)."""
-    return _per_column(average_precision, probability, targets, weights)
+    return per_column(average_precision, probability, targets, weights)
 
 
 # Decisions ---------------------------------------------------------------------------------------------------------
@@ -264,7 +278,7 @@ def accuracy(
 ) -> Float[Any, "*batch"]:
     """Share of examples whose predicted class is the true one."""
     xp, weights, predicted, targets = _prepare(weights, predicted, targets)
-    return _mean(xp, weights, (predicted == targets).astype(weights.dtype))
+    return _mean(xp, weights, (predicted == targets).astype(predicted.dtype))
 
 
 def sensitivity(
@@ -325,8 +339,8 @@ def confusion_matrix(
 ) -> Float[Any, "C C"]:
     """Weight of each pair of true class (row) and predicted class (column)."""
     said, true = one_hot(predicted, classes), one_hot(targets, classes)
-    xp, weights, said, true = _prepare(weights, said, true)
-    return _total(xp, (true * weights[:, None]).T, said)
+    xp, counted, said, true = _prepare(weights, said, true)
+    return _total(xp, (true * counted[:, None]).T, said)
 
 
 # Errors of probabilities and quantities ----------------------------------------------------------------------------
@@ -390,12 +404,12 @@ def r2(
     predicted: Float[Any, "N ..."], targets: Num[Any, "N ..."], weights: Shaped[Any, "*batch N"] | None = None
 ) -> Float[Any, "*batch"]:
     """Share of the targets' variance that is explained, averaged over quantities; NaN where a target is constant."""
-    xp, weights, predicted, targets = _prepare(weights, predicted, targets)
+    xp, counted, predicted, targets = _prepare(weights, predicted, targets)
     predicted, targets = (v.reshape(len(v), -1) for v in (predicted, targets))
-    count = weights.sum(-1)[..., None]
+    count = counted.sum(-1)[..., None]
     centred = targets - xp.broadcast_to(targets.mean(0), targets.shape)
-    squares = _total(xp, weights, centred**2)
-    spread = squares - _ratio(xp, _total(xp, weights, centred) ** 2, xp.broadcast_to(count, squares.shape))
+    squares = _total(xp, counted, centred**2)
+    spread = squares - _ratio(xp, _total(xp, counted, centred) ** 2, xp.broadcast_to(count, squares.shape))
     # What is left of a constant after this subtraction is rounding, not variance.
     spread = xp.where(spread > 64 * np.finfo(np.dtype(squares.dtype)).eps * squares, spread, 0)
-    return (1 - _ratio(xp, _total(xp, weights, (predicted - targets) ** 2), spread)).mean(-1)
+    return (1 - _ratio(xp, _total(xp, counted, (predicted - targets) ** 2), spread)).mean(-1)

@@ -7,17 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from rich.console import Console
 
-from research.algorithms.algorithm import State
-from research.data.prepare import Examples
 from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
 from research.spec import check, fingerprint, to_json
+from research.trained_model import TrainedModel, has_best, predict_split, reported, restore
 from research.training import start_from
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
@@ -63,46 +60,6 @@ class Result:
     def model(self) -> TrainedModel:
         """The trained model with the reported weights, loaded when first asked for."""
         return TrainedModel(RunDirectory(self.directory))
-
-
-class TrainedModel:
-    """The reported weights of a run, ready to predict.
-
-    Args:
-        directory: the run's directory.
-        device: kind of device, as in `Execution`.
-    """
-
-    def __init__(self, directory: RunDirectory, device: str = "auto") -> None:
-        self.directory = directory
-        self.experiment, self.seed, self.name = directory.experiment()
-        directory.read("results")
-        self.setup = set_up(self.experiment, self.seed, Execution(device=device))  # pyright: ignore[reportArgumentType]
-        data = directory.read("data")
-        if self.setup.prepared is not None and data["fingerprint"] != self.setup.prepared.fingerprint:
-            raise UserError(
-                f"{directory.path}: this run was made from other data (fingerprint {data['fingerprint']}, now "
-                f"{self.setup.prepared.fingerprint}). Restore the data that it was trained on."
-            )
-        self.state = _reported(self.setup, _restore(self.setup, directory))
-
-    def rows(self, split: str) -> Predictions | Rows:
-        """Predictions for a split of the run's own data, each example once."""
-        if self.setup.prepared is not None and split not in self.setup.splits:
-            raise UserError(f"split: {split!r} is not a split of this data. Allowed: {', '.join(self.setup.splits)}.")
-        return _rows(self.setup, self.state, split)
-
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Predictions for prepared inputs ``[N, F]``: probabilities or values, ``[N]`` or ``[N, K]``."""
-        from research.data.resident import put
-
-        assert self.setup.prepared is not None
-        task, count = self.setup.prepared.task, len(inputs)
-        targets = np.zeros_like(self.setup.prepared.splits["train"].targets[:1]).repeat(count, axis=0)
-        rows = np.arange(count, dtype=np.int32)
-        examples = Examples(inputs=inputs, targets=targets, example=rows, patient=None, patient_code=rows)
-        batch = put(examples, task, self.setup.device)
-        return np.asarray(self.setup.program.predict(self.state, batch, f"new {inputs.shape}")["prediction"])
 
 
 def run(
@@ -179,7 +136,32 @@ def dry_run(
     use_compilation_cache()
     setup = set_up(experiment, seed, execution)
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
-    return preflight(setup, _restore(setup, directory), directory.path, ("dry run: nothing is trained or written",))
+    return preflight(setup, restore(setup, directory), directory.path, ("dry run: nothing is trained or written",))
+
+
+def evaluate_run(path: str | Path, split: str = "test") -> tuple[str, Report]:
+    """Predict a split of a finished run's own data again; returns a title and the report.
+
+    Raises:
+        UserError: if the run has not finished, its data has changed since, or there is no such split.
+    """
+    directory = RunDirectory(Path(path))
+    experiment, seed, name = directory.experiment()
+    directory.read("results")
+    use_compilation_cache()
+    setup = set_up(experiment, seed, Execution())
+    data = directory.read("data")
+    if setup.prepared is not None and data["fingerprint"] != setup.prepared.fingerprint:
+        raise UserError(
+            f"{path}: this run was made from other data (fingerprint {data['fingerprint']}, now "
+            f"{setup.prepared.fingerprint}). Restore the data that it was trained on."
+        )
+    state = reported(experiment, restore(setup, directory))
+    rows = predict_split(setup, state, split)
+    validation = predict_split(setup, state, "validation") if "validation" in setup.splits else None
+    evaluation = experiment.evaluation
+    report = evaluate(rows, validation, resamples=evaluation.resamples, seed=evaluation.seed)
+    return f"{name}, seed {seed}: {split} split", report
 
 
 def load(path: str | Path) -> Result:
@@ -224,38 +206,14 @@ def _finished(directory: RunDirectory, setup: Setup) -> Result | None:
         return result
     if result.summary["stopped_early"]:
         raise UserError(
-            f"{directory.path}: this run stopped early after update {result.summary['updates']}, so there is nothing to "
-            f"extend. Set evaluation.select.patience higher, or none, in a new run."
+            f"{directory.path}: this run stopped early after update {result.summary['updates']}, so there is "
+            f"nothing to extend. Set evaluation.select.patience higher, or none, in a new run."
         )
     return None
 
 
-def _begin(setup: Setup) -> Carry:
-    """The carry of a run that has not started."""
-    carry = setup.program.initialise()
-    start = setup.experiment.start_from
-    if start is not None:
-        state = start_from.transfer(carry.state, start)
-        best = carry.best
-        if best is not None:
-            deployed = setup.experiment.algorithm.deployed(setup.experiment, state)
-            best = dataclasses.replace(best, state=jax.tree.map(lambda x: x.copy(), deployed))
-        carry = dataclasses.replace(carry, state=state, best=best)
-        carry = jax.device_put(carry, setup.device)
-    return carry
-
-
-def _restore(setup: Setup, directory: RunDirectory) -> Carry:
-    """The newest checkpoint of a run, or its beginning where there is none."""
-    if not directory.last.is_dir():
-        return _begin(setup)
-    last = Checkpoints(directory.last, writable=False)
-    step = last.latest()
-    return _begin(setup) if step is None else last.restore(step, setup.program.initialise(), setup.device)
-
-
 def _train(setup: Setup, directory: RunDirectory, notes: tuple[str, ...], name: str, console: Console | None) -> Carry:
-    carry = _restore(setup, directory)
+    carry = restore(setup, directory)
     if console is not None:
         console.print(preflight(setup, carry, directory.path, notes).card(name))
     last, best = Checkpoints(directory.last), Checkpoints(directory.best)
@@ -285,47 +243,21 @@ def _train(setup: Setup, directory: RunDirectory, notes: tuple[str, ...], name: 
         best.close()
 
 
-def _reported(setup: Setup, carry: Carry) -> State:
-    """The weights that the experiment reports: the best on validation, or the last."""
-    if carry.best is not None and np.isfinite(float(carry.best.metric)):
-        return carry.best.state
-    return setup.experiment.algorithm.deployed(setup.experiment, carry.state)
-
-
-def _rows(setup: Setup, state: State, split: str) -> Predictions | Rows:
-    rows = jax.device_get(setup.program.predict(state, setup.splits.get(split), split))
-    if setup.prepared is None or setup.experiment.algorithm.rows != "example":
-        columns = {name: np.asarray(row, np.float64) for name, row in rows.items() if row.ndim == 1}
-        return Rows(unit=setup.experiment.algorithm.rows, columns=columns)
-    examples = setup.prepared.splits[split]
-    weight = np.where(rows["weight"] > 0, rows["weight"], np.nan)
-    return Predictions(
-        task=setup.prepared.task,
-        split=split,
-        example=examples.example,
-        patient=examples.patient,
-        targets=examples.targets,
-        prediction=np.asarray(rows["prediction"]),
-        loss=np.asarray(rows["loss"] / weight),
-    )
-
-
 def _report(setup: Setup, carry: Carry, directory: RunDirectory, name: str, began: float) -> Result:
     """Predict, store, and compute every metric from what was stored."""
     if tripwire := Tripwire.armed():
         tripwire.reached("report", int(carry.step))
-    state = _reported(setup, carry)
+    state = reported(setup.experiment, carry)
     names = [split for split in REPORTED if split in setup.splits] or ["rows"]
     directory.predictions.mkdir(exist_ok=True)
     predictions: dict[str, Predictions | Rows] = {}
     for split in names:
-        predictions[split] = _rows(setup, state, split)
+        predictions[split] = predict_split(setup, state, split)
         predictions[split].write(directory.predictions / f"{split}.parquet")
     evaluation = setup.experiment.evaluation
     report = evaluate(
         predictions[names[-1]], predictions.get("validation"), resamples=evaluation.resamples, seed=evaluation.seed
     )
-    selected = carry.best is not None and np.isfinite(float(carry.best.metric))
     summary = {
         "name": name,
         "seed": setup.seed,
@@ -333,7 +265,7 @@ def _report(setup: Setup, carry: Carry, directory: RunDirectory, name: str, bega
         "updates": int(carry.step),
         "total_updates": setup.cadence.total,
         "stopped_early": bool(carry.stopped),
-        "reported_step": int(carry.best.step) if selected and carry.best is not None else int(carry.step),
+        "reported_step": int(carry.best.step) if carry.best is not None and has_best(carry) else int(carry.step),
         "split": names[-1],
         "report": report.to_json(),
         "seconds": round(time.perf_counter() - began, 3),

@@ -40,7 +40,9 @@ class Supervised(Algorithm):
         """An experiment without data, model or loss cannot be trained by this algorithm."""
         for name in ("data", "model", "loss"):
             if getattr(spec, name) is None:
-                raise UserError(f"{name}: Supervised needs it, and the experiment has none. Set {name}=... in the file.")
+                raise UserError(
+                    f"{name}: Supervised needs it, and the experiment has none. Set {name}=... in the file."
+                )
 
     def init(self, spec: Experiment, key: Key[Array, ""], example: Batch | None) -> State:
         """Fresh parameters, and the optimizer's state for them."""
@@ -58,9 +60,7 @@ class Supervised(Algorithm):
         frozen = spec.start_from.frozen if spec.start_from is not None else ()
 
         def objective(params: Any) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-            forward = Forward(
-                train=True, keys=keys.example_keys(key, batch.example), mask=batch.mask, context=context
-            )
+            forward = Forward(train=True, keys=keys.example_keys(key, batch.example), mask=batch.mask, context=context)
             outputs, model_state = _forward(spec, params, state.model_state, batch, forward, key)
             total, weight = spec.loss.per_example(outputs, batch.targets)
             mask = batch.mask.astype(jnp.float32)

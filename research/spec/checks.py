@@ -48,8 +48,12 @@ def check_field(path: str, annotation: Any, value: Any, limits: spec_fields.Rang
             item = items[0] if items[-1:] == (...,) else items[index]
             check_field(f"{path}.{index}", item, entry, limits)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value) or not limits.admits(value):
-            raise UserError(f"{path}: {limits} is needed, {value!r} was given.")
+        _check_number(path, value, limits)
+
+
+def _check_number(path: str, value: float, limits: spec_fields.Range) -> None:
+    if not math.isfinite(value) or not limits.admits(value):
+        raise UserError(f"{path}: {limits} is needed, {value!r} was given.")
 
 
 def _match(annotation: Any, value: Any) -> Any:

@@ -89,7 +89,9 @@ class Checkpoints:
                 warnings.simplefilter("ignore")
                 return self._manager.restore(step, args=ocp.args.StandardRestore())
         except Exception as error:
-            raise UserError(f"{self.directory / str(step)}: not a readable checkpoint ({_first_line(error)}).") from error
+            raise UserError(
+                f"{self.directory / str(step)}: not a readable checkpoint ({_first_line(error)})."
+            ) from error
 
     def close(self) -> None:
         """Wait for saves in progress and release the threads."""

@@ -218,7 +218,7 @@ class _Pace:
 
 @contextmanager
 def _interruptions() -> Iterator[Callable[[], bool]]:
-    """Within it, SIGTERM and SIGINT are remembered and answered at the next safe moment; a second SIGINT is immediate."""
+    """SIGTERM and SIGINT are remembered and answered at the next safe moment; a second SIGINT is immediate."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set

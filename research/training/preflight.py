@@ -66,7 +66,9 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
         facts["resuming"] = f"after update {int(carry.step):,}"
     facts["device"] = f"{setup.device.device_kind} ({setup.device.platform}), 1 of {jax.device_count()} used"
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
-    facts["checkpoint"] = f"about {_quantity(size, 'B')} every {setup.execution.checkpoint_minutes:g} min and at the end"
+    facts["checkpoint"] = (
+        f"about {_quantity(size, 'B')} every {setup.execution.checkpoint_minutes:g} min and at the end"
+    )
     facts["seed"] = str(setup.seed)
     facts["run directory"] = str(directory)
     if cadence.total > (total := setup.program.outline.total_updates):
@@ -96,17 +98,20 @@ def _splits(data: dict[str, Any]) -> Table:
     for heading in ("split", "examples", "patients", "classes"):
         table.add_column(heading, justify="left" if heading in ("split", "classes") else "right")
     for name, split in data["splits"].items():
-        patients = split.get("patients")
-        table.add_row(name, f"{split['examples']:,}", "not known" if patients is None else f"{patients:,}", _classes(split))
+        patients = split["patients"]
+        table.add_row(
+            name, f"{split['examples']:,}", "not known" if patients is None else f"{patients:,}", _classes(split)
+        )
     return table
 
 
 def _classes(split: dict[str, Any]) -> str:
     if counts := split.get("classes"):
         return ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    if means := split.get("targets"):
-        return ", ".join(f"{name} {value}" for name, value in means.items())
-    return ""
+    if labels := split.get("labels"):
+        return ", ".join(f"{name} {count['positive']:,}" for name, count in labels.items())
+    means = split.get("targets", {})
+    return ", ".join(f"{n} {v['mean']:.4g} ± {v['standard_deviation']:.3g}" for n, v in means.items())
 
 
 def _quantity(value: float, unit: str) -> str:

@@ -122,8 +122,11 @@ def _initialise(outline: Outline, spec: Experiment, seed: Array, train: Batch | 
     def one_update(state: State) -> dict[str, Array]:
         batch = None
         if train is not None:
-            shape = (outline.batch_size,) if algorithm.batches_per_update == 1 else (
-                algorithm.batches_per_update, outline.batch_size)
+            shape = (
+                (outline.batch_size,)
+                if algorithm.batches_per_update == 1
+                else (algorithm.batches_per_update, outline.batch_size)
+            )
             batch = _rows(train, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))
         return algorithm.update(spec, state, batch, keys.stream(seed, "update", 0), context)[1]
 
@@ -212,7 +215,9 @@ def _best(spec: Experiment, carry: Carry, state: State, value: Array) -> tuple[B
     def choose(new: Array, old: Array) -> Array:
         return jnp.where(better, new, old)
 
-    new = Best(jax.tree.map(choose, state, best.state), choose(value, best.metric), choose(carry.step, best.step), waited)
+    new = Best(
+        jax.tree.map(choose, state, best.state), choose(value, best.metric), choose(carry.step, best.step), waited
+    )
     stopped = carry.stopped if select.patience is None else carry.stopped | (waited >= select.patience)
     return new, stopped
 

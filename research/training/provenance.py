@@ -16,7 +16,18 @@ import jax
 
 import research
 
-PACKAGES = ("research", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas", "scikit-learn")
+PACKAGES = (
+    "research",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+)
 
 
 def environment(device: jax.Device, experiment_file: Path | None) -> dict[str, Any]:
@@ -73,7 +84,12 @@ def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=Path(research.__file__).parent, capture_output=True, text=True, timeout=10, check=True
+            ["git", *arguments],
+            cwd=Path(research.__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -120,7 +120,9 @@ class RunDirectory:
             if not self.path.is_dir():
                 raise UserError(f"{self.path}: there is no such run directory.") from None
             if name == "results" and self.exists():
-                raise UserError(f"{self.path}: this run has not finished. Run its command again to resume it.") from None
+                raise UserError(
+                    f"{self.path}: this run has not finished. Run its command again to resume it."
+                ) from None
             raise UserError(f"{self.path}: not a run directory, for {path.name} is missing.") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not readable ({error}).") from None
@@ -146,14 +148,16 @@ class RunDirectory:
             UserError: if experiment, seed, data or code are not those of the run; what differs is printed.
         """
         recorded, recorded_seed, _ = self.experiment()
-        changed = {path: pair for path, pair in diff(recorded, experiment).items()}
+        changed = diff(recorded, experiment)
         if recorded_seed != seed:
             changed["seed"] = (recorded_seed, seed)
         if changed:
-            raise UserError(f"{self.path}: another experiment was run here.{_listed(changed)}\nChoose another directory.")
+            raise UserError(
+                f"{self.path}: another experiment was run here.{_listed(changed)}\nChoose another directory."
+            )
         old_data = self.read("data")
         if any(old_data.get(key) != data.get(key) for key in ("fingerprint", "start_from")):
-            changed = {path: pair for path, pair in differences(old_data, data).items()}
+            changed = differences(old_data, data)
             raise UserError(
                 f"{self.path}: this run was made from other data.{_listed(changed)}\n"
                 f"Restore the data, or start anew with --fresh (the old run is kept beside the new one)."

@@ -133,7 +133,9 @@ def choose_device(kind: str) -> jax.Device:
         return jax.devices(kind)[0]
     except RuntimeError:
         there = ", ".join(sorted({device.platform for device in jax.devices()}))
-        raise UserError(f"execution.device: {kind!r} is not here; this process sees {there}. Use device=auto.") from None
+        raise UserError(
+            f"execution.device: {kind!r} is not here; this process sees {there}. Use device=auto."
+        ) from None
 
 
 def use_compilation_cache(folder: str | None = None) -> None:

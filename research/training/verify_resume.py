@@ -207,7 +207,9 @@ def _compare_predictions(left: Path, right: Path) -> Comparison:
         return Comparison(left.name, "", "missing in the interrupted run")
     first, second = (_columns(read_predictions(path)) for path in (left, right))
     rows = len(next(iter(first.values())))
-    return Comparison(f"predictions/{left.name}", f"{rows} rows, {len(first)} columns", _first_difference(first, second))
+    return Comparison(
+        f"predictions/{left.name}", f"{rows} rows, {len(first)} columns", _first_difference(first, second)
+    )
 
 
 def _columns(rows: Predictions | Rows) -> dict[str, Any]:

@@ -1,0 +1,172 @@
+"""Weights of a run: where they begin, where they were left, which are reported, and what they predict."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+
+from research.algorithms.algorithm import State
+from research.data.batch import Batch
+from research.data.new_rows import read_new
+from research.data.prepare import Examples
+from research.data.preprocessing import FittedPreprocessing
+from research.data.resident import put
+from research.errors import UserError
+from research.evaluation.predictions import Predictions, Rows
+from research.experiment import Device, Experiment
+from research.task import Task
+from research.training import start_from
+from research.training.carry import Carry
+from research.training.checkpoint import Checkpoints
+from research.training.program import Outline, Program
+from research.training.run_directory import RunDirectory
+from research.training.setup import Setup, choose_device
+
+
+def begin(setup: Setup) -> Carry:
+    """The carry of a run that has not started."""
+    carry = setup.program.initialise()
+    start = setup.experiment.start_from
+    if start is not None:
+        state = start_from.transfer(carry.state, start)
+        best = carry.best
+        if best is not None:
+            deployed = setup.experiment.algorithm.deployed(setup.experiment, state)
+            best = dataclasses.replace(best, state=jax.tree.map(lambda x: x.copy(), deployed))
+        carry = dataclasses.replace(carry, state=state, best=best)
+        carry = jax.device_put(carry, setup.device)
+    return carry
+
+
+def restore(setup: Setup, directory: RunDirectory) -> Carry:
+    """The newest checkpoint of a run, or its beginning where there is none."""
+    carry = restore_newest(directory, setup.program.initialise(), setup.device)
+    return begin(setup) if carry is None else carry
+
+
+def restore_newest(directory: RunDirectory, like: Carry, device: jax.Device) -> Carry | None:
+    """The newest checkpoint, of the structure of ``like``; None where there is none."""
+    if not directory.last.is_dir():
+        return None
+    last = Checkpoints(directory.last, writable=False)
+    step = last.latest()
+    return None if step is None else last.restore(step, like, device)
+
+
+def has_best(carry: Carry) -> bool:
+    """Whether weights have been chosen on validation."""
+    return carry.best is not None and math.isfinite(float(carry.best.metric))
+
+
+def reported(experiment: Experiment, carry: Carry) -> State:
+    """The weights that the experiment reports: the best on validation, or the last."""
+    if carry.best is not None and has_best(carry):
+        return carry.best.state
+    return experiment.algorithm.deployed(experiment, carry.state)
+
+
+def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
+    """Predictions for a split of the run's own data, each example once; rows of an algorithm without data.
+
+    Raises:
+        UserError: if there is no such split.
+    """
+    if setup.prepared is not None and split not in setup.splits:
+        raise UserError(f"split: {split!r} is not a split of this data. Allowed: {', '.join(setup.splits)}.")
+    rows = jax.device_get(setup.program.predict(state, setup.splits.get(split), split))
+    if setup.prepared is None or setup.experiment.algorithm.rows != "example":
+        columns = {name: np.asarray(row, np.float64) for name, row in rows.items() if row.ndim == 1}
+        return Rows(unit=setup.experiment.algorithm.rows, columns=columns)
+    examples = setup.prepared.splits[split]
+    weight = np.where(rows["weight"] > 0, rows["weight"], np.nan)
+    return Predictions(
+        task=setup.prepared.task,
+        split=split,
+        example=examples.example,
+        patient=examples.patient,
+        targets=examples.targets,
+        prediction=np.asarray(rows["prediction"]),
+        loss=np.asarray(rows["loss"] / weight),
+    )
+
+
+class TrainedModel:
+    """The reported weights of a finished run, ready to predict; the data it was trained on is not needed.
+
+    Args:
+        directory: the run's directory.
+        device: kind of device, as in `Execution`.
+
+    Raises:
+        UserError: if the run has not finished, or was trained without data.
+    """
+
+    def __init__(self, directory: RunDirectory, device: Device = "auto") -> None:
+        self.directory = directory
+        self.experiment, seed, self.name = directory.experiment()
+        directory.read("results")
+        data = directory.read("data")
+        if "preprocessing" not in data:
+            raise UserError(f"{directory.path}: this run was trained without data, so there is nothing to predict for.")
+        self.task = Task(data["task"]["kind"], tuple(data["task"]["names"]), data["task"]["unit"])
+        self.preprocessing = FittedPreprocessing.from_json(data["preprocessing"])
+        self.device = choose_device(device)
+        blank = self._batch(np.zeros((1, len(self.preprocessing.feature_names)), np.float32))
+        self._program = Program(self.experiment, seed, Outline(1, 1, self.task), blank, self.device)
+        carry = restore_newest(directory, self._program.initialise(), self.device)
+        if carry is None:
+            raise UserError(f"{directory.path}: the checkpoints of this run are missing; train it again with --fresh.")
+        self.state = reported(self.experiment, carry)
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Predictions for prepared inputs.
+
+        Args:
+            inputs: features as `FittedPreprocessing.transform` makes them, float32 ``[N, F]``.
+
+        Returns:
+            Probability of the positive class ``[N]`` for a binary task; else probabilities or values ``[N, K]``.
+        """
+        rows = self._program.predict(self.state, self._batch(inputs), f"{len(inputs)} new")
+        return np.asarray(rows["prediction"])
+
+    def predict_file(self, path: str, out: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """Predict for the rows of a CSV file with the columns that the run was trained on, and write them to ``out``.
+
+        Returns:
+            The table that was written (row in the file, patient where known, predictions), and notes on values unlike
+            those of the training data.
+
+        Raises:
+            UserError: for a missing file, missing columns or unreadable values, or ``out`` that cannot be written.
+        """
+        new = read_new(path, self.preprocessing, self.experiment.data.source if self.experiment.data else None)
+        columns: dict[str, np.ndarray] = {"row": new.row}
+        if new.patient is not None:
+            columns["patient"] = new.patient
+        prediction = self.predict(new.inputs)
+        if self.task.kind == "binary":
+            columns[f"probability of {self.task.names[1]}"] = prediction
+        else:
+            word = "predicted" if self.task.kind == "regression" else "probability of"
+            columns |= {f"{word} {name}": prediction[:, k] for k, name in enumerate(self.task.names)}
+        table = pd.DataFrame(columns)
+        try:
+            table.to_csv(out, index=False)
+        except OSError as error:
+            raise UserError(f"{out}: cannot be written ({error.strerror}). Choose another file with --out.") from None
+        return table, new.notes
+
+    def _batch(self, inputs: np.ndarray) -> Batch:
+        """Rows whose targets are not known, on the device."""
+        count = len(inputs)
+        shape = (count,) if self.task.is_classes else (count, len(self.task.names))
+        targets = np.zeros(shape, np.int32 if self.task.is_classes else np.float32)
+        rows = np.arange(count, dtype=np.int32)
+        examples = Examples(inputs=inputs, targets=targets, example=rows, patient=None, patient_code=rows)
+        return put(examples, self.task, self.device)
