@@ -1,0 +1,259 @@
+"""The metrics that are reported for each kind of task, as one function of example weights.
+
+A `Measured` holds predictions in the form the metrics need; called with weights ``[..., N]`` it gives every metric,
+so that the point estimate (all weights 1) and the bootstrap (counts) come from the same lines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Set
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from research import metrics
+from research.evaluation import delong, intervals
+from research.evaluation.intervals import Interval
+from research.evaluation.predictions import Predictions
+
+DECISION = 0.5
+"""Threshold of accuracy in two classes: the likelier class."""
+
+
+Lazy = dict[str, Callable[[], Any]]
+"""Metrics by name, computed when called: a report bootstraps only those that have no interval in closed form."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A metric that is a proportion of rows, or (``f1``) a function of one.
+
+    Attributes:
+        success: rows that count in favour, ``[N]``.
+        among: rows that count at all, ``[N]``.
+        f1: whether the metric is 2 s / (1 + s) of the share s: F1 is this of the share of hits among rows that are
+            positive or called so, which is a proportion of independent rows.
+    """
+
+    success: np.ndarray
+    among: np.ndarray
+    f1: bool = False
+
+    def interval(self, unit: np.ndarray) -> Interval:
+        low, high, method = intervals.proportion_interval(self.success, self.among, unit)
+        if not self.f1:
+            return Interval(low, high, method)
+        return Interval(2 * low / (1 + low), 2 * high / (1 + high), method)
+
+
+def decision_shares(said: np.ndarray, true: np.ndarray, observed: np.ndarray) -> dict[str, Share]:
+    """The proportions of one class against the rest: ``said`` and ``true`` are booleans ``[N]``."""
+    hit = said & true & observed
+    return {
+        "sensitivity": Share(hit, true & observed),
+        "specificity": Share(~said & ~true & observed, ~true & observed),
+        "precision": Share(hit, said & observed),
+        "f1": Share(hit, (said | true) & observed, f1=True),
+    }
+
+
+class Measured:
+    """Metrics of one set of predictions whose targets are known.
+
+    Attributes:
+        unit: number of the sampling unit (patient or row) of each row, ``[N]``.
+        parts: names of the classes, labels or quantities that have a table row of their own.
+        shares: ``{(part or "", metric): Share}`` for the metrics whose interval is that of a proportion.
+        areas: ``{(part or "", "auroc"): Influence}`` likewise for areas under the ROC curve.
+        observed: rows that count for each part, ``[N, P]``.
+    """
+
+    def __init__(self, predictions: Predictions, thresholds: Mapping[str, float]) -> None:
+        assert predictions.targets is not None
+        self.task = predictions.task
+        self.kind = predictions.task.kind
+        self.unit = intervals.unit_numbers(predictions.patient, len(predictions))
+        self.prediction: Any = predictions.prediction
+        self.targets: Any = predictions.targets
+        self.loss = predictions.loss
+        self.shares: dict[tuple[str, str], Share] = {}
+        self.areas: dict[tuple[str, str], delong.Influence] = {}
+        self.parts: tuple[str, ...] = self.task.names
+        if self.kind == "regression":
+            self.parts = self.task.names if len(self.task.names) > 1 else ()
+            self.observed = np.ones(self.targets.shape, bool)
+            return
+        self.true, self.said, self.observed = self._decide(thresholds)
+        for index, name in enumerate(self.parts):
+            rows = self.observed[:, index]
+            shares = decision_shares(self.said[:, index], self.true[:, index], rows)
+            self.shares |= {(name, metric): share for metric, share in shares.items()}
+            score = self.prediction if self.kind == "binary" else self.prediction[:, index]
+            if self.kind != "binary":
+                self.areas[name, "auroc"] = _influence(score, self.true[:, index], rows)
+        everything = np.ones(len(predictions), bool)
+        if self.task.is_classes:
+            self.shares["", "accuracy"] = Share(self.likeliest == self.targets, everything)
+        if self.kind == "binary":
+            positive = self.task.names[1]
+            self.shares |= {("", m): self.shares[positive, m] for m in ("sensitivity", "specificity", "f1")}
+            self.areas["", "auroc"] = _influence(self.prediction, self.targets == 1, everything)
+        # A mean over classes is taken over those that can be judged on these rows, in every resample alike.
+        judged = {name: (self.true & self.observed)[:, i].any() for i, name in enumerate(self.parts)}
+        contrasted = [judged[name] and (~self.true & self.observed)[:, i].any() for i, name in enumerate(self.parts)]
+        self.present = np.array(list(judged.values()))
+        self.contrasted = np.array(contrasted)
+
+    def _decide(self, thresholds: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """True and predicted membership of each class or label ``[N, P]``, and where the truth is known."""
+        if self.kind == "multilabel":
+            cut = np.array([thresholds[name] for name in self.parts])
+            return self.targets == 1, self.prediction >= cut[None, :], ~np.isnan(self.targets)
+        if self.kind == "binary":
+            self.likeliest = metrics.called(self.prediction, DECISION)
+            self.decided = metrics.called(self.prediction, thresholds[self.parts[1]])
+        else:
+            self.likeliest = self.decided = self.prediction.argmax(-1).astype(np.int32)
+        classes = np.arange(len(self.parts))[None, :]
+        true = self.targets[:, None] == classes
+        return true, self.decided[:, None] == classes, np.ones(true.shape, bool)
+
+    def __call__(
+        self, weights: Float[np.ndarray, "*batch N"], only: Set[tuple[str, str]] | None = None
+    ) -> dict[tuple[str, str], Any]:
+        """Metrics as ``{(part or "", metric): [...]}``; ``""`` stands for the whole.
+
+        Args:
+            weights: how often each row counts.
+            only: the metrics that are wanted; None gives all.
+        """
+        overall, parts = getattr(self, f"_{self.kind}")(weights)
+        if self.loss is not None:
+            overall = {"loss": lambda: metrics.mean(self.loss, weights)} | overall
+        values = {("", name): value() for name, value in overall.items() if only is None or ("", name) in only}
+        for name, columns in parts.items():
+            keys = [(part, name) for part in self.parts]
+            if only is None or not only.isdisjoint(keys):
+                found = columns()
+                values |= {key: found[..., index] for index, key in enumerate(keys)}
+        return values
+
+    def _binary(self, weights: Any) -> tuple[Lazy, Lazy]:
+        p, y, said = self.prediction, self.targets, self.decided
+        scores = functools.cache(lambda: metrics.class_scores(said, y, 2, weights))
+        overall = {
+            "auroc": lambda: metrics.auroc(p, y, weights),
+            "average_precision": lambda: metrics.average_precision(p, y, weights),
+            "accuracy": lambda: metrics.accuracy(self.likeliest, y, weights),
+            "balanced_accuracy": lambda: scores()["sensitivity"].mean(-1),
+            "sensitivity": lambda: metrics.sensitivity(said, y, weights),
+            "specificity": lambda: metrics.specificity(said, y, weights),
+            "f1": lambda: metrics.f1(said, y, weights),
+            "brier": lambda: metrics.brier(p, y, weights),
+            "log_loss": lambda: metrics.log_loss(p, y, weights),
+        }
+        return overall, _each(scores, "sensitivity", "precision", "f1")
+
+    def _multiclass(self, weights: Any) -> tuple[Lazy, Lazy]:
+        p, y, said = self.prediction, self.targets, self.likeliest
+        truth = self.true.astype(np.float64)
+        scores = functools.cache(lambda: metrics.class_scores(said, y, len(self.parts), weights))
+        areas = functools.cache(lambda: metrics.auroc_per_class(p, y, weights))
+        overall = {
+            "auroc": lambda: metrics.macro(areas(), self.contrasted),
+            "auroc_weighted": lambda: areas()[..., self.contrasted] @ self.case_shares(),
+            "average_precision": lambda: metrics.macro(
+                metrics.average_precision_per_label(p, truth, weights), self.present
+            ),
+            "accuracy": lambda: metrics.accuracy(said, y, weights),
+            "balanced_accuracy": lambda: metrics.macro(scores()["sensitivity"], self.present),
+            "f1": lambda: metrics.macro(scores()["f1"], self.present | self.said.any(0)),
+            "brier": lambda: metrics.brier(p, y, weights),
+            "log_loss": lambda: metrics.log_loss(p, y, weights),
+        }
+        return overall, _each(scores, "sensitivity", "precision", "f1") | {"auroc": areas}
+
+    def _multilabel(self, weights: Any) -> tuple[Lazy, Lazy]:
+        p, y = self.prediction, self.targets
+
+        def per_label(metric: Any, prediction: Any) -> Any:
+            return functools.cache(lambda: metrics.per_column(metric, prediction, y, weights))
+
+        said = self.said.astype(np.int32)
+        parts: Lazy = {
+            "auroc": per_label(metrics.auroc, p),
+            "average_precision": per_label(metrics.average_precision, p),
+            "sensitivity": per_label(metrics.sensitivity, said),
+            "specificity": per_label(metrics.specificity, said),
+            "f1": per_label(metrics.f1, said),
+        }
+        known = self.observed.any(0)
+        means = {
+            "auroc": (parts["auroc"], self.contrasted),
+            "average_precision": (parts["average_precision"], self.present),
+            "f1": (parts["f1"], self.present),
+            "brier": (per_label(metrics.brier, p), known),
+            "log_loss": (per_label(metrics.log_loss, p), known),
+        }
+        overall = {name: functools.partial(_macro_of, columns, over) for name, (columns, over) in means.items()}
+        return overall, parts
+
+    def _regression(self, weights: Any) -> tuple[Lazy, Lazy]:
+        functions = {"mse": metrics.mean_squared_error, "mae": metrics.mean_absolute_error, "r2": metrics.r2}
+        p, y = self.prediction, self.targets
+        overall = {name: functools.partial(f, p, y, weights) for name, f in functions.items()}
+        parts = {name: functools.partial(metrics.per_column, f, p, y, weights) for name, f in functions.items()}
+        return overall, parts if self.parts else {}
+
+    def case_shares(self) -> np.ndarray:
+        """Share of each class that can be contrasted among the examples of those classes, ``[C']``."""
+        cases = self.true.sum(0)[self.contrasted].astype(np.float64)
+        return cases / cases.sum() if len(cases) else cases
+
+    def closed_interval(self, part: str, metric: str, value: float) -> Interval | None:
+        """The interval of a metric that has a better one than the bootstrap, else None."""
+        if (part, metric) in self.shares:
+            return self.shares[part, metric].interval(self.unit)
+        if (part, metric) in self.areas:
+            return delong.auroc_interval(self.areas[part, metric], self.unit)
+        if metric in ("auroc", "auroc_weighted") and self.contrasted.any():
+            names = [name for name, chosen in zip(self.parts, self.contrasted, strict=True) if chosen]
+            areas = np.array([self.areas[name, "auroc"].area for name in names])
+            moves = np.stack([self.areas[name, "auroc"].moves for name in names], axis=-1)
+            if metric == "auroc":
+                return delong.mean_auroc_interval(areas, moves, self.unit)
+            own = np.cumsum(self.contrasted)[self.targets] - 1
+            return delong.mean_auroc_interval(areas, moves, self.unit, self.case_shares(), own)
+        if metric == "balanced_accuracy" and (value in (0.0, 1.0) or len(np.unique(self.unit)) == len(self.unit)):
+            names = [name for name, chosen in zip(self.parts, self.present, strict=True) if chosen]
+            found = [self.shares[name, "sensitivity"] for name in names]
+            limits = np.array([share.interval(self.unit)[:2] for share in found])
+            each = np.array([share.success[share.among].mean() for share in found])
+            return Interval(*intervals.mean_of_proportions(each, limits), "Wilson, combined")
+        return None
+
+    def rows(self, part: str, metric: str) -> np.ndarray:
+        """The rows on which a metric rests, ``[N]``: for a sensitivity the cases, for a label those observed."""
+        share = self.shares.get((part, metric))
+        if share is not None and not share.f1:
+            return share.among
+        return self.observed[:, self.parts.index(part)] if part else np.any(self.observed, axis=1)
+
+
+def _each(scores: Callable[[], dict[str, Any]], *names: str) -> Lazy:
+    return {name: functools.partial(lambda name: scores()[name], name) for name in names}
+
+
+def _macro_of(columns: Callable[[], Any], over: np.ndarray) -> Any:
+    return metrics.macro(columns(), over)
+
+
+def _influence(score: np.ndarray, true: np.ndarray, observed: np.ndarray) -> delong.Influence:
+    """`delong.influence` over the rows where the truth is known; the other rows move nothing."""
+    found = delong.influence(score[observed].astype(np.float64), true[observed].astype(np.int32))
+    moves = np.zeros(len(score))
+    moves[observed] = found.moves
+    return delong.Influence(found.area, moves, true & observed)

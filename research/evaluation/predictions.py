@@ -1,0 +1,272 @@
+"""What an evaluation leaves behind: one row per example (or episode, or sample) in a Parquet file."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from research.errors import RunError, UserError
+from research.task import Task
+
+_FORMAT = b"research"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predictions for the examples of one split, each example once.
+
+    The constructor brings arrays into the form below and refuses what cannot be evaluated.
+
+    Attributes:
+        task: what is predicted.
+        split: name of the split, or any name for new patients.
+        example: index of each row in its split, ``[N]``, without repetitions.
+        prediction: for ``binary`` the probability of the positive class, ``[N]`` (``[N, 1]`` and ``[N, 2]`` are
+            accepted); class probabilities ``[N, C]``; label probabilities ``[N, L]``; predicted quantities ``[N, L]``.
+        targets: as `research.task.Task` says, or None where they are not known.
+        patient: patient identifiers as text, ``[N]``, or None where the data has none.
+        loss: loss of each example, ``[N]``, or None.
+    """
+
+    task: Task
+    split: str
+    example: np.ndarray
+    prediction: np.ndarray
+    targets: np.ndarray | None = None
+    patient: np.ndarray | None = None
+    loss: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.example)
+        values: dict[str, Any] = {
+            "example": np.asarray(self.example),
+            "prediction": _predicted(self.task, np.asarray(self.prediction), count),
+        }
+        if self.targets is not None:
+            values["targets"] = _true(self.task, np.asarray(self.targets), count)
+        if self.patient is not None:
+            values["patient"] = _identifiers(self.patient, count)
+        if self.loss is not None:
+            values["loss"] = np.asarray(self.loss)
+            if values["loss"].shape != (count,):
+                raise UserError(f"loss: {count} values are needed, one per example; {values['loss'].shape} was given.")
+        if len(np.unique(values["example"])) != count:
+            raise UserError("example: some rows stand for the same example; each example must be predicted once.")
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    def write(self, path: str | Path) -> None:
+        """Write Parquet, all or nothing; equal predictions give equal bytes.
+
+        Columns: ``example``, ``patient``, ``target`` or ``target_<name>``, ``probability`` (binary),
+        ``probability_<class or label>`` or ``prediction_<quantity>``, ``loss``; task and split are in the metadata.
+
+        Raises:
+            RunError: if the file cannot be written.
+        """
+        columns: dict[str, np.ndarray] = {"example": self.example}
+        if self.patient is not None:
+            columns["patient"] = self.patient
+        if self.targets is not None:
+            columns |= _split_columns("target", self.targets, self.task)
+        columns |= _split_columns(_stem(self.task), self.prediction, self.task)
+        if self.loss is not None:
+            columns["loss"] = self.loss
+        about = {"content": "predictions", "split": self.split, "task": dataclasses.asdict(self.task)}
+        _write(Path(path), columns, about)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Predictions:
+        """Read what `write` wrote.
+
+        Raises:
+            UserError: naming the file, if it is missing, damaged or something else.
+        """
+        columns, about = _read(Path(path), "predictions")
+        task = Task(about["task"]["kind"], tuple(about["task"]["names"]), about["task"]["unit"])
+        return cls(
+            task=task,
+            split=about["split"],
+            example=columns["example"],
+            prediction=_join_columns(_stem(task), columns, task),
+            targets=_join_columns("target", columns, task) if any(c.startswith("target") for c in columns) else None,
+            patient=columns.get("patient"),
+            loss=columns.get("loss"),
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """Numbers per episode, generated sample or whatever else an algorithm is judged by; rows are independent.
+
+    Attributes:
+        unit: what a row is, such as ``episode`` or ``sample``.
+        split: name of the split or setting they come from.
+        columns: named numbers, each ``[N]``; NaN where a row has none.
+    """
+
+    unit: str
+    split: str
+    columns: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        columns = {name: np.asarray(values) for name, values in self.columns.items()}
+        shapes = {name: values.shape for name, values in columns.items()}
+        if not columns or len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()):
+            raise UserError(f"columns: one or more columns of equal length are needed; shapes given: {shapes}.")
+        object.__setattr__(self, "columns", columns)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def write(self, path: str | Path) -> None:
+        """Write Parquet, all or nothing; raises `RunError` if that fails."""
+        _write(Path(path), dict(self.columns), {"content": "rows", "split": self.split, "unit": self.unit})
+
+    @classmethod
+    def read(cls, path: str | Path) -> Rows:
+        """Read what `write` wrote; raises `UserError` naming the file if it is missing, damaged or something else."""
+        columns, about = _read(Path(path), "rows")
+        return cls(unit=about["unit"], split=about["split"], columns=columns)
+
+
+def read_predictions(path: str | Path) -> Predictions | Rows:
+    """Read a file of either sort; raises `UserError` as `Predictions.read` does."""
+    _, about = _read(Path(path), None)
+    return Rows.read(path) if about["content"] == "rows" else Predictions.read(path)
+
+
+# Checks ------------------------------------------------------------------------------------------------------------
+
+
+def _predicted(task: Task, prediction: np.ndarray, count: int) -> np.ndarray:
+    """Predictions as floats in the shape of the task, free of NaN and, where they are probabilities, in [0, 1]."""
+    if prediction.dtype.name not in ("float32", "float64"):
+        prediction = prediction.astype(np.float32)
+    if task.kind == "binary" and prediction.ndim == 2:
+        if prediction.shape[1] not in (1, 2):
+            raise UserError(f"prediction: a binary task has 1 or 2 columns, {prediction.shape[1]} were given.")
+        prediction = prediction[:, -1]
+    if task.kind == "regression" and prediction.ndim == 1:
+        prediction = prediction[:, None]
+    wanted = (count,) if task.kind == "binary" else (count, len(task.names))
+    if prediction.shape != wanted:
+        raise UserError(f"prediction: shape {wanted} is needed for a {task.kind} task, {prediction.shape} was given.")
+    if not np.isfinite(prediction).all():
+        row = int(np.flatnonzero(~np.isfinite(prediction.reshape(count, -1)).all(1))[0])
+        raise UserError(f"prediction: row {row} is not finite; the model diverged or its inputs hold NaN.")
+    if task.kind != "regression" and count and (prediction.min() < -1e-6 or prediction.max() > 1 + 1e-6):
+        raise UserError(
+            f"prediction: probabilities between 0 and 1 are needed, values from {prediction.min():.4g} to "
+            f"{prediction.max():.4g} were given; apply the loss's `predict` to the model's outputs."
+        )
+    return prediction
+
+
+def _true(task: Task, targets: np.ndarray, count: int) -> np.ndarray:
+    """Targets in the shape of the task, with classes within those declared."""
+    if task.is_classes:
+        if targets.shape != (count,):
+            raise UserError(f"targets: shape {(count,)} is needed for a {task.kind} task, {targets.shape} was given.")
+        outside = (targets < 0) | (targets >= len(task.names)) | (targets != np.floor(targets))
+        if outside.any():
+            raise UserError(
+                f"targets: classes 0 to {len(task.names) - 1} ({', '.join(task.names)}) are declared, "
+                f"{targets[outside][0]} was found in row {int(np.flatnonzero(outside)[0])}."
+            )
+        return targets.astype(np.int32)
+    targets = targets if targets.dtype.name in ("float32", "float64") else targets.astype(np.float32)
+    if task.kind == "regression" and targets.ndim == 1:
+        targets = targets[:, None]
+    if targets.shape != (count, len(task.names)):
+        raise UserError(
+            f"targets: shape {(count, len(task.names))} is needed for a {task.kind} task, {targets.shape} was given."
+        )
+    if task.kind == "multilabel" and not (np.isnan(targets) | (targets == 0) | (targets == 1)).all():
+        raise UserError("targets: labels are 0, 1, or NaN where missing; another value was found.")
+    if task.kind == "regression" and not np.isfinite(targets).all():
+        raise UserError("targets: a quantity to be predicted is NaN or infinite; remove or fill those rows.")
+    return targets
+
+
+def _identifiers(patient: Any, count: int) -> np.ndarray:
+    """Identifiers as text, so that 7 and "7" are the same patient in every file."""
+    patient = np.asarray(patient)
+    if patient.shape != (count,):
+        raise UserError(f"patient: {count} identifiers are needed, one per example; {patient.shape} was given.")
+    names = np.array([str(value) for value in patient], dtype=object)
+    missing = [row for row, value in enumerate(patient) if value is None or value != value or str(value) == ""]
+    if missing:
+        raise UserError(
+            f"patient: row {missing[0]} has no identifier ({len(missing)} in all); "
+            f"give every row one, or None for the whole column."
+        )
+    return names
+
+
+# Files -------------------------------------------------------------------------------------------------------------
+
+
+def _stem(task: Task) -> str:
+    return "prediction" if task.kind == "regression" else "probability"
+
+
+def _split_columns(stem: str, values: np.ndarray, task: Task) -> dict[str, np.ndarray]:
+    if values.ndim == 1:
+        return {stem: values}
+    return {f"{stem}_{name}": values[:, index] for index, name in enumerate(task.names)}
+
+
+def _join_columns(stem: str, columns: dict[str, np.ndarray], task: Task) -> np.ndarray:
+    if stem in columns:
+        return columns[stem]
+    return np.stack([columns[f"{stem}_{name}"] for name in task.names], axis=-1)
+
+
+def _write(path: Path, columns: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+    arrays = [pa.array(v, type=pa.string()) if v.dtype == object else pa.array(v) for v in columns.values()]
+    table = pa.table(arrays, names=list(columns))
+    table = table.replace_schema_metadata({_FORMAT: json.dumps(about, sort_keys=True).encode()})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            pq.write_table(table, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunError(f"{path} cannot be written: {error.strerror or error}. Free space or choose a folder.") from None
+
+
+def _read(path: Path, content: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist.")
+    try:
+        # One file, not a data set: pyarrow must not read the folders' names as columns.
+        table = pq.ParquetFile(path).read()
+        about = json.loads((table.schema.metadata or {}).get(_FORMAT, b"null"))
+    except (pa.ArrowException, OSError, ValueError):
+        raise UserError(
+            f"{path} is not a readable Parquet file; it may be truncated. Run the evaluation again."
+        ) from None
+    if not isinstance(about, dict) or "content" not in about:
+        raise UserError(f"{path} is a Parquet file, but not of predictions: it was not written by `research`.")
+    if content is not None and about["content"] != content:
+        raise UserError(f"{path} holds {about['content']}, {content} are needed.")
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+    return columns, about

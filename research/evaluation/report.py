@@ -1,0 +1,301 @@
+"""From stored predictions to a report: every metric over the whole split, with n and a 95 % interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from research import metrics
+from research.errors import UserError
+from research.evaluation import intervals
+from research.evaluation.intervals import Interval
+from research.evaluation.measures import DECISION, Measured
+from research.evaluation.predictions import Predictions, Rows
+
+FEW_UNITS = 20
+FEW_CASES = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """One number of a report.
+
+    Attributes:
+        name: the metric, as in `research.metrics.LARGER_IS_BETTER`, or the column of `Rows`.
+        value: over all rows that count; NaN where not defined.
+        low: lower limit of the 95 % interval; NaN where there is none.
+        high: upper limit.
+        n: rows the metric rests on (for a sensitivity the cases, for a label those where it is known).
+        patients: patients among these rows, or None where the data has no patient identifiers.
+        method: how the interval was found.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    patients: int | None
+    method: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What one evaluation found; a value that goes to JSON and back unchanged.
+
+    Attributes:
+        title: what was evaluated, such as ``test``.
+        unit: what a row is: ``example``, or the unit of `Rows`.
+        estimates: metrics over everything; for several classes or labels the macro mean of each.
+        parts: estimates of each class, label or quantity, by name.
+        classes: names of the classes in the order of the confusion matrix.
+        confusion: counts, true class by row and predicted class by column; None where examples have no single class.
+        thresholds: probability from which the positive class or a label is called, by name.
+        threshold_choice: how the thresholds were chosen.
+        notes: what a reader must know to read the numbers.
+        warnings: reasons to distrust them.
+    """
+
+    title: str
+    unit: str
+    estimates: tuple[Estimate, ...]
+    parts: Mapping[str, tuple[Estimate, ...]] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    threshold_choice: str = ""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Estimate:
+        """The estimate of a metric over everything; raises `UserError` naming those there are."""
+        for estimate in self.estimates:
+            if estimate.name == name:
+                return estimate
+        known = ", ".join(estimate.name for estimate in self.estimates)
+        raise UserError(f"this report has no metric {name!r}. It has: {known}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; numbers that are not defined become null."""
+        return _without_nan(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, source: Mapping[str, Any] | str) -> Report:
+        """The report that `to_json` wrote; raises `UserError` if it is not one."""
+        try:
+            data: Any = json.loads(source) if isinstance(source, str) else source
+            matrix = data["confusion"]
+            return cls(
+                title=data["title"],
+                unit=data["unit"],
+                estimates=tuple(_estimate(item) for item in data["estimates"]),
+                parts={name: tuple(_estimate(item) for item in items) for name, items in data["parts"].items()},
+                classes=tuple(data["classes"]),
+                confusion=None if matrix is None else tuple(tuple(row) for row in matrix),
+                thresholds=dict(data["thresholds"]),
+                threshold_choice=data["threshold_choice"],
+                notes=tuple(data["notes"]),
+                warnings=tuple(data["warnings"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"this is not a report of an evaluation ({error!r}); run the evaluation again.") from None
+
+    def tables(self) -> list[Any]:
+        """Tables for the terminal, readable at 80 columns, as `research.evaluation.tables` draws them."""
+        from research.evaluation.tables import tables
+
+        return tables(self)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _estimate(data: Mapping[str, Any]) -> Estimate:
+    numbers = {key: math.nan if data[key] is None else data[key] for key in ("value", "low", "high")}
+    return Estimate(**{**data, **numbers})
+
+
+# Thresholds --------------------------------------------------------------------------------------------------------
+
+
+def youden_threshold(probability: np.ndarray, targets: np.ndarray) -> float:
+    """The threshold with the largest sensitivity + specificity - 1 (Youden, Cancer 1950); NaN if a class is absent.
+
+    It lies midway between the neighbouring probabilities, so that rounding cannot turn a decision. Of equally good
+    ones the nearest to 0.5 is taken.
+    """
+    positives, negatives = int((targets == 1).sum()), int((targets == 0).sum())
+    if not positives or not negatives:
+        return math.nan
+    values, place = np.unique(probability.astype(np.float64), return_inverse=True)
+    found = np.bincount(place, weights=targets == 1, minlength=len(values))
+    wrong = np.bincount(place, weights=targets == 0, minlength=len(values))
+    # Calling positive from values[k] upwards, for each k, in whole counts so that equal is equal.
+    gain = negatives * np.cumsum(found[::-1])[::-1] - positives * np.cumsum(wrong[::-1])[::-1]
+    edges = values.copy()
+    edges[1:] = (values[1:] + values[:-1]) / 2
+    best = np.flatnonzero(gain == gain.max())
+    return float(edges[best[np.argmin(np.abs(edges[best] - 0.5))]])
+
+
+def choose_thresholds(predictions: Predictions, validation: Predictions | None) -> tuple[dict[str, float], str]:
+    """Thresholds of the positive class or of each label, and how they were chosen: on validation or not at all."""
+    task = predictions.task
+    if task.kind not in ("binary", "multilabel"):
+        return {}, ""
+    names = task.names[1:] if task.kind == "binary" else task.names
+    if validation is None or validation.targets is None:
+        return dict.fromkeys(names, DECISION), "not chosen: no validation predictions"
+    chosen = {}
+    for index, name in enumerate(names):
+        probability: Any = validation.prediction
+        targets: Any = validation.targets
+        if task.kind == "multilabel":
+            seen = ~np.isnan(targets[:, index])
+            probability, targets = probability[seen, index], targets[seen, index]
+        chosen[name] = youden_threshold(probability, targets)
+    missing = [name for name, value in chosen.items() if math.isnan(value)]
+    how = f"Youden's J on {validation.split}"
+    if missing:
+        how += f"; 0.5 for {', '.join(missing)} (one class only there)"
+    return {name: DECISION if math.isnan(value) else value for name, value in chosen.items()}, how
+
+
+# Evaluation --------------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    predictions: Predictions | Rows, validation: Predictions | None = None, resamples: int = 1000, seed: int = 0
+) -> Report:
+    """Every metric of the task with its interval; patients are the unit where they are known.
+
+    Args:
+        predictions: what to evaluate, with targets.
+        validation: predictions by the same model for the validation split, on which thresholds are chosen; never the
+            split that is evaluated.
+        resamples: bootstrap resamples.
+        seed: which resamples; the same seed gives the same report.
+
+    Raises:
+        UserError: if there are no rows or no targets, or the validation predictions are of another task.
+    """
+    if not len(predictions):
+        raise UserError(f"the predictions for {predictions.split!r} have no rows; there is nothing to evaluate.")
+    if resamples < 1:
+        raise UserError(f"resamples: 1 or more is needed, {resamples} was given; 1000 is usual.")
+    if isinstance(predictions, Rows):
+        return _evaluate_rows(predictions, resamples, seed)
+    if predictions.targets is None:
+        raise UserError(
+            f"the predictions for {predictions.split!r} have no targets, so there is nothing to compare them with; "
+            f"give data with a target column."
+        )
+    if validation is not None and validation.task != predictions.task:
+        raise UserError("the validation predictions are of another task; give those of the same run.")
+    thresholds, choice = choose_thresholds(predictions, validation)
+    measured = Measured(predictions, thresholds)
+    point = measured(np.ones(len(predictions)))
+    closed = {key: measured.closed_interval(*key, float(value)) for key, value in point.items()}
+    open_keys = {key for key, found in closed.items() if found is None}
+    spread = bootstrap(lambda weights: measured(weights, open_keys), measured.unit, resamples, seed)
+    unit_name = "row" if predictions.patient is None else "patient"
+
+    def estimate(part: str, name: str) -> Estimate:
+        value = float(point[part, name])
+        found = closed[part, name]
+        if found is None:
+            found = intervals.percentile_interval(spread[part, name], unit_name)
+        if math.isnan(value):
+            found = Interval(math.nan, math.nan, "none: not defined")
+        rows = measured.rows(part, name)
+        patients = None if predictions.patient is None else len(np.unique(measured.unit[rows]))
+        return Estimate(name, value, found.low, found.high, int(rows.sum()), patients, found.method)
+
+    decided = measured.decided if predictions.task.is_classes else None
+    return Report(
+        title=predictions.split,
+        unit="example",
+        estimates=tuple(estimate(part, name) for part, name in point if not part),
+        parts={part: tuple(estimate(p, name) for p, name in point if p == part) for part in measured.parts},
+        classes=predictions.task.names if decided is not None else (),
+        confusion=None if decided is None else _confusion(measured),
+        thresholds=thresholds,
+        threshold_choice=choice,
+        notes=_notes(predictions, measured, resamples),
+        warnings=_warnings(predictions, measured, thresholds, validation),
+    )
+
+
+def bootstrap(measure: Any, unit: np.ndarray, resamples: int, seed: int) -> dict[Any, np.ndarray]:
+    """Every metric of ``measure(weights)`` in every resample of the units, ``[R]``."""
+    chunks = [measure(weights) for weights in intervals.bootstrap_weights(unit, resamples, seed)]
+    return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+
+
+def _evaluate_rows(rows: Rows, resamples: int, seed: int) -> Report:
+    """The mean of each column with its interval; rows are independent."""
+    estimates = []
+    for name, column in rows.columns.items():
+        values = column[~np.isnan(column)].astype(np.float64)
+        found = Interval(math.nan, math.nan, "none: no values")
+        if len(values):
+            spread = bootstrap(lambda w, v=values: {"": metrics.mean(v, w)}, np.arange(len(values)), resamples, seed)
+            found = intervals.percentile_interval(spread[""], rows.unit)
+        value = float(values.mean()) if len(values) else math.nan
+        estimates.append(Estimate(name, value, found.low, found.high, len(values), None, found.method))
+    few = (f"only {len(rows)} rows: intervals are too narrow.",) if len(rows) < FEW_UNITS else ()
+    return Report(title=rows.split, unit=rows.unit, estimates=tuple(estimates), warnings=few)
+
+
+def _confusion(measured: Measured) -> tuple[tuple[int, ...], ...]:
+    counts = metrics.confusion_matrix(measured.decided, measured.targets, len(measured.parts))
+    return tuple(tuple(int(count) for count in row) for row in counts)
+
+
+def _notes(predictions: Predictions, measured: Measured, resamples: int) -> tuple[str, ...]:
+    task, notes = predictions.task, []
+    if predictions.patient is None:
+        notes.append("intervals by row, no patient identifiers")
+    else:
+        notes.append(f"intervals by patient, {len(np.unique(measured.unit))} patients")
+    notes.append(f"95 % intervals; bootstrap with {resamples} resamples")
+    if task.kind == "binary":
+        notes.append("accuracy at threshold 0.5, the other decisions at the chosen threshold")
+        notes.append("Brier score: mean (p - y)^2, 0 to 1")
+    if task.kind == "multiclass":
+        notes.append("AUROC one class against the rest, macro mean; Brier score: sum over classes, 0 to 2")
+    if task.kind == "multilabel":
+        notes.append("means over labels, each over the examples where it is known")
+    if task.unit:
+        notes.append(f"predicted quantities in {task.unit}")
+    return tuple(notes)
+
+
+def _warnings(
+    predictions: Predictions, measured: Measured, thresholds: Mapping[str, float], validation: Predictions | None
+) -> tuple[str, ...]:
+    warnings = []
+    units = len(np.unique(measured.unit))
+    if units < FEW_UNITS:
+        what = "rows" if predictions.patient is None else "patients"
+        warnings.append(f"only {units} {what}: bootstrap intervals are too narrow.")
+    if predictions.task.kind != "regression":
+        for index, name in enumerate(measured.parts):
+            cases = int((measured.true & measured.observed)[:, index].sum())
+            if cases == 0:
+                warnings.append(f"{name}: no cases; it is left out of the means.")
+            elif cases < FEW_CASES:
+                warnings.append(f"{name}: only {cases} cases; its numbers mean little.")
+    if thresholds and validation is None:
+        warnings.append("thresholds were not chosen on validation: 0.5 is used.")
+    return tuple(warnings)

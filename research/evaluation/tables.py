@@ -1,0 +1,138 @@
+"""Reports as tables for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from research.evaluation.report import Estimate, Report
+
+TITLES = {
+    "auroc": "AUROC",
+    "auroc_weighted": "AUROC (weighted)",
+    "average_precision": "average precision",
+    "balanced_accuracy": "balanced accuracy",
+    "brier": "Brier score",
+    "f1": "F1",
+    "log_loss": "log loss",
+    "mae": "MAE",
+    "mse": "MSE",
+    "r2": "R2",
+}
+MOST_CLASSES = 8
+"""A wider confusion matrix does not fit; its most frequent confusions are listed in its place."""
+
+
+def tables(report: Report) -> list[Any]:
+    """Metrics; one row per class, label or quantity; confusion matrix; notes and warnings."""
+    found: list[Any] = [metrics_table(report)]
+    if report.parts:
+        found.append(parts_table(report))
+    if report.confusion is not None:
+        found.append(confusion_table(report))
+    found.append(Text("\n".join(_lines(report))))
+    return found
+
+
+def number(value: float) -> str:
+    """Three decimals, or four significant digits where a number is large; a dash where it is not defined."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """``value [low, high]``, or the value alone where there is no interval."""
+    return number(value) if math.isnan(low) else f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def _method(item: Estimate) -> str:
+    # What the unit is, the notes below the tables say.
+    return item.method.replace(" by patient", "").replace(" by row", "")
+
+
+def p_text(p_value: float | None) -> str:
+    """A p-value in three decimals, ``<0.001``, or nothing."""
+    if p_value is None:
+        return ""
+    return "<0.001" if p_value < 0.001 else number(p_value)
+
+
+def metrics_table(report: Report) -> Table:
+    """Metrics over everything, with n, patients and method."""
+    table = Table(title=f"{report.title}: metrics", title_justify="left")
+    patients = any(estimate.patients is not None for estimate in report.estimates)
+    table.add_column("metric", overflow="fold")
+    table.add_column("value [95 % interval]", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    if patients:
+        table.add_column("patients", justify="right", no_wrap=True)
+    table.add_column("interval by", overflow="fold")
+    for item in report.estimates:
+        title = TITLES.get(item.name, item.name.replace("_", " "))
+        row = [title, with_interval(item.value, item.low, item.high), str(item.n)]
+        table.add_row(*map(Text, [*row, *([str(item.patients)] if patients else []), _method(item)]))
+    return table
+
+
+def parts_table(report: Report) -> Table:
+    """One row per class, label or quantity; the intervals stand below the values."""
+    first: Sequence[Estimate] = next(iter(report.parts.values()))
+    table = Table(title=f"{report.title}: by {'class' if report.confusion else 'name'}", title_justify="left")
+    table.add_column("", overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
+    wide = len(first) <= 4
+    titles = TITLES if wide else TITLES | {"sensitivity": "sens.", "specificity": "spec."}
+    for item in first:
+        table.add_column(titles.get(item.name, item.name.replace("_", " ")))
+    for name, estimates in report.parts.items():
+        cases = {item.name: item for item in estimates}
+        count = cases.get("sensitivity", estimates[0]).n
+        table.add_row(*map(Text, [name, str(count), *(_cell(item, 3 if wide else 2) for item in estimates)]))
+    return table
+
+
+def _cell(item: Estimate, decimals: int) -> str:
+    """The value, and the interval below it."""
+    if math.isnan(item.low):
+        return number(item.value)
+    limits = (f"{v:.{decimals}f}" if abs(v) < 100 else f"{v:.4g}" for v in (item.low, item.high))
+    # A dash would be taken for a minus where a limit is negative.
+    return f"{number(item.value)}\n{(' to ' if item.low < 0 else '–').join(limits)}"
+
+
+def confusion_table(report: Report) -> Table:
+    """Counts of true class (row) and predicted class (column), or the most frequent confusions."""
+    assert report.confusion is not None
+    if len(report.classes) > MOST_CLASSES:
+        pairs = [
+            (count, report.classes[i], report.classes[j])
+            for i, row in enumerate(report.confusion)
+            for j, count in enumerate(row)
+            if i != j and count
+        ]
+        table = Table("true", "predicted", "n", title=f"{report.title}: most frequent confusions", title_justify="left")
+        for count, true, said in sorted(pairs, key=lambda pair: -pair[0])[:10]:
+            table.add_row(Text(true), Text(said), str(count))
+        return table
+    table = Table(title=f"{report.title}: true class by row, predicted by column", title_justify="left")
+    table.add_column("", overflow="fold")
+    for name in report.classes:
+        table.add_column(Text(name), justify="right", overflow="fold")
+    for name, row in zip(report.classes, report.confusion, strict=True):
+        table.add_row(Text(name), *(str(count) for count in row))
+    return table
+
+
+def _lines(report: Report) -> list[str]:
+    lines = []
+    if report.thresholds:
+        chosen = set(report.thresholds.values())
+        values = ", ".join(f"{name} {value:.3g}" for name, value in report.thresholds.items())
+        lines.append(f"threshold: {f'{chosen.pop():.3g}' if len(chosen) == 1 else values} ({report.threshold_choice})")
+    lines += report.notes
+    return [*lines, *(f"warning: {warning}" for warning in report.warnings)]
