@@ -52,7 +52,7 @@ class Preprocessing(Spec):
         return FittedPreprocessing(tuple(fitted))
 
     def _numeric(
-        self, column: Column, values: Float64[np.ndarray, " N"], table: Table, train_rows: Bool[np.ndarray, " N"]
+        self, column: Column, values: Float64[np.ndarray, " T"], table: Table, train_rows: Bool[np.ndarray, " N"]
     ) -> FittedColumn:
         absent = np.isnan(values)
         if absent.all():
@@ -80,7 +80,7 @@ class Preprocessing(Spec):
             high=float(observed.max()),
         )
 
-    def _shift_and_scale(self, values: Float64[np.ndarray, " N"]) -> tuple[float, float]:
+    def _shift_and_scale(self, values: Float64[np.ndarray, " T"]) -> tuple[float, float]:
         low, high = float(values.min()), float(values.max())
         if self.scale == "none":
             return 0.0, 1.0
@@ -210,7 +210,7 @@ class FittedPreprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which `from_json` restores an equal value; no digit is lost."""
-        return {"columns": [dataclasses.asdict(column) for column in self.columns]}
+        return {"columns": [dataclasses.asdict(c) | {"categories": list(c.categories)} for c in self.columns]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FittedPreprocessing:

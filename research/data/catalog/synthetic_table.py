@@ -44,7 +44,7 @@ class SyntheticTable(Source):
     is. With ``signal=False`` the label does not depend on the measurements: the control, at 0.5.
     """
 
-    patients: int = field(4000, minimum=1, help="number of patients")
+    patients: int = field(20000, minimum=1, help="number of patients")
     visits: int = field(1, minimum=1, help="visits, and so rows, of each patient")
     seed: int = field(0, minimum=0, help="number of the sample")
     strength: Static[float] = field(1.0, minimum=0, help="how strongly risk depends on the measurements")

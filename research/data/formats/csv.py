@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,6 +109,21 @@ class CSV(Source):
             licence=self.licence,
             citation=self.citation,
             homepage=self.homepage,
+            notes=tuple(self._notes()),
+        )
+
+    def _notes(self) -> Iterator[str]:
+        if self.positive is not None:
+            rules = (self.positive,) if isinstance(self.positive, str) else self.positive
+            yield f"positive class: {self._shown_target()} {' or '.join(rules)}"
+        if self.drop:
+            yield f"columns left out: {', '.join(self.drop)}"
+        if self.sentinels:
+            yield f"0 (or the number given) means missing in: {', '.join(self.sentinels)}"
+        yield (
+            "no patient identifiers: splits and intervals are by row"
+            if self.patient is None
+            else (f"patients by column {self.patient}")
         )
 
     def _shown_target(self) -> str:
@@ -156,10 +171,11 @@ class CSV(Source):
             UserError: naming the columns that the file lacks, and as `load`.
         """
         names = self.columns
-        if not self.header and names and isinstance(self.target, str | tuple):
+        if not self.header and names and self.target is not None:
             # A file of new patients mostly lacks the outcome; without a header its absence shows in the count only.
             width = _width(find_file(self.path), self.delimiter, self.encoding)
-            given = (self.target,) if isinstance(self.target, str) else self.target
+            target = names[self.target] if isinstance(self.target, int) else self.target
+            given = target if isinstance(target, tuple) else (target,)
             without = tuple(name for name in names if name not in given)
             names = without if width == len(without) else names
         file = self._read(names)

@@ -60,9 +60,10 @@ class Delimited:
         present = np.asarray([cell is not None for cell in cells], dtype=bool)
         wrong = np.flatnonzero(present & ~np.isfinite(values))
         if len(wrong):
-            cell = cells[wrong[0]]
+            row = int(wrong[0])
+            cell = cells[row]
             raise UserError(
-                f"{self.where(wrong[0], name)}: {cell!r} is not a finite number. If the column holds names, declare "
+                f"{self.where(row, name)}: {cell!r} is not a finite number. If the column holds names, declare "
                 f"categorical=({name!r},); if {cell!r} means that the value is missing, declare missing=({cell!r},)."
             )
         return values

@@ -72,7 +72,7 @@ def multilabel(file: Delimited, columns: tuple[str, ...]) -> tuple[Float32[np.nd
     targets = np.stack([file.numbers(column) for column in columns], axis=1)
     wrong = np.argwhere(~(np.isnan(targets) | (targets == 0) | (targets == 1)))
     if len(wrong):
-        row, label = wrong[0]
+        row, label = (int(place) for place in wrong[0])
         raise UserError(f"{file.where(row, columns[label])}: {targets[row, label]:g} is no label; use 0, 1 or missing.")
     return targets.astype(np.float32), Task("multilabel", columns)
 

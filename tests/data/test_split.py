@@ -1,0 +1,145 @@
+"""Splits: by patient, stratified, complete, repeatable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from research.data import About, Column, Data, Split, SyntheticTable, Table, Wisconsin
+from research.errors import UserError
+from research.spec import check
+from research.task import Task
+
+
+def _table(
+    targets: Any, patient: list[str] | None = None, split: list[str] | None = None, task: Task | None = None
+) -> Table:
+    targets = np.asarray(targets)
+    return Table(
+        frame=pd.DataFrame({"x": np.arange(len(targets), dtype=float)}),
+        columns=(Column("x", "numeric"),),
+        targets=targets,
+        task=task or Task("binary", ("no", "yes")),
+        patient=None if patient is None else np.asarray(patient, dtype=object),
+        split=None if split is None else np.asarray(split),
+        row=np.arange(len(targets), dtype=np.int32),
+        about=About("made up", "a table"),
+    )
+
+
+def _balanced(rows: int = 100) -> Table:
+    return _table(np.arange(rows, dtype=np.int32) % 4 == 0)
+
+
+def test_fractions_are_of_all_and_of_what_is_left() -> None:
+    names, counts = np.unique(Split(test=0.2, validation=0.25).assign(_balanced()), return_counts=True)
+    assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {"test": 20, "train": 60, "validation": 20}
+
+
+def test_classes_keep_their_proportions() -> None:
+    table = _balanced(200)
+    split = Split().assign(table)
+    for name in ("train", "validation", "test"):
+        assert table.targets[split == name].mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_same_seed_same_split_other_seed_other_split() -> None:
+    table = _balanced()
+    first = Split(seed=3).assign(table)
+    assert (first == Split(seed=3).assign(table)).all()
+    assert (first != Split(seed=4).assign(table)).any()
+
+
+def test_no_patient_is_divided() -> None:
+    table = SyntheticTable(patients=200, visits=3).load()
+    assert table.patient is not None
+    for split in (Split(), Split(folds=5, fold=2)):
+        names = split.assign(table)
+        assert len(set(zip(table.patient, names, strict=True))) == 200
+        assert set(names) == {"train", "validation", "test"}
+
+
+def test_patients_are_stratified_by_any_positive_row() -> None:
+    # 20 patients with five rows; four of them have one positive row each: one in five in every split.
+    targets = np.zeros((20, 5), dtype=np.int32)
+    targets[:4, 0] = 1
+    patient = [f"p{number}" for number in range(20) for _ in range(5)]
+    split = Split(test=0.25, validation=1 / 3).assign(_table(targets.ravel(), patient))
+    positives = {name: int(targets.ravel()[split == name].sum()) for name in ("train", "validation", "test")}
+    assert positives == {"train": 2, "validation": 1, "test": 1}
+
+
+def test_folds_cover_every_patient_once() -> None:
+    table = SyntheticTable(patients=103, visits=2).load()
+    tested = [Split(folds=5, fold=fold).assign(table) == "test" for fold in range(5)]
+    assert (np.sum(tested, axis=0) == 1).all()
+    sizes = [int(rows.sum()) // 2 for rows in tested]
+    assert max(sizes) - min(sizes) <= 2
+
+
+def test_regression_is_divided_without_strata() -> None:
+    targets = np.random.default_rng(0).normal(size=(50, 1)).astype(np.float32)
+    split = Split(folds=5).assign(_table(targets, task=Task("regression", ("y",))))
+    assert (split == "test").sum() == 10
+
+
+def test_official_splits_are_kept() -> None:
+    official = ["train"] * 70 + ["validation"] * 10 + ["test"] * 20
+    assert Split().assign(_table(np.arange(100) % 2, split=official)).tolist() == official
+
+
+def test_validation_is_carved_from_official_train_by_patient() -> None:
+    official = ["train"] * 80 + ["test"] * 20
+    patient = [f"p{row // 2}" for row in range(100)]
+    split = Split(validation=0.25).assign(_table(np.arange(100) % 2, patient, official))
+    assert (split[80:] == "test").all()
+    assert (split[:80] == "validation").sum() == 20
+    assert (split[:80:2] == split[1:80:2]).all()
+
+
+def test_official_splits_refuse_folds() -> None:
+    with pytest.raises(UserError, match="official splits"):
+        Split(folds=3).assign(_table([0, 1, 0], split=["train", "test", "validation"]))
+
+
+def test_too_few_of_a_class_is_named_with_its_count() -> None:
+    with pytest.raises(UserError, match=r"class 'yes'.* has 2 rows; at least 3"):
+        Split().assign(_table([0] * 30 + [1] * 2))
+
+
+def test_fraction_too_small_for_the_classes_is_refused() -> None:
+    with pytest.raises(UserError, match=r"split\.test: 0\.01 of 20 rows"):
+        Split(test=0.01).assign(_balanced(20))
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (Split(test=1.0), "test: a number in"),
+        (Split(validation=0.0), "validation: a number in"),
+        (Split(fold=1), "without folds"),
+        (Split(folds=5, fold=5), "from 0 to 4"),
+        (Split(folds=1), "folds"),
+        (Split(seed=-1), "seed"),
+    ],
+)
+def test_impossible_splits_are_refused(split: Split, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check(split)
+
+
+def test_class_absent_from_train_is_an_error_with_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _table([0] * 10 + [1] * 5, split=["train"] * 8 + ["validation"] * 2 + ["test"] * 5)
+    monkeypatch.setattr(Wisconsin, "load", lambda self: table)
+    with pytest.raises(UserError, match=r"class 'yes' is absent from the train split.*train 0, validation 0, test 5"):
+        Data(source=Wisconsin()).prepare()
+
+
+def test_empty_split_is_an_error_with_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _table([0, 1] * 10, split=["train"] * 20)
+    monkeypatch.setattr(Wisconsin, "load", lambda self: table)
+    with pytest.raises(UserError, match=r"the test split of made up is empty \(rows: train 16, validation 4, test 0\)"):
+        Data(source=Wisconsin()).prepare()
