@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Int32
 
 from research.task import Task
 
@@ -16,19 +15,21 @@ from research.task import Task
 class Batch:
     """Rows of one split; every array has the batch axis first.
 
+    JAX rebuilds pytrees with placeholders and shapes in place of arrays, so the fields are not typed more narrowly.
+
     Attributes:
         inputs: array, or dict of arrays, ``[B, ...]``.
         targets: array ``[B]`` or ``[B, L]``, as the task says.
-        mask: False on padding rows, which count for nothing anywhere.
-        example: index of the row in its split; keys every per-example draw.
-        patient: number of the patient within the dataset; a number of its own for every row where the data has no
-            patient identifiers.
+        mask: bool ``[B]``, False on padding rows, which count for nothing anywhere.
+        example: int32 ``[B]``, index of the row in its split; keys every per-example draw.
+        patient: int32 ``[B]``, number of the patient within the dataset; a number of its own for every row where the
+            data has no patient identifiers.
         task: what the targets mean; structure, not an array.
     """
 
     inputs: Any
     targets: Any
-    mask: Bool[Array, " B"]
-    example: Int32[Array, " B"]
-    patient: Int32[Array, " B"]
+    mask: Any
+    example: Any
+    patient: Any
     task: Task = dataclasses.field(metadata={"static": True})

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import typing
-from typing import Any, ClassVar, Self, dataclass_transform, get_args, get_origin
+import inspect
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_origin
 
 import jax
 import numpy as np
 
 from research.spec import fields as spec_fields
+
+S = TypeVar("S", bound="Spec")
 
 _REGISTRY: dict[str, type[Spec]] = {}
 
@@ -34,6 +37,8 @@ class Spec:
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    # Runtime checkers of annotations leave the constructor alone: it takes anything, and `check` says what is wrong.
+    __no_type_check__: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -48,7 +53,7 @@ class Spec:
     def validate(self) -> None:
         """Checks between fields; override and raise `UserError`. Called by `check` after types and ranges."""
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self: S, **changes: Any) -> S:
         """A copy in which the named fields (of this spec itself) have other values."""
         return dataclasses.replace(self, **changes)  # pyright: ignore[reportArgumentType]
 
@@ -79,7 +84,9 @@ def default_of(item: dataclasses.Field[Any]) -> Any:
 @functools.cache
 def annotations(cls: type[Spec]) -> dict[str, Any]:
     """Field name to resolved annotation, in the order of definition."""
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        hints |= inspect.get_annotations(base, eval_str=True)
     return {item.name: hints[item.name] for item in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
 
 
@@ -179,7 +186,7 @@ def _flatten_with_keys(value: Spec) -> tuple[tuple[tuple[Any, Any], ...], Struct
     return tuple(zip(keys, children, strict=True)), structure
 
 
-def _unflatten(cls: type[Spec], structure: Structure, children: typing.Iterable[Any]) -> Spec:
+def _unflatten(cls: type[Spec], structure: Structure, children: Iterable[Any]) -> Spec:
     # The constructor is bypassed: children may be tracers, arrays or JAX's own placeholders.
     value = object.__new__(cls)
     names, static_names = _layout(cls)

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float32, Int32
 
 from research.algorithms.algorithm import State
 
@@ -15,7 +14,7 @@ from research.algorithms.algorithm import State
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The best deployed state so far, by the selection metric on validation.
+    """The best deployed state so far, by the selection metric on validation; scalars are arrays of no axes.
 
     Attributes:
         state: deployed state (no optimizer).
@@ -25,9 +24,9 @@ class Best:
     """
 
     state: State
-    metric: Float32[Array, ""]
-    step: Int32[Array, ""]
-    waited: Int32[Array, ""]
+    metric: Any
+    step: Any
+    waited: Any
 
 
 @jax.tree_util.register_dataclass
@@ -45,13 +44,13 @@ class Carry:
         count: updates in those sums.
     """
 
-    step: Int32[Array, ""]
+    step: Any
     state: State
     best: Best | None
-    stopped: Bool[Array, ""]
-    failed_step: Int32[Array, ""]
+    stopped: Any
+    failed_step: Any
     sums: dict[str, Any]
-    count: Int32[Array, ""]
+    count: Any
 
 
 def fresh(state: State, deployed: State | None, scalars: dict[str, Any]) -> Carry:

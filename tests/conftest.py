@@ -1,0 +1,32 @@
+"""Strict arithmetic, checked array shapes, two virtual devices and one compilation cache for all tests."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+CACHE = Path(tempfile.gettempdir()) / f"research-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+os.environ["RESEARCH_CACHE_DIR"] = str(CACHE)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+install_import_hook("research", "typechecker.check")
+
+from research.training.setup import use_compilation_cache  # noqa: E402
+
+use_compilation_cache()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data files; tests that need it skip where it is absent."""
+    folder = os.environ.get("RESEARCH_DATA_DIR")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("RESEARCH_DATA_DIR names no folder of real data files")
+    return Path(folder)
