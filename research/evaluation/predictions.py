@@ -95,16 +95,22 @@ class Predictions:
             UserError: naming the file, if it is missing, damaged or something else.
         """
         columns, about = _read(Path(path), "predictions")
-        task = Task(about["task"]["kind"], tuple(about["task"]["names"]), about["task"]["unit"])
-        return cls(
-            task=task,
-            split=about["split"],
-            example=columns["example"],
-            prediction=_join_columns(_stem(task), columns, task),
-            targets=_join_columns("target", columns, task) if any(c.startswith("target") for c in columns) else None,
-            patient=columns.get("patient"),
-            loss=columns.get("loss"),
-        )
+        try:
+            task = Task(about["task"]["kind"], tuple(about["task"]["names"]), about["task"]["unit"])
+            known = any(name.startswith("target") for name in columns)
+            return cls(
+                task=task,
+                split=about["split"],
+                example=columns["example"],
+                prediction=_join_columns(_stem(task), columns, task),
+                targets=_join_columns("target", columns, task) if known else None,
+                patient=columns.get("patient"),
+                loss=columns.get("loss"),
+            )
+        except KeyError as missing:
+            raise UserError(
+                f"{path} lacks {missing}; it was written by other code. Run the evaluation again."
+            ) from None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

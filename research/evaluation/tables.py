@@ -115,11 +115,14 @@ def confusion_table(report: Report) -> Table:
             for j, count in enumerate(row)
             if i != j and count
         ]
-        table = Table("true", "predicted", "n", title=f"{report.title}: most frequent confusions", title_justify="left")
+        title = f"{report.title}: most frequent confusions"
+        table = Table("true", "predicted", "n", title=title, title_justify="left", min_width=min(80, len(title)))
         for count, true, said in sorted(pairs, key=lambda pair: -pair[0])[:10]:
             table.add_row(Text(true), Text(said), str(count))
         return table
-    table = Table(title=f"{report.title}: true class by row, predicted by column", title_justify="left")
+    title = f"{report.title}: true class by row, predicted by column"
+    # The title is folded to the width of the table, which two short names would make narrow.
+    table = Table(title=title, title_justify="left", min_width=min(80, len(title)))
     table.add_column("", overflow="fold")
     for name in report.classes:
         table.add_column(Text(name), justify="right", overflow="fold")
