@@ -47,10 +47,14 @@ class OwnModule(Model):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise UserError(f"arguments: {', '.join(twice)} given more than once.")
+        if "rngs" in names:
+            raise UserError("arguments: rngs is given by the framework; leave it out.")
         self._check_signature()
 
     def _check_signature(self) -> None:
-        signature = inspect.signature(self.module)
+        # The metaclass of NNX hides the constructor behind (*args, **kwargs): ask the constructor itself.
+        whole = inspect.signature(self.module.__init__)
+        signature = whole.replace(parameters=list(whole.parameters.values())[1:], return_annotation=whole.empty)
         try:
             signature.bind(1, 1, rngs=None, **dict(self.arguments))
         except TypeError as error:

@@ -1,0 +1,93 @@
+"""Normalisation: equal to Flax and to torch, blind to padding, with running statistics that move as promised."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from research.context import Context
+from research.models import Forward
+from research.models.layers import BatchNorm, LayerNorm
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(2, 3, (12, 5, 4)).astype(np.float32)
+SCALE, BIAS = RNG.normal(size=4).astype(np.float32), RNG.normal(size=4).astype(np.float32)
+
+
+def with_parameters(layer):
+    layer.scale[...], layer.bias[...] = jnp.asarray(SCALE), jnp.asarray(BIAS)
+    return layer
+
+
+def test_layer_norm_equals_torch():
+    torch = pytest.importorskip("torch")
+    layer = with_parameters(LayerNorm(4, epsilon=1e-5))
+    expected = torch.nn.functional.layer_norm(torch.tensor(X), (4,), torch.tensor(SCALE), torch.tensor(BIAS), 1e-5)
+    np.testing.assert_allclose(layer(jnp.asarray(X), Forward()), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("x", [X, X[:, 0]], ids=["BTC", "BC"])
+def test_batch_norm_equals_flax(x):
+    ours = with_parameters(BatchNorm(4, momentum=0.8))
+    theirs = with_parameters(nnx.BatchNorm(4, momentum=0.8, epsilon=1e-5, rngs=nnx.Rngs(0)))
+    for _ in range(2):
+        y = ours(jnp.asarray(x), Forward(train=True))
+        np.testing.assert_allclose(y, theirs(jnp.asarray(x)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours.mean[...], theirs.mean[...], rtol=1e-5)
+    np.testing.assert_allclose(ours.variance[...], theirs.var[...], rtol=1e-5)
+    theirs.eval()
+    y = ours(jnp.asarray(x), Forward(train=False))
+    np.testing.assert_allclose(y, theirs(jnp.asarray(x)), rtol=1e-4, atol=1e-5)
+
+
+def test_padding_changes_nothing():
+    padded = np.concatenate([X, RNG.normal(50, 9, (4, 5, 4)).astype(np.float32)])
+    mask = jnp.arange(16) < 12
+
+    @jax.jit
+    def run(x, mask):
+        def total(x):
+            layer = BatchNorm(4)
+            y = layer(x, Forward(train=True, mask=mask))
+            return jnp.square(y[:12] + 1).sum(), (y[:12], layer.mean[...], layer.variance[...])
+
+        (_, outputs), gradient = jax.value_and_grad(total, has_aux=True)(x)
+        return *outputs, gradient
+
+    y, mean, variance, gradient = run(X, None)
+    y_padded, mean_padded, variance_padded, gradient_padded = run(padded, mask)
+    np.testing.assert_allclose(y_padded, y, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient_padded[:12], gradient, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(gradient_padded[12:], 0)
+    np.testing.assert_allclose(mean_padded, mean, rtol=1e-5)
+    np.testing.assert_allclose(variance_padded, variance, rtol=1e-5)
+
+
+def test_statistics_are_those_of_all_programs():
+    """The batch in two unequal halves, each a program, gives what one program gives for the whole."""
+    mask = jnp.array([[True] * 6, [True] * 4 + [False] * 2])
+    halves = jnp.asarray(X).reshape(2, 6, 5, 4)
+
+    def half(x, mask):
+        layer = BatchNorm(4)
+        context = Context(mean=lambda tree: jax.lax.pmean(tree, "programs"))
+        y = layer(x, Forward(train=True, mask=mask, context=context))
+        return y, layer.mean[...], layer.variance[...]
+
+    y, mean, variance = jax.jit(jax.vmap(half, axis_name="programs"))(halves, mask)
+    whole = BatchNorm(4)
+    expected = whole(jnp.asarray(X[:10]), Forward(train=True))
+    np.testing.assert_allclose(y.reshape(12, 5, 4)[:10], expected, rtol=1e-4, atol=1e-5)
+    for found, one in ((mean, whole.mean), (variance, whole.variance)):
+        np.testing.assert_allclose(found[0], one[...], rtol=1e-5)
+        np.testing.assert_allclose(found[1], one[...], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [LayerNorm, BatchNorm])
+def test_half_precision_in_and_out(kind):
+    y = kind(4)(jnp.asarray(X, jnp.bfloat16), Forward(train=True))
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(y.astype(jnp.float32), kind(4)(jnp.asarray(X), Forward(train=True)), atol=0.05)

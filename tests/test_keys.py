@@ -1,0 +1,117 @@
+"""Example-keyed draws: uniform, uncorrelated in every direction, and a function of the example alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from research import keys
+
+EXAMPLES, POSITIONS = 400, 500
+
+
+def draw(step=0, number=1, example=None, seed=3, name="dropout", shape=(POSITIONS,)):
+    example = np.arange(EXAMPLES) if example is None else example
+    return np.asarray(_draw(seed, step, jnp.asarray(example, jnp.int32), name, number, shape))
+
+
+def _drawn(seed, step, example, name, number, shape):
+    return keys.uniform(keys.example_keys(keys.stream(seed, name, step), example), number, shape)
+
+
+_draw = jax.jit(_drawn, static_argnums=(3, 4, 5))
+
+
+def correlation(left, right):
+    """Pearson correlation in units of its standard error under independence."""
+    return np.corrcoef(left.ravel(), right.ravel())[0, 1] * np.sqrt(left.size)
+
+
+def test_draws_are_uniform():
+    u = draw().astype(np.float64)
+    assert u.shape == (EXAMPLES, POSITIONS) and (u >= 0).all() and (u < 1).all()
+    # Standard errors: sqrt(1/12/n) of the mean, sqrt(1/180/n) of the variance.
+    assert abs(u.mean() - 1 / 2) < 4 * np.sqrt(1 / 12 / u.size)
+    assert abs(u.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / u.size)
+    assert stats.kstest(u.ravel(), "uniform").pvalue > 1e-3
+    # Within each example and at each position too: the p-values of many tests are themselves uniform.
+    for rows in (u, u.T):
+        p = [stats.kstest(row, "uniform").pvalue for row in rows]
+        assert stats.kstest(p, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3, 7, 64])
+def test_neighbouring_examples_and_positions_are_uncorrelated(lag):
+    u = draw()
+    assert abs(correlation(u[lag:], u[:-lag])) < 4
+    assert abs(correlation(u[:, lag:], u[:, :-lag])) < 4
+    assert abs(correlation(u[lag:, lag:], u[:-lag, :-lag])) < 4
+
+
+def test_streams_steps_names_and_seeds_are_uncorrelated():
+    u = draw()
+    others = [draw(number=2), draw(number=3), draw(step=1), draw(step=2), draw(name="crop"), draw(seed=4)]
+    for other in others:
+        assert abs(correlation(u, other)) < 4
+        assert abs(correlation(u[:, 1:], other[:, :-1])) < 4
+    for a, b in itertools.pairwise(others):
+        assert abs(correlation(a, b)) < 4
+
+
+def test_pairs_fill_the_square():
+    """Two neighbouring draws jointly: 16 x 16 cells, in each direction, by the chi-squared test."""
+    u = draw()
+    pairs = {"positions": (u[:, :-1:2], u[:, 1::2]), "examples": (u[:-1:2], u[1::2]), "streams": (u, draw(number=2))}
+    for name, (a, b) in pairs.items():
+        counts, _, _ = np.histogram2d(a.ravel(), b.ravel(), bins=16, range=[[0, 1], [0, 1]])
+        assert stats.chisquare(counts.ravel()).pvalue > 1e-3, name
+
+
+def test_kept_units_per_example_vary_as_coins_do():
+    """The number of units that a dropout rate of 0.3 drops is binomial, not merely right on average."""
+    dropped = (draw() < 0.3).sum(1)
+    expected_variance = POSITIONS * 0.3 * 0.7
+    statistic = ((dropped - POSITIONS * 0.3) ** 2).sum() / expected_variance
+    assert 1e-3 < stats.chi2.cdf(statistic, EXAMPLES) < 1 - 1e-3
+
+
+def test_no_draw_repeats_within_an_example():
+    """24 bits give 2^24 values: among 500 the expected number of equal pairs is 0.0074 per example."""
+    u = draw()
+    repeats = sum(POSITIONS - len(np.unique(row)) for row in u)
+    assert repeats <= stats.poisson.ppf(1 - 1e-4, EXAMPLES * POSITIONS**2 / 2 / 2**24)
+
+
+def test_a_draw_belongs_to_its_example():
+    """Order of the batch, the other rows, and padding change nothing, to the bit."""
+    u = draw()
+    order = np.random.default_rng(0).permutation(EXAMPLES)
+    np.testing.assert_array_equal(draw(example=order), u[order])
+    padded = np.where(np.arange(EXAMPLES) < 50, order, 0)
+    np.testing.assert_array_equal(draw(example=padded), u[padded])
+    np.testing.assert_array_equal(draw(example=order[:3]), u[order[:3]])
+
+
+def test_shape_is_only_a_view():
+    np.testing.assert_array_equal(draw(shape=(20, 25)).reshape(EXAMPLES, POSITIONS), draw())
+
+
+def test_draws_are_the_same_under_vmap():
+    example = jnp.arange(EXAMPLES, dtype=jnp.int32)
+    mapped = jax.jit(jax.vmap(lambda seed: _drawn(seed, 0, example, "dropout", 1, (POSITIONS,))))
+    np.testing.assert_array_equal(mapped(np.array([2, 3]))[1], draw())
+
+
+def test_stream_names_give_different_keys():
+    found = {
+        tuple(np.asarray(jax.random.key_data(keys.stream(seed, name, step))).tolist())
+        for seed in (0, 1)
+        for name in ("dropout", "order")
+        for step in (0, 1)
+    }
+    assert len(found) == 8
