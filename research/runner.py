@@ -159,8 +159,7 @@ def evaluate_run(path: str | Path, split: str = "test") -> tuple[str, Report]:
     state = reported(experiment, restore(setup, directory))
     rows = predict_split(setup, state, split)
     validation = predict_split(setup, state, "validation") if "validation" in setup.splits else None
-    evaluation = experiment.evaluation
-    report = evaluate(rows, validation, resamples=evaluation.resamples, seed=evaluation.seed)
+    report = _evaluate(rows, validation, experiment)
     return f"{name}, seed {seed}: {split} split", report
 
 
@@ -243,6 +242,12 @@ def _train(setup: Setup, directory: RunDirectory, notes: tuple[str, ...], name: 
         best.close()
 
 
+def _evaluate(rows: Predictions | Rows, validation: Predictions | Rows | None, experiment: Experiment) -> Report:
+    """The report on a split, with thresholds chosen on validation where the rows are predictions."""
+    chosen_on = validation if isinstance(validation, Predictions) else None
+    return evaluate(rows, chosen_on, resamples=experiment.evaluation.resamples, seed=experiment.evaluation.seed)
+
+
 def _report(setup: Setup, carry: Carry, directory: RunDirectory, name: str, began: float) -> Result:
     """Predict, store, and compute every metric from what was stored."""
     if tripwire := Tripwire.armed():
@@ -254,10 +259,7 @@ def _report(setup: Setup, carry: Carry, directory: RunDirectory, name: str, bega
     for split in names:
         predictions[split] = predict_split(setup, state, split)
         predictions[split].write(directory.predictions / f"{split}.parquet")
-    evaluation = setup.experiment.evaluation
-    report = evaluate(
-        predictions[names[-1]], predictions.get("validation"), resamples=evaluation.resamples, seed=evaluation.seed
-    )
+    report = _evaluate(predictions[names[-1]], predictions.get("validation"), setup.experiment)
     summary = {
         "name": name,
         "seed": setup.seed,

@@ -81,7 +81,7 @@ def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
     rows = jax.device_get(setup.program.predict(state, setup.splits.get(split), split))
     if setup.prepared is None or setup.experiment.algorithm.rows != "example":
         columns = {name: np.asarray(row, np.float64) for name, row in rows.items() if row.ndim == 1}
-        return Rows(unit=setup.experiment.algorithm.rows, columns=columns)
+        return Rows(unit=setup.experiment.algorithm.rows, split=split, columns=columns)
     examples = setup.prepared.splits[split]
     weight = np.where(rows["weight"] > 0, rows["weight"], np.nan)
     return Predictions(

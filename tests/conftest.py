@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CACHE = Path(tempfile.gettempdir()) / f"research-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
@@ -30,3 +31,17 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("RESEARCH_DATA_DIR names no folder of real data files")
     return Path(folder)
+
+
+@pytest.fixture
+def compiles() -> Iterator[Callable[[], int]]:
+    """A function that says how many programs have been compiled, or fetched from the cache, since the test began."""
+    count = 0
+
+    def listen(event: str, seconds: float, **details: object) -> None:
+        nonlocal count
+        count += event == "/jax/core/compile/backend_compile_duration"
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield lambda: count
+    jax.monitoring.unregister_event_duration_listener(listen)

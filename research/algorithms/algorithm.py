@@ -27,13 +27,13 @@ class State:
         params: trained parameters, nested dicts of arrays.
         model_state: what the forward pass updates, such as running batch statistics.
         optimizer: state of the optimizer or optimizers.
-        extra: what else the algorithm keeps: averaged weights, a second player, replay, an environment.
+        extra: dict of what else the algorithm keeps: averaged weights, a second player, replay, an environment.
     """
 
     params: Any
     model_state: Any
     optimizer: Any
-    extra: dict[str, Any]
+    extra: Any
 
 
 class Algorithm(Spec):

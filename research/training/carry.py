@@ -17,13 +17,13 @@ class Best:
     """The best deployed state so far, by the selection metric on validation; scalars are arrays of no axes.
 
     Attributes:
-        state: deployed state (no optimizer).
+        state: deployed `State` (no optimizer).
         metric: its value of the metric; NaN before the first evaluation.
         step: the step at which it was reached.
         waited: evaluations since then without improvement.
     """
 
-    state: State
+    state: Any
     metric: Any
     step: Any
     waited: Any
@@ -34,10 +34,12 @@ class Best:
 class Carry:
     """Everything that one update reads and the next one needs; saving it is enough to resume to the bit.
 
+    JAX and Orbax rebuild it with placeholders in place of arrays, so the fields are not typed more narrowly.
+
     Attributes:
         step: updates made so far.
-        state: the algorithm's state.
-        best: None where the experiment selects no best weights.
+        state: the algorithm's `State`.
+        best: a `Best`, or None where the experiment selects no best weights.
         stopped: early stopping has been reached; further updates change nothing.
         failed_step: the first update whose loss was not finite; -1 while there is none.
         sums: sum of each scalar since the last line of the log.
@@ -45,11 +47,11 @@ class Carry:
     """
 
     step: Any
-    state: State
-    best: Best | None
+    state: Any
+    best: Any
     stopped: Any
     failed_step: Any
-    sums: dict[str, Any]
+    sums: Any
     count: Any
 
 

@@ -15,6 +15,8 @@ from research.errors import RunError, UserError
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 KEEP = 2
+STORAGE_ERRORS = (OSError, ValueError, RuntimeError)
+"""What Orbax and TensorStore raise where the file system refuses; anything else is a defect and passes through."""
 
 
 class Checkpoints:
@@ -49,21 +51,25 @@ class Checkpoints:
     def save(self, step: int, value: Any) -> None:
         """Start saving a pytree of arrays as checkpoint ``step``; returns once it may be changed or donated.
 
+        A step that is there already, or lies before one that is, was saved by this very run before it was interrupted
+        and is not saved again: a resumed run comes by the same bits.
+
         Raises:
             RunError: if this save cannot start or an earlier one failed, for instance on a full disk.
         """
-        if step == self.latest():
+        latest = self.latest()
+        if latest is not None and step <= latest:
             return
         try:
             self._manager.save(step, args=ocp.args.StandardSave(value), force=True)
-        except Exception as error:
+        except STORAGE_ERRORS as error:
             raise self._failure(error) from error
 
     def wait(self) -> None:
         """Return once everything saved is on disk; raises `RunError` where a save failed."""
         try:
             self._manager.wait_until_finished()
-        except Exception as error:
+        except STORAGE_ERRORS as error:
             raise self._failure(error) from error
 
     def restore(self, step: int, like: Any, device: Any) -> Any:
@@ -97,7 +103,7 @@ class Checkpoints:
         """Wait for saves in progress and release the threads."""
         try:
             self._manager.close()
-        except Exception as error:
+        except STORAGE_ERRORS as error:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> RunError:

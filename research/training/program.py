@@ -179,7 +179,8 @@ def _rows(train: Batch, index: Array, mask: Array) -> Batch:
 
 
 def _log(outline: Outline, spec: Experiment, carry: Carry, seed: Array, validation: None) -> Any:
-    record = {f"train/{name}": total / carry.count.clip(1) for name, total in carry.sums.items()}
+    updates = carry.count.clip(1).astype(jnp.float32)
+    record = {f"train/{name}": total / updates for name, total in carry.sums.items()}
     record |= {"step": carry.step, "stopped": carry.stopped, "failed_step": carry.failed_step}
     record["updates"] = carry.count
     zero = {name: jnp.zeros_like(total) for name, total in carry.sums.items()}

@@ -101,7 +101,7 @@ def test_repeating_every_row_of_a_patient_does_not_narrow_the_interval():
     assert clustered.method == "Wilson by patient"
 
 
-def test_newcombe_method_5_gives_a_documented_example():
+def test_newcombe_method_5_solves_its_polynomial():
     # Documented for the R package SingleCaseES (non-overlap of all pairs), whose interval is this method.
     before, after = np.array([20, 20, 26, 25, 22, 23.0]), np.array([28, 25, 24, 27, 30, 30, 29.0])
     part = delong.influence(np.r_[before, after], np.repeat([0, 1], [6, 7]))
