@@ -257,7 +257,7 @@ def _list_datasets(console: Console) -> None:
 
     table = Table("dataset", "", box=None, padding=(0, 2, 0, 0))
     for name, source in sorted(catalog().items()):
-        table.add_row(name, source.about().summary)
+        table.add_row(name, source().about().summary)
     console.print(table)
 
 

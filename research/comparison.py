@@ -64,7 +64,7 @@ def compare_runs(a: Path, b: Path) -> RunComparison:
     if first.seed != second.seed:
         differing["experiment"]["seed"] = (first.seed, second.seed)
     for aspect in ASPECTS[1:]:
-        differing[aspect] = differences(*(directory.read(aspect) for directory in directories))
+        differing[aspect] = differences(directories[0].read(aspect), directories[1].read(aspect))
     split = first.summary["split"]
     validations = [_validation(result.predictions.get("validation")) for result in (first, second)]
     evaluation = first.experiment.evaluation

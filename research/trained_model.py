@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -49,7 +50,7 @@ def restore(setup: Setup, directory: RunDirectory) -> Carry:
     return begin(setup) if carry is None else carry
 
 
-def restore_newest(directory: RunDirectory, like: Carry, device: jax.Device) -> Carry | None:
+def restore_newest(directory: RunDirectory, like: Carry, device: Any) -> Carry | None:
     """The newest checkpoint, of the structure of ``like``; None where there is none."""
     if not directory.last.is_dir():
         return None

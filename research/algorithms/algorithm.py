@@ -9,7 +9,6 @@ import jax
 from jaxtyping import Array, Bool, Key
 
 from research.context import Context
-from research.data.batch import Batch
 from research.spec import Spec
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ class State:
 class Algorithm(Spec):
     """Base of all algorithms. The methods are pure and traced: no host work, no reading of values.
 
+    ``batch`` is a `research.data.batch.Batch`, or None for an algorithm without data.
+
     Attributes:
         rows: what one row of `evaluate` stands for.
         uses_data: whether `update` takes a batch; without data the number of updates is given as steps.
@@ -56,7 +57,7 @@ class Algorithm(Spec):
     def check(self, spec: Experiment) -> None:
         """Raise `UserError` where the experiment lacks what this algorithm needs; called before tracing."""
 
-    def init(self, spec: Experiment, key: Key[Array, ""], example: Batch | None) -> State:
+    def init(self, spec: Experiment, key: Key[Array, ""], example: Any) -> State:
         """The state before the first update.
 
         Args:
@@ -67,7 +68,7 @@ class Algorithm(Spec):
         raise NotImplementedError
 
     def update(
-        self, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], context: Context
+        self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> tuple[State, dict[str, Array]]:
         """One update: the new state, and scalars among which ``loss`` is watched for being finite."""
         raise NotImplementedError
@@ -77,13 +78,13 @@ class Algorithm(Spec):
         return dataclasses.replace(state, optimizer=())
 
     def evaluate(
-        self, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], context: Context
+        self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> dict[str, Array]:
         """Rows ``{name: [B, ...]}`` for a deployed state, one per example, patient, episode or sample."""
         raise NotImplementedError
 
     def summarize(
-        self, spec: Experiment, rows: dict[str, Array], batch: Batch | None, mask: Bool[Array, " N"]
+        self, spec: Experiment, rows: dict[str, Array], batch: Any, mask: Bool[Array, " N"]
     ) -> dict[str, Array]:
         """Scalars over all rows of a split, computed on the device; they steer early stopping and the best weights.
 

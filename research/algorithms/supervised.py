@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Key
 from research import keys, metrics
 from research.algorithms.algorithm import Algorithm, State
 from research.context import Context
-from research.data.batch import Batch
 from research.errors import UserError
+from research.losses import Loss
 from research.models import functional
-from research.models.model import Forward
+from research.models.model import Forward, Model
 from research.spec import field
 
 if TYPE_CHECKING:
@@ -44,17 +44,18 @@ class Supervised(Algorithm):
                     f"{name}: Supervised needs it, and the experiment has none. Set {name}=... in the file."
                 )
 
-    def init(self, spec: Experiment, key: Key[Array, ""], example: Batch | None) -> State:
+    def init(self, spec: Experiment, key: Key[Array, ""], example: Any) -> State:
         """Fresh parameters, and the optimizer's state for them."""
         inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), example.inputs)
-        params, model_state = functional.initialise(spec.model, inputs, spec.loss.outputs(example.task), key)
+        model, loss = _parts(spec)
+        params, model_state = functional.initialise(model, inputs, loss.outputs(example.task), key)
         extra: dict[str, Any] = {}
         if spec.optimizer.average is not None:
             extra = {"average": jax.tree.map(jnp.copy, params), "updates": jnp.int32(0)}
         return State(params, model_state, spec.optimizer.build(1).init(params), extra)
 
     def update(
-        self, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], context: Context
+        self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> tuple[State, dict[str, Array]]:
         """One optimizer step on one batch; scalars are ``loss`` and, where there are penalties, ``penalty``."""
         frozen = spec.start_from.frozen if spec.start_from is not None else ()
@@ -62,7 +63,7 @@ class Supervised(Algorithm):
         def objective(params: Any) -> tuple[Array, tuple[Any, dict[str, Array]]]:
             forward = Forward(train=True, keys=keys.example_keys(key, batch.example), mask=batch.mask, context=context)
             outputs, model_state = _forward(spec, params, state.model_state, batch, forward, key)
-            total, weight = spec.loss.per_example(outputs, batch.targets)
+            total, weight = _parts(spec)[1].per_example(outputs, batch.targets)
             mask = batch.mask.astype(jnp.float32)
             loss = context.ratio(total * mask, weight * mask)
             scalars = {"loss": loss}
@@ -76,7 +77,8 @@ class Supervised(Algorithm):
         gradients = functional.select(gradients, frozen, jax.tree.map(jnp.zeros_like, gradients))
         optimizer = spec.optimizer.build(context.total_updates)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-        params = functional.select(optax.apply_updates(state.params, updates), frozen, state.params)
+        params: Any = optax.apply_updates(state.params, updates)
+        params = functional.select(params, frozen, state.params)
         model_state = functional.select(model_state, frozen, state.model_state)
         extra = self._average(spec, state, params, optimizer_state)
         return State(params, model_state, optimizer_state, extra), scalars
@@ -107,15 +109,15 @@ class Supervised(Algorithm):
         return State(state.extra.get("average", state.params), state.model_state, (), {})
 
     def evaluate(
-        self, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], context: Context
+        self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> dict[str, Array]:
         """Per example: ``prediction`` (probabilities or values), and ``loss`` with its ``weight``."""
         outputs, _ = _forward(spec, state.params, state.model_state, batch, Forward(mask=batch.mask), key)
-        total, weight = spec.loss.per_example(outputs, batch.targets)
-        return {"prediction": spec.loss.predict(outputs, batch.task), "loss": total, "weight": weight}
+        total, weight = _parts(spec)[1].per_example(outputs, batch.targets)
+        return {"prediction": _parts(spec)[1].predict(outputs, batch.task), "loss": total, "weight": weight}
 
     def summarize(
-        self, spec: Experiment, rows: dict[str, Array], batch: Batch | None, mask: Bool[Array, " N"]
+        self, spec: Experiment, rows: dict[str, Array], batch: Any, mask: Bool[Array, " N"]
     ) -> dict[str, Array]:
         """Mean loss and the task's steering metrics; see `research.metrics.steering`."""
         weights = mask.astype(jnp.float32)
@@ -123,15 +125,22 @@ class Supervised(Algorithm):
         return {"loss": loss} | metrics.steering(batch.task, rows["prediction"], batch.targets, weights)
 
 
+def _parts(spec: Experiment) -> tuple[Model, Loss]:
+    """Model and loss, which `Supervised.check` has made sure of."""
+    assert spec.model is not None and spec.loss is not None
+    return spec.model, spec.loss
+
+
 def _forward(
-    spec: Experiment, params: Any, model_state: Any, batch: Batch, forward: Forward, key: Key[Array, ""]
+    spec: Experiment, params: Any, model_state: Any, batch: Any, forward: Forward, key: Key[Array, ""]
 ) -> tuple[Array, Any]:
+    model, loss = _parts(spec)
     return functional.apply(
-        spec.model,
+        model,
         params,
         model_state,
         batch.inputs,
-        spec.loss.outputs(batch.task),
+        loss.outputs(batch.task),
         forward,
         key,
         spec.precision.compute_dtype,

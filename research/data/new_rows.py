@@ -12,7 +12,7 @@ from research.data.preprocessing import FittedPreprocessing
 from research.data.source import Source
 from research.data.table import Column
 from research.spec import check
-from research.spec.values import annotations, default_of
+from research.spec.values import default_of, field_annotations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,5 +56,5 @@ def read_new(file: CSV | str, fitted: FittedPreprocessing, trained_on: Source | 
 def _inherit(source: CSV, trained_on: CSV) -> CSV:
     """``source`` with the training file's options in place of defaults."""
     defaults = {item.name: default_of(item) for item in dataclasses.fields(source)}
-    names = [name for name in annotations(CSV) if name != "path" and getattr(source, name) == defaults[name]]
+    names = [name for name in field_annotations(CSV) if name != "path" and getattr(source, name) == defaults[name]]
     return source.replace(**{name: getattr(trained_on, name) for name in names})

@@ -56,5 +56,5 @@ def _columns(features: int, source: Source) -> Table:
             shown = f"{values.min():.4g} to {values.max():.4g}, median {values.median():.4g}"
         else:
             shown = ", ".join(column.categories[:6]) + (" ..." if len(column.categories) > 6 else "")
-        table.add_row(column.name, column.kind, column.unit, shown, str(int(values.isna().sum())))
+        table.add_row(column.name, column.kind, column.unit, shown, str(values.isna().to_numpy().sum()))
     return table

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from research.errors import UserError, did_you_mean
 from research.spec import fields as spec_fields
-from research.spec.values import Spec, annotations
+from research.spec.values import Spec, field_annotations
 
 
 def check(value: Spec, path: str = "") -> None:
@@ -22,7 +22,7 @@ def check(value: Spec, path: str = "") -> None:
         UserError: naming the field by its dotted path, what was given and what is allowed.
     """
     for item in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]
-        annotation = annotations(type(value))[item.name]
+        annotation = field_annotations(type(value))[item.name]
         limits = item.metadata.get("range", spec_fields.Range())
         check_field(f"{path}{item.name}", annotation, getattr(value, item.name), limits)
     try:

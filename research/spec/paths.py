@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from research.errors import UserError, did_you_mean
 from research.spec import fields as spec_fields
 from research.spec.checks import check_field
-from research.spec.values import Spec, annotations, coerce, registered_specs, same
+from research.spec.values import Spec, coerce, field_annotations, registered_specs, same
 
 S = TypeVar("S", bound=Spec)
 
@@ -56,7 +56,7 @@ def field_annotation(owner: Any, name: str, path: str) -> Any:
     if not isinstance(owner, Spec):
         above = path.rsplit(".", 1)[0]
         raise UserError(f"{path}: {above} is {owner!r}, which has no fields. Set {above} itself.")
-    hints = annotations(type(owner))
+    hints = field_annotations(type(owner))
     if name not in hints:
         raise UserError(
             f"{path}: {type(owner).__name__} has no field {name!r}.{did_you_mean(name, hints)} "
@@ -163,7 +163,7 @@ def _parse_spec(bases: tuple[type[Spec], ...], text: str, path: str) -> Spec:
     ]
     if required:
         raise UserError(f"{path}: {cls.__name__} needs {', '.join(required)}: write {cls.__name__}({required[0]}=...).")
-    hints = annotations(cls)
+    hints = field_annotations(cls)
     values = {}
     for key, value in given.items():
         if key not in hints:
@@ -182,7 +182,7 @@ def _is_base(cls: type[Spec]) -> bool:
 
 def describe(spec: Spec, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every field below ``spec`` as (dotted path, value), specs opened; a spec's class stands at its own path."""
-    for name in annotations(type(spec)):
+    for name in field_annotations(type(spec)):
         value = getattr(spec, name)
         here = f"{path}{name}"
         if isinstance(value, Spec):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from research.errors import UserError, did_you_mean
-from research.spec.values import Spec, annotations, registered_specs, type_name
+from research.spec.values import Spec, field_annotations, registered_specs, type_name
 
 
 def to_json(spec: Spec) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def to_json(spec: Spec) -> dict[str, Any]:
     Raises:
         UserError: if a field holds something that JSON cannot carry.
     """
-    return {"spec": type_name(type(spec))} | {n: _encode(getattr(spec, n), n) for n in annotations(type(spec))}
+    return {"spec": type_name(type(spec))} | {n: _encode(getattr(spec, n), n) for n in field_annotations(type(spec))}
 
 
 def _encode(value: Any, path: str) -> Any:
@@ -44,7 +44,7 @@ def from_json(data: dict[str, Any]) -> Any:
         UserError: if a class is not known, naming it, or a field does not exist any more.
     """
     cls = _find(str(data["spec"]))
-    hints = annotations(cls)
+    hints = field_annotations(cls)
     for name in data:
         if name != "spec" and name not in hints:
             raise UserError(

@@ -47,7 +47,7 @@ class Spec:
         _REGISTRY[type_name(cls)] = cls
 
     def __post_init__(self) -> None:
-        for name, annotation in annotations(type(self)).items():
+        for name, annotation in field_annotations(type(self)).items():
             object.__setattr__(self, name, coerce(annotation, getattr(self, name)))
 
     def validate(self) -> None:
@@ -82,7 +82,7 @@ def default_of(item: dataclasses.Field[Any]) -> Any:
 
 
 @functools.cache
-def annotations(cls: type[Spec]) -> dict[str, Any]:
+def field_annotations(cls: type[Spec]) -> dict[str, Any]:
     """Field name to resolved annotation, in the order of definition."""
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
@@ -93,8 +93,8 @@ def annotations(cls: type[Spec]) -> dict[str, Any]:
 @functools.cache
 def _layout(cls: type[Spec]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the fields that are pytree children, and of those that are structure."""
-    children = [n for n, a in annotations(cls).items() if spec_fields.classify(cls.__name__, n, a)]
-    return tuple(children), tuple(n for n in annotations(cls) if n not in children)
+    children = [n for n, a in field_annotations(cls).items() if spec_fields.classify(cls.__name__, n, a)]
+    return tuple(children), tuple(n for n in field_annotations(cls) if n not in children)
 
 
 def child_fields(cls: type[Spec]) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def type_name(cls: type[Spec]) -> str:
 def frozen(value: Any) -> Any:
     """A hashable form in which equal means interchangeable: types count, so ``1``, ``1.0`` and ``True`` differ."""
     if isinstance(value, Spec):
-        return type(value), tuple(frozen(getattr(value, name)) for name in annotations(type(value)))
+        return type(value), tuple(frozen(getattr(value, name)) for name in field_annotations(type(value)))
     if isinstance(value, tuple):
         return tuple, tuple(frozen(item) for item in value)
     return type(value), value

@@ -207,6 +207,7 @@ def _assess(outline: Outline, spec: Experiment, carry: Carry, seed: Array, valid
 
 def _best(spec: Experiment, carry: Carry, state: State, value: Array) -> tuple[Best, Array]:
     select, best = spec.evaluation.select, carry.best
+    assert select is not None
     sign = 1.0 if metrics.larger_is_better(select.metric) else -1.0
     gain = sign * (value - best.metric)
     active = ~carry.stopped & (carry.failed_step < 0)

@@ -30,7 +30,7 @@ PACKAGES = (
 )
 
 
-def environment(device: jax.Device, experiment_file: Path | None) -> dict[str, Any]:
+def environment(device: Any, experiment_file: Path | None) -> dict[str, Any]:
     """What the bits of a result depend on beside experiment, seed and data; written as ``environment.json``.
 
     Args:

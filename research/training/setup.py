@@ -42,7 +42,7 @@ class Setup:
     experiment: Experiment
     seed: int
     execution: Execution
-    device: jax.Device
+    device: Any
     prepared: Prepared | None
     splits: dict[str, Batch]
     order: Order | None
@@ -121,7 +121,7 @@ def _cadence(
     )
 
 
-def choose_device(kind: str) -> jax.Device:
+def choose_device(kind: str) -> Any:
     """The first device of the kind asked for.
 
     Raises:
@@ -144,7 +144,7 @@ def use_compilation_cache(folder: str | None = None) -> None:
     The folder is ``$RESEARCH_CACHE_DIR``, or ``~/.cache/research``; below it lies one per kind of processor, for
     compiled code is not portable. A cache that another tool has set up is left alone.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     root = Path(folder or os.environ.get("RESEARCH_CACHE_DIR") or Path.home() / ".cache" / "research")
     place = root / f"{platform.machine()}-{processor_features()}"

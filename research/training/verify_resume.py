@@ -192,12 +192,13 @@ def _compare_checkpoints(kind: str, left: RunDirectory, right: RunDirectory) -> 
         return
     managers = [Checkpoints(folder, writable=False) for folder in folders]
     steps = [manager.latest() for manager in managers]
-    if None in steps:
+    if steps[0] is None or steps[1] is None:
         return
     if steps[0] != steps[1]:
         yield Comparison(f"{kind} checkpoint", "", f"of update {steps[0]} and of update {steps[1]}")
         return
-    trees = [_arrays(manager.restore_free(step)) for manager, step in zip(managers, steps, strict=True)]
+    step = steps[0]
+    trees = [_arrays(manager.restore_free(step)) for manager in managers]
     size = sum(array.nbytes for array in trees[0].values())
     yield Comparison(f"{kind} checkpoint", f"{len(trees[0])} arrays, {size:,} bytes", _first_difference(*trees))
 

@@ -98,5 +98,7 @@ class ToyGAN(Algorithm):
         return State(params, {}, optimizers, {}), {"loss": critic, "generator": step("generator", generate)}
 
     def evaluate(self, spec: Any, state: State, batch: Any, key: Any, context: Any) -> Any:
-        fake = self._play(spec, "generator", state.params, self._noise(key, batch.mask.shape[0]), batch.inputs.shape[-1])
+        fake = self._play(
+            spec, "generator", state.params, self._noise(key, batch.mask.shape[0]), batch.inputs.shape[-1]
+        )
         return {"realism": self._play(spec, "discriminator", state.params, fake, 1)[:, 0], "norm": (fake**2).sum(-1)}
