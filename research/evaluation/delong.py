@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
 import scipy.special
-import scipy.stats
 from jaxtyping import Bool, Float, Int, Num
 
 from research.evaluation.intervals import LEVEL, Interval, normal_quantile
@@ -37,14 +35,20 @@ def influence(scores: Float[np.ndarray, " N"], targets: Num[np.ndarray, " N"]) -
     moves = np.zeros(len(scores))
     if not positives or not negatives:
         return Influence(np.nan, moves, positive)
-    ranks = scipy.stats.rankdata(scores)
+    ranks = _mid_ranks(scores)
     # A row's rank among all, less that within its class, counts the rows of the other class below it.
-    above = (ranks[positive] - scipy.stats.rankdata(scores[positive])) / negatives
-    below = 1 - (ranks[~positive] - scipy.stats.rankdata(scores[~positive])) / positives
+    above = (ranks[positive] - _mid_ranks(scores[positive])) / negatives
+    below = 1 - (ranks[~positive] - _mid_ranks(scores[~positive])) / positives
     area = float(above.mean())
     moves[positive] = (above - area) / positives
     moves[~positive] = (below - area) / negatives
     return Influence(area, moves, positive)
+
+
+def _mid_ranks(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Ranks from 1, ties sharing the mean of theirs."""
+    ordered = np.sort(values)
+    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right") + 1) / 2
 
 
 def covariance(first: Influence, second: Influence, unit: Int[np.ndarray, " N"]) -> float:
@@ -99,7 +103,9 @@ def newcombe(area: float, positives: int, negatives: int, level: float = LEVEL) 
         bracket = max(low, 1e-9), min(high, 1 - 1e-9)
         if excess(bracket[0]) * excess(bracket[1]) > 0:
             return low if low < area else high
-        return float(scipy.optimize.brentq(excess, *bracket))  # pyright: ignore[reportArgumentType, reportCallIssue]
+        from scipy.optimize import brentq  # rarely needed, and slow to import
+
+        return float(brentq(excess, *bracket))  # pyright: ignore[reportArgumentType, reportCallIssue]
 
     return (0.0 if area <= 0 else root(0.0, area)), (1.0 if area >= 1 else root(area, 1.0))
 
