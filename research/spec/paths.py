@@ -112,7 +112,8 @@ def parse_override(annotation: Any, text: str, path: str = "value") -> Any:
                     return choice
     specs = tuple(m for m in members if isinstance(m, type) and issubclass(m, Spec))
     if specs and not _is_number(text):
-        return _parse_spec(specs, text, path)
+        others = [spec_fields.spell(m) for m in members if m not in specs]
+        return _parse_spec(specs, text, path, others)
     if any(get_origin(m) is tuple for m in members):
         item = next(get_args(m)[0] for m in members if get_origin(m) is tuple)
         inner = text.strip("()[] ")
@@ -137,16 +138,17 @@ def _number(text: str) -> int | float | None:
     return None
 
 
-def _parse_spec(bases: tuple[type[Spec], ...], text: str, path: str) -> Spec:
-    """``Adam`` or ``Adam(learning_rate=1e-3, b1=0.8)`` as a spec that is a subclass of one of ``bases``."""
+def _parse_spec(bases: tuple[type[Spec], ...], text: str, path: str, others: list[str]) -> Spec:
+    """``Adam`` or ``Adam(learning_rate=1e-3, b1=0.8)`` as a spec that is a subclass of one of ``bases``.
+
+    ``others`` are the words for what else the field may hold, for messages.
+    """
     name, _, arguments = text.partition("(")
     classes = {c.__name__: c for c in registered_specs().values() if issubclass(c, bases) and not _is_base(c)}
     cls = {key.lower(): c for key, c in classes.items()}.get(name.strip().lower())
     if cls is None:
-        raise UserError(
-            f"{path}: {name.strip()!r} is not known here.{did_you_mean(name, classes)} "
-            f"Known: {', '.join(sorted(classes))}."
-        )
+        known = ", ".join([*others, *sorted(classes)])
+        raise UserError(f"{path}: {name.strip()!r} is not known here.{did_you_mean(name, classes)} Known: {known}.")
     given: dict[str, Any] = {}
     if arguments:
         try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import typing
-from collections.abc import Callable
+import math
 from typing import Any
 
 from research.errors import UserError, did_you_mean
@@ -27,7 +26,12 @@ def _encode(value: Any, path: str) -> Any:
         return to_json(value)
     if isinstance(value, tuple):
         return [_encode(item, path) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise UserError(f"{path}: {value} was given, a finite number is needed.")
+        # -0.0 equals 0.0, so both must be written alike.
+        return value + 0.0
+    if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, type) or callable(value):
         return {"python": f"{value.__module__}:{value.__qualname__}"}
@@ -43,6 +47,8 @@ def from_json(data: dict[str, Any]) -> Any:
     Raises:
         UserError: if a class is not known, naming it, or a field does not exist any more.
     """
+    if "spec" not in data:
+        raise UserError(f"'spec' is missing beside {', '.join(data) or 'nothing'}: this is not the JSON of a spec.")
     cls = _find(str(data["spec"]))
     hints = field_annotations(cls)
     for name in data:
@@ -67,6 +73,8 @@ def _decode(value: Any) -> Any:
 def _find(name: str) -> type[Spec]:
     if name not in registered_specs():
         _import(name)
+    if name not in registered_specs():
+        raise UserError(f"{name} is no spec: it was written by other code.")
     return registered_specs()[name]
 
 
@@ -93,14 +101,3 @@ def fingerprint(spec: Spec, length: int = 12) -> str:
 def canonical(spec: Spec) -> str:
     """The JSON text that `fingerprint` hashes."""
     return json.dumps(to_json(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def load_into(reader: Callable[[], str], what: str) -> Any:
-    """Parse JSON text from ``reader`` as a spec; a damaged file becomes a `UserError` that names ``what``."""
-    try:
-        data = json.loads(reader())
-    except FileNotFoundError:
-        raise UserError(f"{what} does not exist.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{what} is not readable JSON ({error}); it may be truncated.") from None
-    return from_json(typing.cast(dict[str, Any], data))
