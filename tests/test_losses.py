@@ -103,8 +103,7 @@ def test_regression_losses_equal_torch(loss, name):
     assert_same(value_and_gradient(loss, OUTPUTS[2], VALUE_OF), torch_value_and_gradient(theirs, OUTPUTS[2]))
 
 
-@pytest.mark.parametrize("smoothing", [None, 0.2])
-@pytest.mark.parametrize("weights", [None, (1.0, 4.0)])
+@pytest.mark.parametrize(("smoothing", "weights"), [(None, None), (0.2, (1.0, 4.0))])
 def test_one_logit_is_the_difference_of_two(smoothing, weights):
     one = BinaryCrossEntropy(label_smoothing=smoothing, class_weight=weights)
     two = CrossEntropy(label_smoothing=smoothing, class_weight=weights)

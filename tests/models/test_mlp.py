@@ -137,14 +137,16 @@ def test_a_stack_of_rates_trains_each_as_alone():
 def test_order_and_padding_of_the_batch_change_nothing():
     spec = MLP(widths=(5,), dropout=0.4, normalization="batch")
     run = jax.jit(lambda *arguments: train(spec, 4, *arguments))
+    x, y, example = np.asarray(X), np.asarray(Y), np.arange(8, dtype=np.int32)
+    everyone, six = np.ones(8, bool), example < 6
     order = np.random.default_rng(2).permutation(8)
-    example = jnp.arange(8, dtype=jnp.int32)
-    expected = run(X, Y, jnp.ones(8, bool), example)
-    assert_close(run(X[order], Y[order], jnp.ones(8, bool), example[order]), expected, 1e-5)
-    padded = run(X, Y, example < 6, example)
-    other_padding = run(X.at[6:].add(100), Y.at[6:].add(100), example < 6, jnp.where(example < 6, example, 0))
-    assert_close(padded, other_padding, 1e-6)
-    assert_close(padded, jax.jit(train, static_argnums=(0, 1))(spec, 4, X[:6], Y[:6]), 1e-5)
+    expected = run(x, y, everyone, example)
+    assert_close(run(x[order], y[order], everyone, example[order]), expected, 1e-5)
+
+    other_x, other_y = (np.where(six[:, None], array, 100) for array in (x, y))
+    padded = run(x, y, six, example)
+    assert_close(run(other_x, other_y, six, np.where(six, example, 0)), padded, 1e-6)
+    assert_close(run(x[:6], y[:6], everyone[:6], example[:6]), padded, 1e-5)
 
 
 def test_evaluation_draws_nothing_and_needs_no_keys():
