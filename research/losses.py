@@ -274,7 +274,7 @@ def _vector(numbers: tuple[float | Array, ...], outputs: Float[Array, "B K"]) ->
     return jnp.stack([jnp.asarray(number, outputs.dtype) for number in numbers])[None]
 
 
-def _check_count(name: str, weights: tuple[float, ...] | None, task: Task) -> None:
+def _check_count(name: str, weights: tuple[float | Array, ...] | None, task: Task) -> None:
     if weights is not None and len(weights) != len(task.names):
         raise UserError(
             f"loss.{name}: {len(task.names)} numbers are needed, one for each of {_names(task)}, in that order; "
