@@ -240,31 +240,32 @@ def _verify_resume(options: argparse.Namespace) -> None:
 def _list(options: argparse.Namespace) -> None:
     from research.experiment_file import defines_experiment, first_line
 
-    console = Console()
-    table = Table("experiment", "", box=None, padding=(0, 2, 0, 0))
     if not options.experiments.is_dir():
         raise UserError(f"{options.experiments}: there is no such folder. Name it with --experiments DIR.")
-    for path in sorted(options.experiments.rglob("*.py")):
-        if defines_experiment(path):
-            table.add_row(str(path), first_line(path))
-    console.print(table)
-    console.print()
-    _list_datasets(console)
+    files = [path for path in sorted(options.experiments.rglob("*.py")) if defines_experiment(path)]
+    _print_lines("experiments", {str(path): first_line(path) for path in files})
+    print()
+    _list_datasets()
 
 
-def _list_datasets(console: Console) -> None:
+def _list_datasets() -> None:
     from research.data.catalog import catalog
 
-    table = Table("dataset", "", box=None, padding=(0, 2, 0, 0))
-    for name, source in sorted(catalog().items()):
-        table.add_row(name, source().about().summary)
-    console.print(table)
+    summaries = {name: source().about().summary for name, source in sorted(catalog().items())}
+    _print_lines("datasets", summaries | {"csv:FILE?target=COLUMN": "any table of yours"})
+
+
+def _print_lines(title: str, entries: dict[str, str]) -> None:
+    """One entry a line, however long: for eyes and for grep."""
+    width = max((len(name) for name in entries), default=0)
+    print(title)
+    for name, summary in entries.items():
+        print(f"  {name.ljust(width)}  {summary}".rstrip())
 
 
 def _data(options: argparse.Namespace) -> None:
-    console = Console()
     if options.action == "list":
-        _list_datasets(console)
+        _list_datasets()
         return
     if options.name is None:
         raise UserError(f"data {options.action}: name a dataset; `research data list` names them.")
@@ -272,6 +273,7 @@ def _data(options: argparse.Namespace) -> None:
     from research.data.show import show
 
     source = parse_source(options.name)
+    console = Console()
     for part in show(source, details=options.action == "show"):
         console.print(part)
 

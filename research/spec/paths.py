@@ -114,7 +114,8 @@ def parse_override(annotation: Any, text: str, path: str = "value") -> Any:
     if specs and not _is_number(text):
         others = [spec_fields.spell(m) for m in members if m not in specs]
         return _parse_spec(specs, text, path, others)
-    if any(get_origin(m) is tuple for m in members):
+    scalars = [m for m in members if m in (int, float, str)]
+    if any(get_origin(m) is tuple for m in members) and not (scalars and not any(sign in text for sign in ",([")):
         item = next(get_args(m)[0] for m in members if get_origin(m) is tuple)
         inner = text.strip("()[] ")
         return tuple(parse_override(item, part.strip(), path) for part in inner.split(",") if part.strip())

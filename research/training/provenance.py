@@ -120,3 +120,9 @@ def _cpuinfo(field: str) -> str:
         if line.startswith(field):
             return line.partition(":")[2].strip()
     return ""
+
+
+def machine() -> str:
+    """One line on where a figure was measured: processor, cores, and the packages that matter."""
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("jax", "torch") if _version(name))
+    return f"{_processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
