@@ -13,7 +13,7 @@ from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
-from research.spec import check, fingerprint, to_json
+from research.spec import check, fingerprint
 from research.trained_model import TrainedModel, has_best, predict_split, reported, restore
 from research.training import start_from
 from research.training.carry import Carry
@@ -108,7 +108,8 @@ def run(
     began = time.perf_counter()
     extended_to = _recorded_extension(directory)
     setup = set_up(experiment, seed, execution, extended_to)
-    if extend:
+    # An extension that was interrupted is finished first: the same command again never extends twice.
+    if extend and (extended_to is None or directory.results_reach(extended_to)):
         setup = set_up(experiment, seed, execution, setup.cadence.total + extend)
     directory.open()
     try:
@@ -116,11 +117,7 @@ def run(
         if finished := _finished(directory, setup):
             _say(console, f"this run has finished already; its result is in {directory.path}")
             return finished
-        if extend:
-            write_json(
-                directory.path / "execution.json",
-                {"execution": to_json(execution), "extended_to": setup.cadence.total},
-            )
+        directory.record_execution(execution, setup.cadence.total if extend else extended_to)
         carry = _train(setup, directory, notes, name, console)
         return _report(setup, carry, directory, name, began)
     finally:
@@ -213,8 +210,9 @@ def _finished(directory: RunDirectory, setup: Setup) -> Result | None:
 
 def _train(setup: Setup, directory: RunDirectory, notes: tuple[str, ...], name: str, console: Console | None) -> Carry:
     carry = restore(setup, directory)
+    facts = preflight(setup, carry, directory.path, notes)
     if console is not None:
-        console.print(preflight(setup, carry, directory.path, notes).card(name))
+        console.print(facts.card(name))
     last, best = Checkpoints(directory.last), Checkpoints(directory.best)
     step = int(carry.step)
     log = MetricsLog(directory.metrics, step, directory.tensorboard if setup.execution.tensorboard else None)

@@ -33,7 +33,7 @@ class MetricsLog:
     def write(self, record: dict[str, Any]) -> None:
         """Append one event; it is in the system's hands on return, so a killed process loses nothing."""
         try:
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(_line(record))
             self._file.flush()
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written ({error.strerror}). Free some disk space.") from None
@@ -62,8 +62,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def _line(record: dict[str, Any]) -> str:
+    """Strict JSON: a number that is not finite is null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    return json.dumps(finite, allow_nan=False) + "\n"
+
+
 def _truncate(path: Path, step: int) -> None:
     kept = [record for record in read_metrics(path) if record["step"] <= step]
     part = path.with_name(f"{path.name}.part")
-    part.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    part.write_text("".join(map(_line, kept)), encoding="utf-8")
     os.replace(part, path)

@@ -48,9 +48,9 @@ class Preflight:
 
 
 def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...] = ()) -> Preflight:
-    """The facts of a run that is about to start; compiles the training program, which the run then uses."""
+    """The facts of a run that is about to start; compiles the programs, which the run then uses."""
     window = setup.order.window(int(carry.step))[0] if setup.order is not None else None
-    cost = setup.program.statistics(carry, window)
+    cost = setup.program.compile(carry, window, setup.splits.get("validation"), setup.cadence.evaluate is not None)
     cadence, experiment = setup.cadence, setup.experiment
     parameters = sum(leaf.size for leaf in jax.tree.leaves(carry.state.params))
     facts: dict[str, str] = {}

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Key
 
@@ -70,7 +71,7 @@ class Program:
 
     def advance(self, carry: Carry, window: Any, offset: int, count: int) -> Carry:
         """``carry`` after up to ``count`` more updates; fewer if training has stopped or failed. Donates ``carry``."""
-        numbers = (jnp.int32(offset), jnp.int32(count))
+        numbers = (np.int32(offset), np.int32(count))
         return self._run("advance", _advance, (1,), self.spec, carry, self.seed, self.train, window, *numbers)
 
     def record(self, carry: Carry, validation: Batch | None, assess: bool) -> tuple[Carry, dict[str, Array]]:
@@ -85,9 +86,15 @@ class Program:
         """Rows of a deployed state over a whole split, each example once."""
         return self._run(f"predict {name}", _predict, (), self.spec, state, self.seed, split)
 
-    def statistics(self, carry: Carry, window: Any) -> dict[str, float]:
-        """FLOPs of one update, and bytes of memory that the training program needs beside its arguments."""
-        arguments = (self.spec, carry, self.seed, self.train, window, jnp.int32(0), jnp.int32(0))
+    def compile(self, carry: Carry, window: Any, validation: Batch | None, assess: bool) -> dict[str, float]:
+        """Compile what training needs, so that mistakes show before the first update.
+
+        Returns:
+            FLOPs of one update, and bytes of memory that the training program needs beside its arguments.
+        """
+        if assess:
+            self._executable("assess", _assess, (1,), (self.spec, carry, self.seed, validation))
+        arguments = (self.spec, carry, self.seed, self.train, window, np.int32(0), np.int32(0))
         compiled = self._executable("advance", _advance, (1,), arguments)
         cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
         return {

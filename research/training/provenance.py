@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -58,8 +59,14 @@ def code_hash(experiment_file: Path | None = None) -> str:
     files = sorted(path for path in root.rglob("*.py") if path.name != "cli.py")
     for path in [*files, *([experiment_file] if experiment_file else [])]:
         digest.update(path.name.encode())
-        digest.update(_without_docstrings(path.read_text(encoding="utf-8")).encode())
+        digest.update(_meaning(path.read_text(encoding="utf-8")))
     return digest.hexdigest()[:12]
+
+
+@functools.cache
+def _meaning(source: str) -> bytes:
+    """Digest of what the code does; parsing the whole package takes a good part of a second, so once per process."""
+    return hashlib.sha256(_without_docstrings(source).encode()).digest()
 
 
 def _without_docstrings(source: str) -> str:
@@ -125,4 +132,5 @@ def _cpuinfo(field: str) -> str:
 def machine() -> str:
     """One line on where a figure was measured: processor, cores, and the packages that matter."""
     versions = ", ".join(f"{name} {_version(name)}" for name in ("jax", "torch") if _version(name))
-    return f"{_processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+    processor = _processor() or platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"

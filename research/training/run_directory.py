@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import IO, Any
 
-from research.errors import UserError
+from research.errors import RunError, UserError
 from research.experiment import Execution, Experiment
 from research.experiment_file import load_module, module_name
 from research.spec import diff, fingerprint, from_json, to_json
@@ -100,12 +100,24 @@ class RunDirectory:
             )
         if source is not None:
             shutil.copyfile(source, self.source)
-        write_json(self.path / "execution.json", {"execution": to_json(execution), "extended_to": None})
+        write_json(self.path / "execution.json", {"execution": to_json(execution), "extended_to": None, "earlier": []})
         write_json(self.path / "environment.json", environment)
         write_json(self.path / "data.json", data)
         module = module_name(source) if source is not None else None
         identity = {"name": name, "seed": seed, "fingerprint": fingerprint(experiment), "module": module}
         write_json(self.path / "experiment.json", identity | {"experiment": to_json(experiment)})
+
+    def record_execution(self, execution: Execution, extended_to: int | None) -> None:
+        """Record how the run goes on; what it was carried out with before is kept under ``earlier``."""
+        old = self.read("execution")
+        new = {"execution": to_json(execution), "extended_to": extended_to, "earlier": old["earlier"]}
+        if new != old:
+            new["earlier"] = [*old["earlier"], {key: old[key] for key in ("execution", "extended_to")}]
+            write_json(self.path / "execution.json", new)
+
+    def results_reach(self, updates: int) -> bool:
+        """Whether there are results of at least this many updates."""
+        return self.results.exists() and self.read("results")["total_updates"] >= updates
 
     def read(self, name: str) -> dict[str, Any]:
         """One of the directory's JSON files, by its name without ending.
@@ -186,14 +198,24 @@ class RunDirectory:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON so that a reader sees the old file or the whole new one, never half of it."""
+    """Write JSON so that a reader sees the old file or the whole new one, never half of it.
+
+    Raises:
+        RunError: if it cannot be written, for instance on a full disk.
+    """
     part = path.with_name(f"{path.name}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, allow_nan=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}). Free some disk space or check the permissions, then run "
+            f"the same command again."
+        ) from None
 
 
 def _listed(changed: dict[str, tuple[Any, Any]]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -104,7 +105,7 @@ def torch_eager(setup: Setup, widths: tuple[int, ...], dropout: float | None, op
 
     sizes = (30, *widths)
     layers: list[Any] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         layers += [torch.nn.Linear(a, b), torch.nn.ReLU(), *([torch.nn.Dropout(dropout)] if dropout else [])]
     network = torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], 2))
     rule = torch.optim.AdamW(
