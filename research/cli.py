@@ -93,7 +93,9 @@ def _parser() -> _Parser:
     add_experiment(command)
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (runs)")
     command.add_argument("--dry-run", action="store_true", help="stop after the preflight card; write nothing")
-    command.add_argument("--extend", type=int, default=0, metavar="STEPS", help="go on for further updates")
+    command.add_argument(
+        "--extend", type=int, default=0, metavar="STEPS", help="go on for STEPS further updates, each time it is given"
+    )
     command.add_argument("--fresh", action="store_true", help="set an earlier run aside and begin anew")
     command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
     command.add_argument("--json", action="store_true", help="print results for machines")
@@ -172,7 +174,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     _show(console, result.report, f"{name}, seed {result.seed}: {result.summary['split']} split")
     console.print(
-        f"update {result.summary['reported_step']} of {result.summary['updates']} reported; {result.directory}"
+        f"weights of update {result.summary['reported_step']} of {result.summary['updates']}; {result.directory}"
     )
 
 

@@ -42,6 +42,17 @@ def module_name(path: Path) -> str:
     return f"{PACKAGE}.{path.stem}"
 
 
+def is_loaded(path: Path, name: str) -> bool:
+    """Whether module ``name`` has been executed from the same text as ``path``, so that its classes can serve."""
+    loaded = sys.modules.get(name)
+    if loaded is None or loaded.__file__ is None:
+        return False
+    try:
+        return Path(loaded.__file__).read_bytes() == path.read_bytes()
+    except OSError:
+        return False
+
+
 def load_module(path: Path, name: str) -> ModuleType:
     """Execute a Python file as module ``name``.
 

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from research.errors import UserError, did_you_mean
 from research.spec import fields as spec_fields
 from research.spec.checks import check_field
-from research.spec.values import Spec, coerce, field_annotations, registered_specs, same
+from research.spec.text import encoded
+from research.spec.values import Spec, coerce, field_annotations, registered_specs
 
 S = TypeVar("S", bound=Spec)
 
@@ -205,14 +206,12 @@ ABSENT = "(absent)"
 def diff(left: Spec, right: Spec) -> dict[str, tuple[Any, Any]]:
     """Differences as ``{dotted path: (left value, right value)}``, in field order; equal specs give ``{}``.
 
-    A field that only one side has, because its owner is of another class there, shows `ABSENT` on the other.
+    Classes and functions are told apart by name, so that the same file loaded twice makes no difference. A field that
+    only one side has, because its owner is of another class there, shows `ABSENT` on the other.
     """
     first, second = dict(describe(left)), dict(describe(right))
     paths = [*first, *(path for path in second if path not in first)]
     if type(left) is not type(right):
         return {"": (type(left).__name__, type(right).__name__)}
-    return {
-        path: (first.get(path, ABSENT), second.get(path, ABSENT))
-        for path in paths
-        if not same(first.get(path, ABSENT), second.get(path, ABSENT))
-    }
+    pairs = {path: (first.get(path, ABSENT), second.get(path, ABSENT)) for path in paths}
+    return {path: pair for path, pair in pairs.items() if encoded(pair[0], path) != encoded(pair[1], path)}

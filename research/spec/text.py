@@ -41,6 +41,11 @@ def _encode(value: Any, path: str) -> Any:
     )
 
 
+def encoded(value: Any, path: str = "value") -> str:
+    """The JSON text of a field's value, in which ``1``, ``1.0`` and ``true`` differ."""
+    return json.dumps(_encode(value, path), sort_keys=True)
+
+
 def from_json(data: dict[str, Any]) -> Any:
     """The spec that `to_json` wrote, equal to the original in the sense of ``==``.
 

@@ -12,8 +12,8 @@ from typing import IO, Any
 
 from research.errors import RunError, UserError
 from research.experiment import Execution, Experiment
-from research.experiment_file import load_module, module_name
-from research.spec import diff, fingerprint, from_json, to_json
+from research.experiment_file import is_loaded, load_module, module_name
+from research.spec import fingerprint, from_json, to_json
 from research.training.provenance import differences
 
 DETAILS_SHOWN = 12
@@ -142,7 +142,7 @@ class RunDirectory:
     def experiment(self) -> tuple[Experiment, int, str]:
         """The recorded experiment, its seed and its name."""
         identity = self.read("experiment")
-        if identity["module"] is not None:
+        if identity["module"] is not None and not is_loaded(self.source, identity["module"]):
             load_module(self.source, identity["module"])
         return from_json(identity["experiment"]), int(identity["seed"]), str(identity["name"])
 
@@ -159,10 +159,10 @@ class RunDirectory:
         Raises:
             UserError: if experiment, seed, data or code are not those of the run; what differs is printed.
         """
-        recorded, recorded_seed, _ = self.experiment()
-        changed = diff(recorded, experiment)
-        if recorded_seed != seed:
-            changed["seed"] = (recorded_seed, seed)
+        recorded = self.read("experiment")
+        changed = differences(recorded["experiment"], to_json(experiment))
+        if recorded["seed"] != seed:
+            changed["seed"] = (recorded["seed"], seed)
         if changed:
             raise UserError(
                 f"{self.path}: another experiment was run here.{_listed(changed)}\nChoose another directory."

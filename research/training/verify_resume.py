@@ -95,13 +95,19 @@ class Verdict:
         return not any(comparison.difference for comparison in self.comparisons)
 
 
-def verify_resume(command: list[str], workspace: Path, listener: Callable[[str], None] = print) -> Verdict:
+def verify_resume(
+    command: list[str],
+    workspace: Path,
+    listener: Callable[[str], None] = print,
+    interruptions: tuple[Interruption, ...] = INTERRUPTIONS,
+) -> Verdict:
     """Run an experiment once without and once with interruptions, and compare all that they leave behind.
 
     Args:
         command: arguments of ``research run``: the file, overrides, ``--seed``.
         workspace: an empty directory for both runs.
         listener: called with a line about each stage.
+        interruptions: the kills, one after the other in the same run.
 
     Raises:
         RunError: if a run fails by itself, with its own message.
@@ -113,7 +119,7 @@ def verify_resume(command: list[str], workspace: Path, listener: Callable[[str],
     every = f"execution.checkpoint_every={max(1, updates // CHECKPOINTS)}"
     kills: list[tuple[str, str]] = []
     runs = workspace / "interrupted"
-    for number, interruption in enumerate(INTERRUPTIONS):
+    for number, interruption in enumerate(interruptions):
         step = max(1, int(interruption.fraction * updates)) if interruption.moment != "report" else 0
         listener(f"{interruption}, at update {step or updates}")
         file = workspace / f"moment{number}"
