@@ -47,10 +47,8 @@ def main() -> None:
             verdict = verify_resume([str(file), "--seed", "0"], Path(folder), lambda text: None, chosen)
         came = sum(point != "not reached" for _, point in verdict.kills)
         unequal = "; ".join(c.what for c in verdict.comparisons if c.difference) or "none"
-        print(
-            f"| {file.stem} | {verdict.updates} | {len(verdict.kills)} | {came} | {len(verdict.comparisons)} | {unequal} |",
-            flush=True,
-        )
+        compared = len(verdict.comparisons)
+        print(f"| {file.stem} | {verdict.updates} | {len(verdict.kills)} | {came} | {compared} | {unequal} |", flush=True)
 
 
 if __name__ == "__main__":
