@@ -151,7 +151,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.extend < 0:
         raise UserError(f"--extend: a whole number of at least 1 is needed, {options.extend} was given.")
     experiment, execution, source = _experiment(options)
-    console = Console()
+    console = Console(highlight=False)
     name = options.file.stem
     if options.dry_run:
         facts = runner.dry_run(experiment, seed=options.seed, execution=execution, name=name, runs=options.runs)
@@ -197,8 +197,8 @@ def _predict(options: argparse.Namespace) -> None:
         raise UserError(f"--data: {options.data!r} is not readable; write csv:FILE.")
     out = options.out or Path(path).with_suffix(".predictions.csv")
     table, notes = TrainedModel(RunDirectory(options.run)).predict_file(path, out)
-    console = Console()
-    console.print(table.head(10).to_string(index=False), highlight=False)
+    console = Console(highlight=False)
+    console.print(table.head(10).to_string(index=False))
     for note in notes:
         console.print(f"note: {note}", style="yellow", markup=False)
     console.print(f"{len(table)} predictions in {out}")
@@ -211,7 +211,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         _print_json(comparison.to_json())
         return
-    console = Console()
+    console = Console(highlight=False)
     for table in comparison.tables():
         console.print(table)
 
@@ -275,7 +275,7 @@ def _data(options: argparse.Namespace) -> None:
     from research.data.show import show
 
     source = parse_source(options.name)
-    console = Console()
+    console = Console(highlight=False)
     for part in show(source, details=options.action == "show"):
         console.print(part)
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 QUIET_SECONDS = 15.0
 
@@ -26,8 +26,9 @@ class ProgressDisplay:
         self._began, self._first, self._shown = time.monotonic(), step, time.monotonic()
         self._bar: Progress | None = None
         if console.is_terminal:
-            columns = (TextColumn("training"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"))
-            more = (TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            # At 80 columns all of it has room.
+            columns = (BarColumn(bar_width=12), TextColumn("{task.completed}/{task.total}"))
+            more = (TextColumn("{task.fields[note]}"), TimeRemainingColumn(compact=True), TextColumn("left"))
             self._bar = Progress(*columns, *more, console=console, refresh_per_second=4)
             self._bar.start()
             self._task = self._bar.add_task("training", total=total, completed=step, note="")
@@ -44,9 +45,9 @@ class ProgressDisplay:
             self.console.print(f"step {record['step']}/{self.total}  {self._note(record, pace)}  {left:.0f} s left")
 
     def _note(self, record: dict[str, Any], pace: float) -> str:
-        parts = [f"loss {record['train/loss']:.4g}"] if "train/loss" in record else []
+        parts = [f"loss {record['train/loss']:.3g}"] if "train/loss" in record else []
         if "validation/loss" in record:
-            parts.append(f"validation {record['validation/loss']:.4g}")
+            parts.append(f"val {record['validation/loss']:.3g}")
         rate = pace * self.per_update
         parts.append(f"{rate:,.0f} examples/s" if self.per_update else f"{pace:,.0f} updates/s")
         return "  ".join(parts)

@@ -48,7 +48,8 @@ def main() -> None:
         came = sum(point != "not reached" for _, point in verdict.kills)
         unequal = "; ".join(c.what for c in verdict.comparisons if c.difference) or "none"
         compared = len(verdict.comparisons)
-        print(f"| {file.stem} | {verdict.updates} | {len(verdict.kills)} | {came} | {compared} | {unequal} |", flush=True)
+        kills = len(verdict.kills)
+        print(f"| {file.stem} | {verdict.updates} | {kills} | {came} | {compared} | {unequal} |", flush=True)
 
 
 if __name__ == "__main__":
