@@ -1,4 +1,4 @@
-"""Do eight simple measurements, glucose and blood pressure among them, tell who will have diabetes?
+"""Do eight measurements, glucose and blood pressure among them, foretell diabetes?
 
 Data: Pima Indians Diabetes, 768 women of at least 21 years (268 with diabetes within five years); public, licence not
 stated by its donor; Smith et al., Proc. Symposium on Computer Applications in Medical Care, 261-265 (1988). In five
@@ -12,8 +12,8 @@ Indicators of missing values made the validation loss worse (0.493 against 0.475
 
 Source: Battineni et al., Machines 7(4), 74 (2019), cross-validation on the same 768 rows: AUROC of logistic
 regression 0.83, random forest 0.82, naive Bayes 0.81; accuracies with ten folds 0.77, 0.74 and 0.76. Smith et al.
-give 76 % sensitivity and specificity for ADAP (576 rows for training, 192 for testing). Here the split is one (491 train, 123
-validation, 154 test), so its test numbers are uncertain by 0.06; five folds are the fairer comparison.
+give 76 % sensitivity and specificity for ADAP (576 rows for training, 192 for testing). Here the split is one (491
+train, 123 validation, 154 test), so its test numbers are uncertain by 0.06; five folds are the fairer comparison.
 
 Expect: test AUROC 0.870, mean of seeds 0 to 4 (0.858 to 0.884; 95 % interval of a run about 0.802 to 0.917), accuracy
 0.803 (0.779 to 0.818); five folds, seed 0: AUROC 0.831 (0.784 to 0.893; interval 0.798 to 0.857), accuracy 0.772: this

@@ -1,8 +1,8 @@
-"""Does a small perceptron tell malignant from benign breast biopsies by 30 measurements of cell nuclei?
+"""Does a small perceptron tell malignant from benign breast biopsies?
 
-Data: Breast Cancer Wisconsin (Diagnostic), 569 biopsies (212 malignant), as scikit-learn carries it; CC BY 4.0; Street,
-Wolberg & Mangasarian, SPIE 1905, 861-870 (1993). No patient identifiers, so the split (364 train, 91 validation,
-114 test) is by biopsy.
+Data: Breast Cancer Wisconsin (Diagnostic), 30 measurements of the cell nuclei in each of 569 biopsies (212
+malignant), as scikit-learn carries it; CC BY 4.0; Street, Wolberg & Mangasarian, SPIE 1905, 861-870 (1993). No
+patient identifiers, so the split (364 train, 91 validation, 114 test) is by biopsy.
 
 Model: 30-64-64-2, dropout 0.1, AdamW; 100 epochs of 32, then the weights of the update with the lowest validation
 loss are reported. No setting was tuned.

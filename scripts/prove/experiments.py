@@ -81,13 +81,14 @@ class Line:
         return f"{side}, range within the interval" if reaches else f"{side} the range"
 
     def __str__(self) -> str:
+        auroc, accuracy = self.auroc, self.accuracy
         cells = [
             self.what,
             str(self.rows),
             self.patients,
-            f"{self.auroc.mean():.4f} ± {self.auroc.std(ddof=1):.4f} ({self.auroc.min():.4f} to {self.auroc.max():.4f})",
+            f"{auroc.mean():.4f} ± {auroc.std(ddof=1):.4f} ({auroc.min():.4f} to {auroc.max():.4f})",
             f"{self.interval[0]:.3f} to {self.interval[1]:.3f}",
-            f"{self.accuracy.mean():.3f} ({self.accuracy.min():.3f} to {self.accuracy.max():.3f})",
+            f"{accuracy.mean():.3f} ({accuracy.min():.3f} to {accuracy.max():.3f})",
             f"{self.logistic:.4f}",
             self.reference.source,
             f"{self.reference.low:.3f} to {self.reference.high:.3f}",
