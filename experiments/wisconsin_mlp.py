@@ -5,7 +5,7 @@ malignant), as scikit-learn carries it; CC BY 4.0; Street, Wolberg & Mangasarian
 patient identifiers, so the split (364 train, 91 validation, 114 test) is by biopsy.
 
 Model: 30-64-64-2, dropout 0.1, AdamW; 100 epochs of 32, then the weights of the update with the lowest validation
-loss are reported. No setting was tuned.
+loss are reported. The settings are customary ones, not tuned.
 
 Source: the data's own description (wdbc.names, UCI) gives 97.5 % accuracy of the plane that its authors found,
 by repeated ten-fold cross-validation on these 569 rows; here one split, of which a fifth is never trained on.
