@@ -173,9 +173,9 @@ def _run(options: argparse.Namespace) -> None:
         _print_json({"directory": str(result.directory), "fresh": result.fresh} | result.summary)
         return
     _show(console, result.report, f"{name}, seed {result.seed}: {result.summary['split']} split")
-    console.print(
-        f"weights of update {result.summary['reported_step']} of {result.summary['updates']}; {result.directory}"
-    )
+    summary = result.summary
+    stopped = f", stopped early of {summary['total_updates']}" if summary["stopped_early"] else ""
+    console.print(f"weights of update {summary['reported_step']} of {summary['updates']}{stopped}; {result.directory}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

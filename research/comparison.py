@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
+from research.errors import UserError
 from research.evaluation import Difference, Predictions, compare_predictions, comparison_table
 from research.runner import load
 from research.spec import diff
@@ -26,12 +27,14 @@ class RunComparison:
         a, b: the run directories.
         differing: for each of experiment, execution, environment and data: ``{path: (value in a, value in b)}``.
         metrics: test metrics of both, and their differences with intervals.
+        incomparable: why there are no metrics; empty where there are.
     """
 
     a: Path
     b: Path
     differing: dict[str, dict[str, tuple[Any, Any]]]
     metrics: list[Difference]
+    incomparable: str = ""
 
     def tables(self) -> list[RenderableType]:
         """What differs, and the metrics, for a terminal."""
@@ -44,19 +47,25 @@ class RunComparison:
             for path, (left, right) in changed.items():
                 table.add_row(path, _shown(left), _shown(right))
             parts.append(table)
-        return [*parts, comparison_table(self.metrics)]
+        return [*parts, f"metrics: {self.incomparable}" if self.incomparable else comparison_table(self.metrics)]
 
     def to_json(self) -> dict[str, Any]:
         """The same as a JSON object."""
         metrics = [difference.to_json() for difference in self.metrics]
-        return {"a": str(self.a), "b": str(self.b), "differences": self.differing, "metrics": metrics}
+        return {
+            "a": str(self.a),
+            "b": str(self.b),
+            "differences": self.differing,
+            "metrics": metrics,
+            "incomparable": self.incomparable,
+        }
 
 
 def compare_runs(a: Path, b: Path) -> RunComparison:
     """Compare two finished runs.
 
     Raises:
-        UserError: if one is no run directory, has not finished, or predicts another task.
+        UserError: if one is no run directory or has not finished.
     """
     directories = RunDirectory(a), RunDirectory(b)
     first, second = load(a), load(b)
@@ -68,13 +77,11 @@ def compare_runs(a: Path, b: Path) -> RunComparison:
     split = first.summary["split"]
     validations = [_validation(result.predictions.get("validation")) for result in (first, second)]
     evaluation = first.experiment.evaluation
-    metrics = compare_predictions(
-        first.predictions[split],
-        second.predictions[second.summary["split"]],
-        *validations,
-        resamples=evaluation.resamples,
-        seed=evaluation.seed,
-    )
+    ends = first.predictions[split], second.predictions[second.summary["split"]]
+    try:
+        metrics = compare_predictions(*ends, *validations, resamples=evaluation.resamples, seed=evaluation.seed)
+    except UserError as error:
+        return RunComparison(a, b, differing, [], str(error))
     return RunComparison(a, b, differing, metrics)
 
 

@@ -34,7 +34,9 @@ class Optimizer(Spec):
     learning_rate: float | Schedule = field(1e-3, minimum=0, help="a number, or a schedule such as WarmupCosine()")
     clip_norm: float | None = field(None, above=0, help="largest allowed norm of the whole gradient; none for off")
     weight_decay: float | None = field(None, minimum=0, help="pull of kernels towards 0; none for off")
-    accumulate: int = field(1, minimum=1, help="batches whose mean gradient makes one update")
+    accumulate: int = field(
+        1, minimum=1, help="batches whose mean gradient makes one update; each counts alike, a short last one too"
+    )
     average: float | None = field(
         None, minimum=0, below=1, help="decay of the moving average of the weights that is evaluated; none for off"
     )

@@ -57,7 +57,9 @@ def find_file(path: str) -> Path:
         if place.is_dir():
             raise UserError(f"{place} is a folder; give the path of a file in it.")
     looked = " and ".join(str(place) for place in places)
-    hint = "" if folder or Path(expanded).is_absolute() else f" {DATA_DIR} is not set, so only that place was tried."
+    hint = (
+        "" if folder or Path(expanded).is_absolute() else f" {DATA_DIR} is not set; set it to the folder of the data."
+    )
     raise UserError(f"{path!r} was not found: looked for {looked}.{hint}{_similar(places)}")
 
 

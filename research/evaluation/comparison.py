@@ -159,6 +159,11 @@ def comparison_table(differences: list[Difference]) -> Table:
         change = with_interval(item.difference, item.low, item.high)
         title = TITLES.get(item.name, item.name.replace("_", " "))
         table.add_row(*map(Text, [title, *cells, change.replace(" [", "\n["), p_text(item.p_value)]))
+    if any(item.name == "sensitivity" for item in differences):
+        table.caption = (
+            "Sensitivity, specificity, balanced accuracy and F1: each at its own run's threshold, which the intervals "
+            "take as given; another validation split would move them."
+        )
     return table
 
 

@@ -19,6 +19,7 @@ from research.evaluation.predictions import Predictions, Rows
 
 FEW_UNITS = 20
 FEW_CASES = 5
+FEW_FOR_A_THRESHOLD = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +232,7 @@ def evaluate(
         confusion=None if decided is None else _confusion(measured),
         thresholds=thresholds,
         threshold_choice=choice,
-        notes=_notes(predictions, measured, resamples),
+        notes=(*_notes(predictions, measured, resamples), *_threshold_notes(validation, thresholds)),
         warnings=_warnings(predictions, measured, thresholds, validation),
     )
 
@@ -270,7 +271,6 @@ def _notes(predictions: Predictions, measured: Measured, resamples: int) -> tupl
         notes.append(f"intervals by patient, {len(np.unique(measured.unit))} patients")
     notes.append(f"95 % intervals; bootstrap with {resamples} resamples")
     if task.kind == "binary":
-        notes.append("accuracy at threshold 0.5, the other decisions at the chosen threshold")
         notes.append("Brier score: mean (p - y)^2, 0 to 1")
     if task.kind == "multiclass":
         notes.append("AUROC one class against the rest, macro mean; Brier score: sum over classes, 0 to 2")
@@ -279,6 +279,22 @@ def _notes(predictions: Predictions, measured: Measured, resamples: int) -> tupl
     if task.unit:
         notes.append(f"predicted quantities in {task.unit}")
     return tuple(notes)
+
+
+def _threshold_notes(validation: Predictions | None, thresholds: Mapping[str, float]) -> tuple[str, ...]:
+    if not thresholds or validation is None:
+        return ()
+    counts = [f"{cases} cases of {name} among {known}" for name, (cases, known) in _chosen_on(validation).items()]
+    return (f"threshold chosen on {'; '.join(counts)} {validation.split} rows; the intervals take it as given",)
+
+
+def _chosen_on(validation: Predictions) -> dict[str, tuple[int, int]]:
+    """Cases and rows that a threshold was chosen on, by label; for two classes those of the positive one."""
+    targets: Any = validation.targets
+    if validation.task.kind == "binary":
+        return {validation.task.names[1]: (int((targets == 1).sum()), len(targets))}
+    columns = zip(validation.task.names, targets.T, strict=True)
+    return {name: (int((column == 1).sum()), int((~np.isnan(column)).sum())) for name, column in columns}
 
 
 def _warnings(
@@ -296,6 +312,15 @@ def _warnings(
                 warnings.append(f"{name}: no cases; it is left out of the means.")
             elif cases < FEW_CASES:
                 warnings.append(f"{name}: only {cases} cases; its numbers mean little.")
+    if thresholds and validation is not None:
+        for name, (cases, known) in _chosen_on(validation).items():
+            if min(cases, known - cases) < FEW_FOR_A_THRESHOLD:
+                warnings.append(
+                    f"{name}: the threshold was chosen on few {validation.split} rows ({cases} cases, {known - cases} "
+                    f"others); sensitivity and specificity would move with another choice."
+                )
+        if validation.split == predictions.split:
+            warnings.append("the threshold was chosen on these very rows: decisions at it look better than they are.")
     if thresholds and validation is None:
         warnings.append("thresholds were not chosen on validation: 0.5 is used.")
     return tuple(warnings)

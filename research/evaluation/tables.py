@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +24,7 @@ TITLES = {
     "mse": "MSE",
     "r2": "R2",
 }
+DECISIONS = ("balanced_accuracy", "sensitivity", "specificity", "f1")
 MOST_CLASSES = 8
 """A wider confusion matrix does not fit; its most frequent confusions are listed in its place."""
 
@@ -72,17 +74,37 @@ def metrics_table(report: Report) -> Table:
     if patients:
         table.add_column("patients", justify="right", no_wrap=True)
     table.add_column("interval by", overflow="fold")
+    hidden = _repeated(report)
     for item in report.estimates:
-        title = TITLES.get(item.name, item.name.replace("_", " "))
+        if item.name in hidden:
+            continue
+        title = TITLES.get(item.name, item.name.replace("_", " ")) + _at(report, item.name)
         row = [title, with_interval(item.value, item.low, item.high), str(item.n)]
         table.add_row(*map(Text, [*row, *([str(item.patients)] if patients else []), _method(item)]))
     return table
 
 
+def _at(report: Report, name: str) -> str:
+    """At which threshold a decision in two classes was made: the accuracy at 0.5, as the literature has it."""
+    if len(report.thresholds) != 1 or len(report.classes) != 2:
+        return ""
+    if name == "accuracy":
+        return " at 0.5"
+    return f" at {next(iter(report.thresholds.values())):.3g}" if name in DECISIONS else ""
+
+
+def _repeated(report: Report) -> set[str]:
+    """The loss, where it is the log loss once more."""
+    values = {item.name: (item.value, item.low, item.high) for item in report.estimates}
+    same = "loss" in values and "log_loss" in values and np.allclose(values["loss"], values["log_loss"], atol=1e-6)
+    return {"loss"} if same else set()
+
+
 def parts_table(report: Report) -> Table:
     """One row per class, label or quantity; the intervals stand below the values."""
     first: Sequence[Estimate] = next(iter(report.parts.values()))
-    table = Table(title=f"{report.title}: by {'class' if report.confusion else 'name'}", title_justify="left")
+    title = f"{report.title}: by {'class' if report.confusion else 'name'}{_at(report, 'sensitivity')}"
+    table = Table(title=title, title_justify="left")
     table.add_column("", overflow="fold")
     table.add_column("n", justify="right", no_wrap=True)
     wide = len(first) <= 4
@@ -120,7 +142,7 @@ def confusion_table(report: Report) -> Table:
         for count, true, said in sorted(pairs, key=lambda pair: -pair[0])[:10]:
             table.add_row(Text(true), Text(said), str(count))
         return table
-    title = f"{report.title}: true class by row, predicted by column"
+    title = f"{report.title}: true class by row, predicted by column{_at(report, 'sensitivity')}"
     # The title is folded to the width of the table, which two short names would make narrow.
     table = Table(title=title, title_justify="left", min_width=min(80, len(title)))
     table.add_column("", overflow="fold")

@@ -62,9 +62,15 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
         f"{_quantity(cost['temporary_bytes'], 'B')} working + {_quantity(cost['argument_bytes'], 'B')} data and state"
     )
     facts["batches"] = _arithmetic(setup)
+    select = experiment.evaluation.select
+    if select is not None:
+        patience = f"; stops after {select.patience} evaluations without gain" if select.patience else ""
+        facts["weights"] = f"those with the best {select.metric} on validation{patience}"
     if carry.step > 0:
         facts["resuming"] = f"after update {int(carry.step):,}"
-    facts["device"] = f"{setup.device.device_kind} ({setup.device.platform}), 1 of {jax.device_count()} used"
+    kind = setup.device.device_kind
+    named = kind if kind == setup.device.platform else f"{kind} ({setup.device.platform})"
+    facts["device"] = f"{named}, 1 of {jax.device_count()} used"
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
     facts["checkpoint"] = (
         f"about {_quantity(size, 'B')} every {setup.execution.checkpoint_minutes:g} min and at the end"
@@ -89,8 +95,13 @@ def _arithmetic(setup: Setup) -> str:
     several = f" of {setup.order.stack} batches" if setup.order.stack > 1 else ""
     return (
         f"{setup.batch_size} examples; {per_epoch} updates{several} per epoch; {total:,} updates = "
-        f"{total / per_epoch:g} epochs; {seen:,.0f} examples seen"
+        f"{total / per_epoch:g} epochs; {seen:,.0f} examples seen{_accumulation(setup)}"
     )
+
+
+def _accumulation(setup: Setup) -> str:
+    batches = setup.experiment.optimizer.accumulate
+    return f"; weights change every {batches} updates, by their mean gradient" if batches > 1 else ""
 
 
 def _splits(data: dict[str, Any]) -> Table:

@@ -53,7 +53,7 @@ class Interruption:
 INTERRUPTIONS = (
     Interruption("update", 0.1, signal.SIGKILL),
     Interruption("save", 0.2, signal.SIGKILL, 0.0),
-    Interruption("save", 0.3, signal.SIGKILL, 0.015),
+    Interruption("save", 0.4, signal.SIGKILL, 0.015),
     Interruption("update", 0.55, signal.SIGTERM),
     Interruption("update", 0.8, signal.SIGKILL),
     Interruption("report", 0.0, signal.SIGKILL),
@@ -121,10 +121,11 @@ def verify_resume(
     runs = workspace / "interrupted"
     for number, interruption in enumerate(interruptions):
         step = max(1, int(interruption.fraction * updates)) if interruption.moment != "report" else 0
-        listener(f"{interruption}, at update {step or updates}")
+        place = f"{interruption}, {'at or after' if interruption.moment == 'save' else 'at'} update {step or updates}"
+        listener(place)
         file = workspace / f"moment{number}"
         reached = _run_and_kill([*command, every], runs, interruption, step, file)
-        kills.append((f"{interruption}, update {step or updates}", _resume_point(runs) if reached else "not reached"))
+        kills.append((place, _resume_point(runs) if reached else "not reached"))
     listener("the last process runs to the end")
     survivor = _run_through([*command, every], runs)
     return Verdict(updates, tuple(kills), tuple(_compare(reference, survivor)))
