@@ -58,7 +58,7 @@ class Supervised(Algorithm):
         self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> tuple[State, dict[str, Array]]:
         """One optimizer step on one batch; scalars are ``loss`` and, where there are penalties, ``penalty``."""
-        frozen = spec.start_from.frozen if spec.start_from is not None else ()
+        frozen = _frozen(spec)
 
         def objective(params: Any) -> tuple[Array, tuple[Any, dict[str, Array]]]:
             forward = Forward(train=True, keys=keys.example_keys(key, batch.example), mask=batch.mask, context=context)
@@ -102,6 +102,8 @@ class Supervised(Algorithm):
         count = updates.astype(jnp.float32)
         keep = jnp.where(changed, jnp.minimum(decay, (1 + count) / (10 + count)), 1.0)
         average = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, state.extra["average"], params)
+        # Averaging a number with itself may still round.
+        average = functional.select(average, _frozen(spec), state.extra["average"])
         return {"average": average, "updates": updates}
 
     def deployed(self, spec: Experiment, state: State) -> State:
@@ -129,6 +131,11 @@ def _parts(spec: Experiment) -> tuple[Model, Loss]:
     """Model and loss, which `Supervised.check` has made sure of."""
     assert spec.model is not None and spec.loss is not None
     return spec.model, spec.loss
+
+
+def _frozen(spec: Experiment) -> tuple[str, ...]:
+    """Paths of the parts that are not trained."""
+    return spec.start_from.frozen if spec.start_from is not None else ()
 
 
 def _forward(

@@ -12,7 +12,9 @@ import orbax.checkpoint as ocp
 
 from research.errors import RunError, UserError
 
-logging.getLogger("absl").setLevel(logging.ERROR)
+# A save that fails is reported once, by `Checkpoints`, and not by each of the threads that were at work on it.
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 KEEP = 2
 STORAGE_ERRORS = (OSError, ValueError, RuntimeError)

@@ -1,0 +1,68 @@
+"""A tiny experiment that uses most of training, and what is left of a run, for the tests of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import research
+from research.data import Data, SyntheticTable
+from research.evaluation import Predictions
+from research.experiment import Evaluation, Execution, Experiment, Selection
+from research.losses import CrossEntropy
+from research.models import MLP
+from research.optimizers import AdamW
+from research.runner import Result
+from research.training.checkpoint import Checkpoints
+from research.training.run_directory import RunDirectory
+
+EXPERIMENT = Experiment(
+    data=Data(source=SyntheticTable(patients=100)),
+    model=MLP(widths=(4,), dropout=0.2),
+    loss=CrossEntropy(),
+    optimizer=AdamW(learning_rate=2e-2, average=0.8, accumulate=2),
+    steps=60,
+    batch_size=16,
+    evaluation=Evaluation(every_steps=10, select=Selection(metric="auroc"), resamples=100),
+)
+"""64 training rows, so 4 updates per epoch; the last batch of an epoch is full."""
+
+QUIET = Execution(tensorboard=False)
+
+
+def run(experiment: Experiment, runs: Path, **options: Any) -> Result:
+    """A run without TensorBoard events."""
+    return research.run(experiment, runs=runs, **{"execution": QUIET, **options})
+
+
+def left_behind(directory: Path) -> dict[str, bytes]:
+    """The bits that a run leaves: metrics, predictions, both checkpoints, and results but for the time they took."""
+    run_directory = RunDirectory(directory)
+    found = {"metrics.jsonl": run_directory.metrics.read_bytes()}
+    for file in sorted(run_directory.predictions.glob("*.parquet")):
+        rows = Predictions.read(file)
+        found[file.name] = np.asarray(rows.prediction).tobytes() + np.asarray(rows.example).tobytes()
+    for kind in ("last", "best"):
+        for path, leaf in checkpoint(directory, kind).items():
+            found[f"{kind}/{path}"] = np.asarray(leaf).tobytes()
+    results = run_directory.read("results")
+    del results["seconds"]
+    found["results.json"] = repr(results).encode()
+    return found
+
+
+def checkpoint(directory: Path, kind: str = "last") -> dict[str, Any]:
+    """Arrays of the newest checkpoint, by path."""
+    checkpoints = Checkpoints(directory / "checkpoints" / kind, writable=False)
+    step = checkpoints.latest()
+    if step is None:
+        return {}
+    tree = checkpoints.restore_free(step)
+    flat = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
+
+
+__all__ = ["EXPERIMENT", "QUIET", "checkpoint", "left_behind", "run"]
