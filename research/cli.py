@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options)
     except ResearchError as error:
         if debug:
-            raise
+            traceback.print_exc()
         errors.print(f"error: {error}", style="red", markup=False)
         return error.exit_code
     except KeyboardInterrupt:
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
+            return 1
         errors.print(
             f"error: {type(error).__name__}: {error}\nThis was not foreseen. Run the command again with --debug to see "
             f"where it happened; what was saved is intact.",
@@ -94,7 +96,7 @@ def _parser() -> _Parser:
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (runs)")
     command.add_argument("--dry-run", action="store_true", help="stop after the preflight card; write nothing")
     command.add_argument(
-        "--extend", type=int, default=0, metavar="STEPS", help="go on for STEPS further updates, each time it is given"
+        "--extend", type=int, metavar="STEPS", help="go on for STEPS further updates, each time it is given"
     )
     command.add_argument("--fresh", action="store_true", help="set an earlier run aside and begin anew")
     command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
@@ -140,7 +142,10 @@ def _experiment(options: argparse.Namespace) -> tuple[Any, Any, Path | None]:
     experiment = apply_overrides(experiment, own)
     check(experiment)
     others = [text.removeprefix(prefix) for text in options.overrides if text.startswith(prefix)]
-    execution = apply_overrides(Execution(), others)
+    try:
+        execution = apply_overrides(Execution(), others)
+    except UserError as error:
+        raise UserError(f"{prefix}{error}") from None
     check(execution, prefix)
     return experiment, execution, source
 
@@ -148,7 +153,7 @@ def _experiment(options: argparse.Namespace) -> tuple[Any, Any, Path | None]:
 def _run(options: argparse.Namespace) -> None:
     from research import runner
 
-    if options.extend < 0:
+    if options.extend is not None and options.extend < 1:
         raise UserError(f"--extend: a whole number of at least 1 is needed, {options.extend} was given.")
     experiment, execution, source = _experiment(options)
     console = Console(highlight=False)
@@ -163,7 +168,7 @@ def _run(options: argparse.Namespace) -> None:
         execution=execution,
         name=name,
         runs=options.runs,
-        extend=options.extend,
+        extend=options.extend or 0,
         fresh=options.fresh,
         accept_changes=options.accept_changes,
         source=source,

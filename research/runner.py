@@ -14,7 +14,7 @@ from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
 from research.spec import check, fingerprint
-from research.trained_model import TrainedModel, has_best, predict_split, reported, restore
+from research.trained_model import TrainedModel, has_best, predict_split, reported, restore, restore_finished
 from research.training import start_from
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
@@ -153,7 +153,7 @@ def evaluate_run(path: str | Path, split: str = "test") -> tuple[str, Report]:
             f"{path}: this run was made from other data (fingerprint {data['fingerprint']}, now "
             f"{setup.prepared.fingerprint}). Restore the data that it was trained on."
         )
-    state = reported(experiment, restore(setup, directory))
+    state = reported(experiment, restore_finished(directory, setup.program.initialise(), setup.device))
     rows = predict_split(setup, state, split)
     validation = predict_split(setup, state, "validation") if "validation" in setup.splits else None
     report = _evaluate(rows, validation, experiment)
@@ -184,7 +184,7 @@ def _claim(
     data = setup.prepared.summary() if setup.prepared is not None else {"fingerprint": "", "splits": {}}
     data["start_from"] = start_from.content_hash(start) if start is not None else None
     now = environment(setup.device, source)
-    if not directory.exists():
+    if not directory.exists() or directory.untouched():
         directory.write_identity(name, setup.experiment, setup.seed, setup.execution, now, data, source)
         return ()
     return tuple(directory.check_identity(setup.experiment, setup.seed, now, data, accept_changes))

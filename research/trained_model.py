@@ -59,6 +59,24 @@ def restore_newest(directory: RunDirectory, like: Carry, device: Any) -> Carry |
     return None if step is None else last.restore(step, like, device)
 
 
+def restore_finished(directory: RunDirectory, like: Carry, device: Any) -> Carry:
+    """The newest checkpoint of a finished run.
+
+    Raises:
+        UserError: if there is none, or it is that of an extension which has not finished.
+    """
+    updates = directory.read("results")["updates"]
+    carry = restore_newest(directory, like, device)
+    if carry is None:
+        raise UserError(f"{directory.path}: the checkpoints of this run are missing; train it again with --fresh.")
+    if int(carry.step) != updates:
+        raise UserError(
+            f"{directory.path}: this run has results after update {updates} and is being extended, now at update "
+            f"{int(carry.step)}. Run its command again to finish it."
+        )
+    return carry
+
+
 def has_best(carry: Carry) -> bool:
     """Whether weights have been chosen on validation."""
     return carry.best is not None and math.isfinite(float(carry.best.metric))
@@ -119,9 +137,7 @@ class TrainedModel:
         self.device = choose_device(device)
         blank = self._batch(np.zeros((1, len(self.preprocessing.feature_names)), np.float32))
         self._program = Program(self.experiment, seed, Outline(1, 1, self.task), blank, self.device)
-        carry = restore_newest(directory, self._program.initialise(), self.device)
-        if carry is None:
-            raise UserError(f"{directory.path}: the checkpoints of this run are missing; train it again with --fresh.")
+        carry = restore_finished(directory, self._program.initialise(), self.device)
         self.state = reported(self.experiment, carry)
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:

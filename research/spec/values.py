@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_or
 import jax
 import numpy as np
 
+from research.errors import UserError, did_you_mean
 from research.spec import fields as spec_fields
 
 S = TypeVar("S", bound="Spec")
@@ -40,6 +41,16 @@ class Spec:
     __dataclass_fields__: ClassVar[dict[str, Any]]
     # Runtime checkers of annotations leave the constructor alone: it takes anything, and `check` says what is wrong.
     __no_type_check__: ClassVar[bool] = True
+
+    def __new__(cls: type[S], *arguments: Any, **given: Any) -> S:
+        for name in given:
+            if name not in cls.__dataclass_fields__:
+                known = [item.name for item in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+                raise UserError(
+                    f"{cls.__name__} has no field {name!r}.{did_you_mean(name, known)} "
+                    f"Valid fields: {', '.join(known)}."
+                )
+        return object.__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -76,6 +76,10 @@ class RunDirectory:
         """Whether a run has been recorded here; `write_identity` writes ``experiment.json`` last."""
         return (self.path / "experiment.json").is_file()
 
+    def untouched(self) -> bool:
+        """Whether the run has left nothing but its identity, because it failed before its first update."""
+        return not any(path.exists() for path in (self.metrics, self.last, self.results))
+
     def write_identity(
         self,
         name: str,
@@ -137,7 +141,10 @@ class RunDirectory:
                 ) from None
             raise UserError(f"{self.path}: not a run directory, for {path.name} is missing.") from None
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not readable ({error}).") from None
+            raise UserError(
+                f"{path}: not readable ({error}). If it is damaged, run the experiment anew with --fresh (the old run "
+                f"is kept beside the new one)."
+            ) from None
 
     def experiment(self) -> tuple[Experiment, int, str]:
         """The recorded experiment, its seed and its name."""

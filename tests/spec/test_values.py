@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from every_spec import every_spec, numeric_leaves, switched_on
 
+from research.errors import UserError
 from research.spec import Spec, Static, field, registered_specs
 from research.spec.values import child_fields
 
@@ -131,8 +132,10 @@ def test_specs_are_frozen_and_keyword_only() -> None:
         Whole().rate = 3  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(TypeError):
         Whole(0.3)  # pyright: ignore[reportCallIssue]
-    with pytest.raises(TypeError, match="nmae"):
+    with pytest.raises(UserError, match=r"Whole has no field 'nmae'. Did you mean 'name'\? Valid fields: rate, off"):
         Whole(nmae="b")  # pyright: ignore[reportCallIssue]
+    with pytest.raises(UserError, match="Part has no field 'layer'"):
+        Part().replace(layer=3)
 
 
 def test_repr_shows_what_differs_from_the_defaults_and_builds_an_equal_value() -> None:

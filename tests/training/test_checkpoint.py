@@ -1,0 +1,109 @@
+"""Checkpoints: complete or absent, two at most, readable by a reader that removes nothing, and full disks."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import EXPERIMENT, QUIET, checkpoint, left_behind, run
+
+from research.errors import RunError, UserError
+from research.models import MLP
+from research.training.checkpoint import Checkpoints
+
+TREE = {"a": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "count": jnp.int32(3), "flag": jnp.bool_(True)}
+CPU = jax.devices()[0]
+
+
+def test_what_is_saved_is_restored(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "last")
+    assert kept.latest() is None
+    for step in (3, 5, 9):
+        kept.save(step, {**TREE, "count": jnp.int32(3 + step)})
+    kept.close()
+    reader = Checkpoints(tmp_path / "last", writable=False)
+    assert reader.latest() == 9
+    restored = reader.restore(9, TREE, CPU)
+    np.testing.assert_array_equal(restored["a"]["kernel"], TREE["a"]["kernel"])
+    assert restored["count"].dtype == "int32" and int(restored["count"]) == 12
+    assert int(reader.restore_free(5)["count"]) == 8
+    assert sorted(path.name for path in (tmp_path / "last").iterdir() if path.name.isdigit()) == ["5", "9"]
+
+
+def test_what_a_killed_process_leaves_half_written_counts_for_nothing(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save(3, TREE)
+    kept.close()
+    half = tmp_path / "7.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "manifest").write_text("half")
+    assert Checkpoints(tmp_path, writable=False).latest() == 3
+    again = Checkpoints(tmp_path)
+    assert again.latest() == 3
+    again.save(7, TREE)
+    again.wait()
+    assert again.latest() == 7
+
+
+def test_another_structure_is_refused_in_words(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save(3, TREE)
+    kept.wait()
+    with pytest.raises(UserError, match=r"3: the checkpoint cannot be read.*another experiment"):
+        kept.restore(3, {"b": TREE["a"]}, CPU)
+    with pytest.raises(UserError, match=r"4: not a readable checkpoint"):
+        kept.restore_free(4)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="checkpoints cannot be kept here"):
+        Checkpoints(tmp_path / "file" / "last")
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Writing beyond ``size`` bytes of a file fails, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+# What is left of the threads that failed to write is of no interest.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_full_disk_stops_the_run_keeps_the_last_checkpoint_and_is_resumed(tmp_path: Path, monkeypatch: Any) -> None:
+    # Wide enough for a checkpoint to need far more room than metrics and the files that say what the run is.
+    experiment = EXPERIMENT.replace(model=MLP(widths=(512,), dropout=0.2))
+    execution = QUIET.replace(checkpoint_every=14)
+    whole = run(experiment, tmp_path / "whole", execution=execution)
+    saves = 0
+    save = Checkpoints.save
+
+    with contextlib.ExitStack() as disk:
+
+        def filling(self: Checkpoints, step: int, value: Any) -> None:
+            nonlocal saves
+            saves += 1
+            if saves == 4:
+                self.wait()
+                disk.enter_context(largest_file(10_000))
+            save(self, step, value)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "save", filling)
+            with pytest.raises(RunError, match=r"could not be written.*[Ff]ree some disk.*run the same command again"):
+                run(experiment, tmp_path / "full", execution=execution)
+    directory = next((tmp_path / "full" / "experiment").iterdir())
+    assert checkpoint(directory)["step"] in (14, 28) and not (directory / "results.json").exists()
+    resumed = run(experiment, tmp_path / "full", execution=execution)
+    assert left_behind(resumed.directory) == left_behind(whole.directory)
