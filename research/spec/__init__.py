@@ -2,7 +2,8 @@
 
 from research.spec.checks import check
 from research.spec.fields import Static, field
-from research.spec.paths import apply_overrides, describe, diff, parse_override, replace
+from research.spec.parse import parse_override
+from research.spec.paths import apply_overrides, describe, diff, replace
 from research.spec.text import fingerprint, from_json, to_json
 from research.spec.values import Spec, registered_specs
 

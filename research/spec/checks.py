@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from research.errors import UserError, did_you_mean
 from research.spec import fields as spec_fields
-from research.spec.values import Spec, field_annotations
+from research.spec.values import Spec, concrete_specs, field_annotations, is_abstract
 
 
 def check(value: Spec, path: str = "") -> None:
@@ -19,8 +19,15 @@ def check(value: Spec, path: str = "") -> None:
         path: dotted path of ``value`` within its owner, used in messages.
 
     Raises:
-        UserError: naming the field by its dotted path, what was given and what is allowed.
+        UserError: naming the field by its dotted path, what was given and what is allowed. An instance of a class that
+            only stands for its kind, such as ``Optimizer``, is refused as well.
     """
+    if is_abstract(type(value)):
+        name = type(value).__name__
+        choices = ", ".join(sorted(concrete_specs(type(value)))) or "none is defined yet"
+        raise UserError(
+            f"{path.rstrip('.') or name}: {name}() only stands for its kind. Use one of its kinds: {choices}."
+        )
     for item in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]
         annotation = field_annotations(type(value))[item.name]
         limits = item.metadata.get("range", spec_fields.Range())

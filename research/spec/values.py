@@ -122,6 +122,19 @@ def registered_specs() -> dict[str, type[Spec]]:
     return dict(_REGISTRY)
 
 
+def concrete_specs(*bases: type[Spec]) -> dict[str, type[Spec]]:
+    """The classes, by name, of which a field annotated with one of ``bases`` can hold an instance.
+
+    A class that only stands for its kind (``Loss``, ``Optimizer``) sets ``abstract`` itself and is left out.
+    """
+    return {c.__name__: c for c in _REGISTRY.values() if issubclass(c, bases) and not is_abstract(c)}
+
+
+def is_abstract(cls: type[Spec]) -> bool:
+    """Whether a class only stands for its kind; its subclasses do not inherit that."""
+    return bool(cls.__dict__.get("abstract", False))
+
+
 def type_name(cls: type[Spec]) -> str:
     """The stable name of a spec class, used in JSON and fingerprints."""
     return f"{cls.__module__}:{cls.__qualname__}"

@@ -199,7 +199,7 @@ def test_official_split_and_patient_columns(write: Any) -> None:
 def test_source_as_text(write: Any) -> None:
     path = write(GOOD)
     source = parse_source(f"csv:{path}?target=disease&categorical=sex&positive=>0&missing=?,NA&header=true")
-    assert source == CSV(path=path, target=("disease",), categorical=("sex",), positive=(">0",), missing=("?", "NA"))
+    assert source == CSV(path=path, target="disease", categorical=("sex",), positive=">0", missing=("?", "NA"))
     assert source.load().targets.tolist() == [1, 0, 0]
     assert from_json(to_json(source)) == source
 

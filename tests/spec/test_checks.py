@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from every_spec import every_spec, switched_on
 
 from research.errors import UserError
-from research.losses import CrossEntropy
+from research.experiment import Experiment
+from research.losses import CrossEntropy, Loss
 from research.models import MLP
-from research.optimizers import Adam
-from research.schedules import WarmupCosine
+from research.optimizers import Adam, Optimizer
+from research.schedules import Schedule, WarmupCosine
 from research.spec import Spec, check, field
 
 
@@ -99,3 +100,35 @@ def test_ranges_are_spelled() -> None:
     ]:
         with pytest.raises(UserError, match=words):
             check(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (
+            Experiment(optimizer=Optimizer(), steps=1),
+            r"^optimizer: Optimizer\(\) only stands for its kind.*Adam, AdamW",
+        ),
+        (Adam(learning_rate=Schedule()), r"^learning_rate: Schedule\(\) only .*: .*WarmupCosine"),
+        (Loss(), r"^Loss: Loss\(\) only .*: .*CrossEntropy"),
+    ],
+)
+def test_a_class_that_only_stands_for_its_kind_is_refused(spec: Spec, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check(spec)
+
+
+class Shape(Spec):
+    """A base of which one kind is known."""
+
+    abstract: ClassVar[bool] = True
+
+
+class Circle(Shape):
+    """Does not inherit that its base only stands for its kind."""
+
+
+def test_a_kind_of_an_abstract_base_is_allowed() -> None:
+    check(Circle())
+    with pytest.raises(UserError, match=r"Use one of its kinds: Circle\.$"):
+        check(Shape())
