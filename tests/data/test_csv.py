@@ -90,6 +90,8 @@ def test_byte_order_mark_quotes_delimiter_and_encoding(write: Any) -> None:
         (["M", "B", "M"], {"classes": ("B", "M")}, [1, 0, 1], ("B", "M")),
         (["0", "2", "1"], {"positive": ">=1", "class_names": ("well", "ill")}, [0, 1, 1], ("well", "ill")),
         (["0.0", "1.0", "1"], {}, [0, 1, 1], ("0", "1")),
+        (["0.0", "1.0", "1"], {"classes": ("0.0", "1.0")}, [0, 1, 1], ("0", "1")),
+        (["0", "2.0", "1"], {"classes": ("2.0", " 1.0", "0"), "task": "multiclass"}, [2, 0, 1], ("2", "1", "0")),
         (["10", "9", "10"], {"task": "multiclass"}, [1, 0, 1], ("9", "10")),
         (["c", "a", "b"], {"task": "multiclass", "classes": ("c", "b", "a")}, [0, 2, 1], ("c", "b", "a")),
     ],
@@ -98,6 +100,15 @@ def test_classes(write: Any, labels: list[str], options: Any, targets: list[int]
     table = CSV(path=write("x,y\n" + "".join(f"1,{label}\n" for label in labels)), target="y", **options).load()
     assert table.targets.tolist() == targets
     assert table.task.names == names
+
+
+def test_underscores_make_no_number(write: Any) -> None:
+    path = write("code,y\n1_05,0\n105,1\n-9,2_0\n")
+    table = CSV(path=path, target="y", positive="2_0", categorical=("code",), sentinels=("code=105",)).load()
+    assert table.frame["code"].fillna("missing").tolist() == ["1_05", "missing", "-9"]
+    _fails(r"compares numbers, but .* has y='2_0'", path=path, target="y", positive=">1", categorical=("code",))
+    _fails(r"line 4, column 'y': '2_0' is not", path=path, target="y", task="regression", categorical=("code",))
+    _fails(r"'code=1_05' is not readable", path=path, target="y", positive="1", sentinels=("code=1_05",))
 
 
 def test_regression_and_multilabel_targets(write: Any) -> None:
@@ -141,6 +152,7 @@ def test_missing_file_names_both_places(tmp_path: Path, write: Any, monkeypatch:
         ("x,,y\n1,2,0\n", "line 1: column 2 has no name"),
         ("x,y\n1,0\nhigh,1\n", r"line 3, column 'x': 'high' is not a finite number.*categorical=\('x',\).*missing="),
         ("x,y\n1,0\nNaN,1\n", r"line 3, column 'x': 'NaN' is not a finite number"),
+        ("x,y\n1,0\n1_05,1\n", r"line 3, column 'x': '1_05' is not a finite number"),
         ("x,y\n1,0\ninf,1\n", r"line 3, column 'x': 'inf' is not a finite number"),
         ("x,y\n1,a\n2,b\n", r"which label of the target 'y' is positive: 'a' \(1\), 'b' \(1\).*positive='b'"),
         ("x,y\n1,0\n2,1\n3,2\n", r"holds 3 different labels: '0' \(1\).*positive='>0'.*task='multiclass'"),
@@ -160,7 +172,9 @@ def test_files_that_are_not_what_is_declared(write: Any, text: str, message: str
         ({"target": 9}, "has 4 columns"),
         ({"target": ("age", "disease")}, "one column, 2 were given"),
         ({"classes": ("0", "2")}, r"line 2, column 'disease': '1' is not one of the declared classes 0, 2"),
+        ({"classes": ("0", "1", "1.0")}, r"classes: '1\.0' is declared twice"),
         ({"positive": ">5"}, "matches none of the labels"),
+        ({"positive": ">0.5.1"}, "matches none of the labels"),
         ({"positive": ">=0"}, "matches every one of the labels"),
         ({"positive": "yes"}, "matches none of the labels.*: 0, 1"),
         ({"drop": ("tim",)}, "drop: .* has no column 'tim'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from jaxtyping import Bool, Int32, Shaped
 
 from research.data.about import About
 from research.data.formats import labels
-from research.data.formats.delimited import Delimited, read_delimited, whole
+from research.data.formats.delimited import Delimited, as_number, read_delimited, whole
 from research.data.source import Source, find_file
 from research.data.table import SPLITS, Column, Table
 from research.errors import UserError, did_you_mean
@@ -259,7 +260,7 @@ class CSV(Source):
                 data[name] = np.asarray(file.categories(name), dtype=object)
                 sentinel = sentinels.get(name)
                 if sentinel is not None:
-                    data[name][[cell is not None and _equals(cell, sentinel) for cell in data[name]]] = None
+                    data[name][[cell is not None and as_number(cell) == sentinel for cell in data[name]]] = None
             else:
                 data[name] = file.numbers(name)
                 if name in sentinels:
@@ -271,10 +272,10 @@ class CSV(Source):
         found = {}
         for text in self.sentinels:
             name, equals, number = text.rpartition("=") if text not in file.names else (text, "", "")
-            try:
-                found[name if equals else text] = float(number) if equals else 0.0
-            except ValueError:
-                raise UserError(f"sentinels: {text!r} is not readable; write NAME, or NAME=NUMBER.") from None
+            value = as_number(number) if equals else 0.0
+            if not math.isfinite(value):
+                raise UserError(f"sentinels: {text!r} is not readable; write NAME, or NAME=NUMBER.")
+            found[name if equals else text] = value
         return found
 
     def _patients(self, file: Delimited) -> Shaped[np.ndarray, " N"] | None:
@@ -305,13 +306,6 @@ def _column(values: pd.Series, name: str, categorical: bool) -> Column:
     if not categorical:
         return Column(name, "numeric")
     return Column(name, "categorical", tuple(sorted(set(values.dropna()))))
-
-
-def _equals(cell: str, number: float) -> bool:
-    try:
-        return float(cell) == number
-    except ValueError:
-        return False
 
 
 def _select(file: Delimited, keep: Bool[np.ndarray, " N"]) -> Delimited:

@@ -53,10 +53,7 @@ class Delimited:
             UserError: at the first text, NaN or infinity, naming line, column, value and remedy.
         """
         cells = self.cells[name]
-        try:
-            values = np.asarray(["nan" if cell is None else cell for cell in cells], dtype=object).astype(np.float64)
-        except ValueError:
-            values = np.asarray([math.nan if cell is None else _number(cell) for cell in cells], dtype=np.float64)
+        values = np.asarray([math.nan if cell is None else as_number(cell) for cell in cells], dtype=np.float64)
         present = np.asarray([cell is not None for cell in cells], dtype=bool)
         wrong = np.flatnonzero(present & ~np.isfinite(values))
         if len(wrong):
@@ -93,9 +90,10 @@ def whole(cell: str | None) -> str | None:
     return cell
 
 
-def _number(cell: str) -> float:
+def as_number(cell: str) -> float:
+    """The number that a cell holds; NaN where it holds text, such as ``1_05``, which Python would read as 105."""
     try:
-        return float(cell)
+        return math.nan if "_" in cell else float(cell)
     except ValueError:
         return math.nan
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from research.data.formats.delimited import Delimited, whole
+from research.data.formats.delimited import Delimited, as_number, whole
 from research.errors import UserError, did_you_mean
 from research.task import Task
 
@@ -34,6 +35,7 @@ def binary(
     Raises:
         UserError: for a label outside ``classes``, or where the positive class is not determined.
     """
+    classes = _declared(classes)
     labels = _labels(file, column, classes)
     found = list(classes) or _sorted(set(labels))
     if positive:
@@ -52,6 +54,7 @@ def multiclass(
     file: Delimited, column: str, classes: tuple[str, ...], names: tuple[str, ...]
 ) -> tuple[Int32[np.ndarray, " N"], Task]:
     """Class numbers in the order of ``classes``, or of the sorted labels where none are declared."""
+    classes = _declared(classes)
     labels = _labels(file, column, classes)
     found = list(classes) or _sorted(set(labels))
     if len(found) < 2:
@@ -83,6 +86,15 @@ def regression(file: Delimited, columns: tuple[str, ...], unit: str) -> tuple[Fl
     return targets, Task("regression", columns, unit)
 
 
+def _declared(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Declared classes in the form that cells are brought into, so that ``1.0`` is the class 1 here and there."""
+    same = tuple(str(whole(label.strip())) for label in classes)
+    for place, label in enumerate(same):
+        if label in same[:place]:
+            raise UserError(f"classes: {classes[place]!r} is declared twice. Name each class once.")
+    return same
+
+
 def _labels(file: Delimited, column: str, classes: tuple[str, ...]) -> list[str]:
     labels = [str(label) for label in file.categories(column)]
     for row, label in enumerate(labels):
@@ -98,9 +110,9 @@ def _matching(rule: str, labels: list[str], file: Delimited, column: str) -> lis
     """The labels that one entry of ``positive`` means."""
     comparison = COMPARISON.fullmatch(rule.strip())
     if comparison:
-        sign, bound = comparison[1], float(comparison[2])
-        values = {label: _as_number(label) for label in labels}
-        text = [label for label, value in values.items() if value is None]
+        sign, bound = comparison[1], as_number(comparison[2])
+        values = {label: as_number(label) for label in labels}
+        text = [label for label, value in values.items() if math.isnan(value)]
         if text:
             raise UserError(f"positive: {rule!r} compares numbers, but {file.path} has {column}={text[0]!r}.")
         test = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}[sign]
@@ -137,16 +149,9 @@ def _positive_of(found: list[str], declared: bool, file: Delimited, column: str,
     )
 
 
-def _as_number(label: str) -> float | None:
-    try:
-        return float(label)
-    except ValueError:
-        return None
-
-
 def _sorted(labels: set[str]) -> list[str]:
     """Numbers by value, else text by letter."""
-    numbers = {label: _as_number(label) for label in labels}
-    if any(value is None for value in numbers.values()):
+    numbers = {label: as_number(label) for label in labels}
+    if any(math.isnan(value) for value in numbers.values()):
         return sorted(labels)
-    return sorted(labels, key=lambda label: (float(label), label))
+    return sorted(labels, key=lambda label: (numbers[label], label))
