@@ -79,14 +79,9 @@ def kernels_only(params: Any) -> Any:
 
 CASES: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
     "sgd": ({}, optax.sgd(0.1), {}),
-    "binary loss, adam": (
-        {"loss": BinaryCrossEntropy(), "optimizer": Adam(learning_rate=0.003)},
+    "l1, binary loss, adam": (
+        {"algorithm": Supervised(l1=0.01), "loss": BinaryCrossEntropy(), "optimizer": Adam(learning_rate=0.003)},
         optax.adam(0.003),
-        {},
-    ),
-    "l1": (
-        {"algorithm": Supervised(l1=0.01)},
-        optax.sgd(0.1),
         {"penalty": lambda kernels: 0.01 * sum(jnp.abs(kernel).sum() for kernel in kernels)},
     ),
     "l2, smoothing, clipping, decay": (

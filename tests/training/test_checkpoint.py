@@ -15,7 +15,6 @@ import pytest
 from tiny import EXPERIMENT, QUIET, checkpoint, left_behind, run
 
 from research.errors import RunError, UserError
-from research.models import MLP
 from research.training.checkpoint import Checkpoints
 
 TREE = {"a": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "count": jnp.int32(3), "flag": jnp.bool_(True)}
@@ -82,10 +81,9 @@ def largest_file(size: int) -> Iterator[None]:
 # What is left of the threads that failed to write is of no interest.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_stops_the_run_keeps_the_last_checkpoint_and_is_resumed(tmp_path: Path, monkeypatch: Any) -> None:
-    # Wide enough for a checkpoint to need far more room than metrics and the files that say what the run is.
-    experiment = EXPERIMENT.replace(model=MLP(widths=(512,), dropout=0.2))
+    # Each checkpoint has a larger file, and nothing else that the run writes.
     execution = QUIET.replace(checkpoint_every=14)
-    whole = run(experiment, tmp_path / "whole", execution=execution)
+    whole = run(EXPERIMENT, tmp_path / "whole", execution=execution)
     saves = 0
     save = Checkpoints.save
 
@@ -96,14 +94,14 @@ def test_a_full_disk_stops_the_run_keeps_the_last_checkpoint_and_is_resumed(tmp_
             saves += 1
             if saves == 4:
                 self.wait()
-                disk.enter_context(largest_file(10_000))
+                disk.enter_context(largest_file(2_500))
             save(self, step, value)
 
         with monkeypatch.context() as patch:
             patch.setattr(Checkpoints, "save", filling)
             with pytest.raises(RunError, match=r"could not be written.*[Ff]ree some disk.*run the same command again"):
-                run(experiment, tmp_path / "full", execution=execution)
+                run(EXPERIMENT, tmp_path / "full", execution=execution)
     directory = next((tmp_path / "full" / "experiment").iterdir())
     assert checkpoint(directory)["step"] in (14, 28) and not (directory / "results.json").exists()
-    resumed = run(experiment, tmp_path / "full", execution=execution)
+    resumed = run(EXPERIMENT, tmp_path / "full", execution=execution)
     assert left_behind(resumed.directory) == left_behind(whole.directory)

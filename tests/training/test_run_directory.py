@@ -58,6 +58,12 @@ def test_other_data_is_refused_and_named(copy: Path, tmp_path: Path) -> None:
         run(EXPERIMENT, tmp_path, seed=3)
 
 
+def test_other_starting_weights_are_refused_and_named(copy: Path, tmp_path: Path) -> None:
+    change(copy / "data.json", start_from="0123")
+    with pytest.raises(UserError, match=r"(?s)made from other data.*start_from: '0123' there, None here"):
+        run(EXPERIMENT, tmp_path, seed=3)
+
+
 def test_another_experiment_or_seed_is_refused_and_named(copy: Path) -> None:
     directory = RunDirectory(copy)
     for experiment, seed, words in [

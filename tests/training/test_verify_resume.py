@@ -11,6 +11,7 @@ from typing import Any
 from research.cli import main
 from research.training.verify_resume import Interruption, Verdict, verify_resume
 
+QUIET = "execution.tensorboard=false"
 HONEST = """
 from research.data import Data, SyntheticTable
 from research.experiment import Evaluation, Experiment, Selection
@@ -39,7 +40,10 @@ class Forgetful(Supervised):
     def update(self, spec, state, batch, key, context):
         return super().update(spec, state, batch, jax.random.key(os.getpid()), context)
 
-experiment = experiment.replace(algorithm=Forgetful())
+# Without early stopping: both runs must have the same length for their checkpoints to be compared.
+select = Selection(metric="auroc")
+evaluation = Evaluation(every_steps=10, select=select, resamples=100)
+experiment = experiment.replace(algorithm=Forgetful(), evaluation=evaluation)
 """
 )
 
@@ -47,7 +51,7 @@ experiment = experiment.replace(algorithm=Forgetful())
 def verify(file: Path, text: str, *interruptions: Interruption) -> Verdict:
     """The verdict with fewer interruptions than a user's call makes, for each takes a process of some seconds."""
     file.write_text(text)
-    return verify_resume([str(file), "--seed", "3"], file.parent, lambda line: None, interruptions)
+    return verify_resume([str(file), QUIET, "--seed", "3"], file.parent, lambda line: None, interruptions)
 
 
 def test_passes_with_dropout_average_accumulation_and_early_stopping(tmp_path: Path) -> None:
@@ -66,7 +70,7 @@ def test_fails_on_a_key_that_is_not_derived_from_the_step(tmp_path: Path, monkey
     monkeypatch.setattr("research.training.verify_resume.verify_resume", few)
     file = tmp_path / "faulty.py"
     file.write_text(FAULTY)
-    assert main(["verify-resume", str(file), "--json"]) == 1
+    assert main(["verify-resume", str(file), QUIET, "--json"]) == 1
     output = capsys.readouterr()
     assert "a resumed run differs from one that was never interrupted" in output.err and "Traceback" not in output.err
     # What differs is named, with where and by how much.
