@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 a mistake of the user, 1 a failure while running."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = _console(stderr=True, soft_wrap=True)
     try:
         options, rest = _parser().parse_known_args(given)
         _take_overrides(options, rest)
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ResearchError as error:
         if debug:
             traceback.print_exc()
-        errors.print(f"error: {error}", style="red", markup=False)
+        errors.print(f"error: {error}", style="red")
         return error.exit_code
     except KeyboardInterrupt:
-        errors.print("interrupted", markup=False)
+        errors.print("interrupted")
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -56,10 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"error: {type(error).__name__}: {error}\nThis was not foreseen. Run the command again with --debug to see "
             f"where it happened; what was saved is intact.",
             style="red",
-            markup=False,
         )
         return 1
     return 0
+
+
+def _console(**options: Any) -> Console:
+    """A console that shows text as it is: names and values of the user may hold brackets, colons and numbers."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
 
 
 def _take_overrides(options: argparse.Namespace, rest: list[str]) -> None:
@@ -156,7 +160,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.extend is not None and options.extend < 1:
         raise UserError(f"--extend: a whole number of at least 1 is needed, {options.extend} was given.")
     experiment, execution, source = _experiment(options)
-    console = Console(highlight=False)
+    console = _console()
     name = options.file.stem
     if options.dry_run:
         facts = runner.dry_run(experiment, seed=options.seed, execution=execution, name=name, runs=options.runs)
@@ -190,7 +194,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
         _print_json({"directory": str(options.run), "split": options.split, "report": report.to_json()})
         return
-    _show(Console(), report, title)
+    _show(_console(), report, title)
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -202,10 +206,10 @@ def _predict(options: argparse.Namespace) -> None:
         raise UserError(f"--data: {options.data!r} is not readable; write csv:FILE.")
     out = options.out or Path(path).with_suffix(".predictions.csv")
     table, notes = TrainedModel(RunDirectory(options.run)).predict_file(path, out)
-    console = Console(highlight=False)
+    console = _console()
     console.print(table.head(10).to_string(index=False))
     for note in notes:
-        console.print(f"note: {note}", style="yellow", markup=False)
+        console.print(f"note: {note}", style="yellow")
     console.print(f"{len(table)} predictions in {out}")
 
 
@@ -216,7 +220,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         _print_json(comparison.to_json())
         return
-    console = Console(highlight=False)
+    console = _console()
     for table in comparison.tables():
         console.print(table)
 
@@ -225,10 +229,10 @@ def _verify_resume(options: argparse.Namespace) -> None:
     from research.training.verify_resume import verify_resume
 
     _experiment(options)
-    console = Console(stderr=options.json)
+    console = _console(stderr=options.json)
     command = [str(options.file), *options.overrides, "--seed", str(options.seed)]
     with tempfile.TemporaryDirectory(prefix="verify-resume-") as folder:
-        verdict = verify_resume(command, Path(folder), lambda text: console.print(f"... {text}", highlight=False))
+        verdict = verify_resume(command, Path(folder), lambda text: console.print(f"... {text}"))
     if options.json:
         compared = [vars(comparison) for comparison in verdict.comparisons]
         _print_json({"equal": verdict.equal, "updates": verdict.updates, "kills": verdict.kills, "compared": compared})
@@ -280,13 +284,13 @@ def _data(options: argparse.Namespace) -> None:
     from research.data.show import show
 
     source = parse_source(options.name)
-    console = Console(highlight=False)
+    console = _console()
     for part in show(source, details=options.action == "show"):
         console.print(part)
 
 
 def _show(console: Console, report: Any, title: str) -> None:
-    console.print(f"\n[bold]{title}[/bold]")
+    console.print(f"\n{title}", style="bold")
     for table in report.tables():
         console.print(table)
 

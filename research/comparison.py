@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from research.errors import UserError
 from research.evaluation import Difference, Predictions, compare_predictions, comparison_table
@@ -38,16 +39,16 @@ class RunComparison:
 
     def tables(self) -> list[RenderableType]:
         """What differs, and the metrics, for a terminal."""
-        parts: list[RenderableType] = [f"A: {self.a}\nB: {self.b}"]
+        parts: list[RenderableType] = [Text(f"A: {self.a}\nB: {self.b}")]
         for aspect, changed in self.differing.items():
             if not changed:
-                parts.append(f"{aspect}: no difference")
+                parts.append(Text(f"{aspect}: no difference"))
                 continue
             table = Table(aspect, "A", "B", box=None, padding=(0, 2, 0, 0))
             for path, (left, right) in changed.items():
-                table.add_row(path, _shown(left), _shown(right))
+                table.add_row(*map(Text, (path, _shown(left), _shown(right))))
             parts.append(table)
-        return [*parts, f"metrics: {self.incomparable}" if self.incomparable else comparison_table(self.metrics)]
+        return [*parts, Text(f"metrics: {self.incomparable}") if self.incomparable else comparison_table(self.metrics)]
 
     def to_json(self) -> dict[str, Any]:
         """The same as a JSON object."""
@@ -73,7 +74,8 @@ def compare_runs(a: Path, b: Path) -> RunComparison:
     if first.seed != second.seed:
         differing["experiment"]["seed"] = (first.seed, second.seed)
     for aspect in ASPECTS[1:]:
-        differing[aspect] = differences(directories[0].read(aspect), directories[1].read(aspect))
+        left, right = (d.environment() if aspect == "environment" else d.read(aspect) for d in directories)
+        differing[aspect] = differences(left, right)
     split = first.summary["split"]
     validations = [_validation(result.predictions.get("validation")) for result in (first, second)]
     evaluation = first.experiment.evaluation

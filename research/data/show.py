@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from research.data.prepare import Data
 from research.data.source import Source
@@ -24,23 +25,26 @@ def show(source: Source, details: bool = True) -> Iterator[RenderableType]:
     about = source.about()
     prepared = Data(source=source).prepare()
     rows = sum(len(examples) for examples in prepared.splits.values())
-    yield f"{about.name}: {rows} examples, {len(prepared.columns)} columns, fingerprint {prepared.fingerprint}: ready"
+    # Names and notes are the user's: as `Text` they are shown as they are, brackets included.
+    size = f"{rows} examples, {len(prepared.columns)} columns"
+    yield Text(f"{about.name}: {size}, fingerprint {prepared.fingerprint}: ready")
     if not details:
         return
-    yield about.summary
+    yield Text(about.summary)
     facts = Table.grid(padding=(0, 2))
     for label in ("licence", "citation", "homepage"):
         if getattr(about, label):
-            facts.add_row(label, getattr(about, label))
-    facts.add_row("task", f"{prepared.task.kind}: {', '.join(prepared.task.names)}")
-    facts.add_row("patients", prepared.leakage.basis)
+            facts.add_row(label, Text(getattr(about, label)))
+    facts.add_row("task", Text(f"{prepared.task.kind}: {', '.join(prepared.task.names)}"))
+    facts.add_row("patients", Text(prepared.leakage.basis))
     for note in (*about.notes, *prepared.warnings):
-        facts.add_row("note", note)
+        facts.add_row("note", Text(note))
     yield facts
     splits = Table("split (by default)", "examples", "targets", box=None, padding=(0, 2, 0, 0))
     for name, split in prepared.summary()["splits"].items():
         targets = next((split[key] for key in ("classes", "labels", "targets") if key in split), {})
-        splits.add_row(name, str(split["examples"]), ", ".join(f"{key} {value}" for key, value in targets.items()))
+        shown = ", ".join(f"{key} {value}" for key, value in targets.items())
+        splits.add_row(name, str(split["examples"]), Text(shown))
     yield splits
     yield _columns(prepared.splits["train"].inputs.shape[1], source)
 
@@ -56,5 +60,6 @@ def _columns(features: int, source: Source) -> Table:
             shown = f"{values.min():.4g} to {values.max():.4g}, median {values.median():.4g}"
         else:
             shown = ", ".join(column.categories[:6]) + (" ..." if len(column.categories) > 6 else "")
-        table.add_row(column.name, column.kind, column.unit, shown, str(values.isna().to_numpy().sum()))
+        missing = str(values.isna().to_numpy().sum())
+        table.add_row(*map(Text, (column.name, column.kind, column.unit, shown, missing)))
     return table

@@ -1,0 +1,48 @@
+"""The command line shows what users name as they named it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from research.cli import main
+
+EXPERIMENT_FILE = """
+from research.data import CSV, Data
+from tiny import EXPERIMENT
+
+source = CSV(path="table [v2].csv", target="state [bold]", positive="ill [severe]")
+experiment = EXPERIMENT.replace(data=Data(source=source))
+"""
+CLASSES = ("well [/]", "ill [severe]")
+
+
+@pytest.fixture
+def bracketed(tmp_path: Path, monkeypatch: Any) -> Path:
+    """A folder with an experiment and a table whose names hold what rich would take for markup."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    rows = [f"{draw.integers(60, 200)},{draw.random():.3f},{CLASSES[n % 2]}" for n in range(100)]
+    (tmp_path / "table [v2].csv").write_text("\n".join(["glucose [mg/dL],x [/y],state [bold]", *rows]))
+    (tmp_path / "study.py").write_text(EXPERIMENT_FILE)
+    monkeypatch.setenv("COLUMNS", "160")
+    return tmp_path
+
+
+def test_text_in_brackets_is_shown_as_it_is(bracketed: Path, capsys: Any) -> None:
+    def shown(*arguments: str) -> str:
+        assert main(arguments) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    text = shown("data", "show", "csv:table [v2].csv?target=state [bold]&positive=ill [severe]")
+    assert all(name in text for name in ("table [v2]: 100", "glucose [mg/dL]", "x [/y]", "well [/] ", "ill [severe] "))
+    card = shown("run", "study.py", "--dry-run")
+    assert all(name in card for name in ("table [v2], fingerprint", "well [/] 3", "ill [severe] 3"))
+    report = shown("run", "study.py", "execution.tensorboard=false", "steps=4", "evaluation.every_steps=4")
+    assert all(name in report for name in CLASSES)
+    assert report.count("\nstudy, seed 0: test split") == 1
+    assert main(["data", "show", "csv:table [v2].csv?target=the [/state]"]) == 2
+    assert "has no column 'the [/state]'" in capsys.readouterr().err
