@@ -20,12 +20,12 @@ class Context:
     Attributes:
         mean: mean of a pytree of arrays over all programs.
         gather: concatenation of a pytree of arrays over all programs along the first axis.
-        total_updates: length of the training that the experiment describes; schedules are fractions of it.
+        total_updates: length of the training that the experiment describes, int32; schedules are fractions of it.
     """
 
     mean: Callable[[Any], Any] = _identity
     gather: Callable[[Any], Any] = _identity
-    total_updates: int = 1
+    total_updates: Any = 1
 
     def ratio(self, total: Array, weight: Array) -> Array:
         """``sum(total) / sum(weight)`` over all programs and rows; 0 where all weights are 0.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 
@@ -42,7 +42,7 @@ class Evaluation(Spec):
     select: Selection | None = field(None, help="report the best weights on validation; none: the last")
     batch_size: int = field(1024, minimum=1, help="examples per forward pass in evaluation")
     resamples: int = field(1000, minimum=100, help="bootstrap resamples behind each interval")
-    seed: int = field(0, minimum=0, help="seed of the bootstrap, and of rows that are drawn")
+    seed: int = field(0, minimum=0, help="seed of the bootstrap")
 
 
 class Precision(Spec):
@@ -63,6 +63,8 @@ class StartFrom(Spec):
     that part and leaves the rest freshly initialised; empty, everything must fit. Parts below ``frozen`` keep the
     values they start with.
     """
+
+    shorthand: ClassVar[str] = "run"
 
     run: str = field(help="a run directory, or a checkpoint directory within one")
     weights: Literal["best", "last"] = field("best", help="which of the run's checkpoints")

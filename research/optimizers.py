@@ -38,7 +38,10 @@ class Optimizer(Spec):
         1, minimum=1, help="batches whose mean gradient makes one update; each counts alike, a short last one too"
     )
     average: float | None = field(
-        None, minimum=0, below=1, help="decay of the moving average of the weights that is evaluated; none for off"
+        None,
+        minimum=0,
+        below=1,
+        help="decay of the moving average of the weights that is evaluated, at most (1 + t) / (10 + t); none for off",
     )
 
     def rule(self, decay: Stages) -> Stages:

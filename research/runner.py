@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -14,10 +15,19 @@ from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
 from research.spec import check, fingerprint
-from research.trained_model import TrainedModel, has_best, predict_split, reported, restore, restore_finished
+from research.trained_model import (
+    TrainedModel,
+    begin,
+    has_best,
+    predict_split,
+    reported,
+    restore,
+    restore_finished,
+)
 from research.training import start_from
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
+from research.training.code import code_hash
 from research.training.loop import train
 from research.training.metrics_log import MetricsLog
 from research.training.preflight import Preflight, preflight
@@ -93,11 +103,10 @@ def run(
         UserError: for a mistake in the experiment or its data, or a run directory that belongs to something else.
         RunError: for a failure while training; what was saved stays.
     """
-    check_experiment(experiment, name)
+    began = time.perf_counter()
     execution = execution or Execution()
-    check(execution, "execution.")
-    use_compilation_cache()
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
+    setup, extended_to = _set_up(experiment, seed, execution, name, directory, extend, fresh)
     if fresh and directory.exists():
         directory.open()
         try:
@@ -105,35 +114,61 @@ def run(
         finally:
             directory.close()
         _say(console, f"the earlier run is now {aside}")
-    began = time.perf_counter()
-    extended_to = _recorded_extension(directory)
-    setup = set_up(experiment, seed, execution, extended_to)
-    # An extension that was interrupted is finished first: the same command again never extends twice.
-    if extend and (extended_to is None or directory.results_reach(extended_to)):
-        setup = set_up(experiment, seed, execution, setup.cadence.total + extend)
     directory.open()
     try:
-        notes = _claim(directory, setup, name, source, accept_changes)
+        now = environment(setup.device, experiment)
+        notes = _claim(directory, setup, now, name, source, accept_changes)
         if finished := _finished(directory, setup):
             _say(console, f"this run has finished already; its result is in {directory.path}")
             return finished
-        directory.record_execution(execution, setup.cadence.total if extend else extended_to)
-        carry = _train(setup, directory, notes, name, console)
+        directory.record_execution(execution, extended_to)
+        carry = _train(setup, directory, now, notes, name, console)
         return _report(setup, carry, directory, name, began)
     finally:
         directory.close()
 
 
 def dry_run(
-    experiment: Experiment, *, seed: int, execution: Execution, name: str, runs: str | Path = "runs"
+    experiment: Experiment,
+    *,
+    seed: int,
+    execution: Execution,
+    name: str,
+    runs: str | Path = "runs",
+    extend: int = 0,
+    fresh: bool = False,
 ) -> Preflight:
-    """The preflight card of a run, with nothing trained and nothing written."""
+    """The preflight card of the run that the same arguments would make, with nothing trained and nothing written."""
+    directory = RunDirectory.of(Path(runs), name, experiment, seed)
+    setup, _ = _set_up(experiment, seed, execution, name, directory, extend, fresh)
+    carry = begin(setup, setup.program.initialise()) if fresh else restore(setup, directory)
+    return preflight(setup, carry, directory.path, ("dry run: nothing is trained or written",))
+
+
+def _set_up(
+    experiment: Experiment,
+    seed: int,
+    execution: Execution,
+    name: str,
+    directory: RunDirectory,
+    extend: int,
+    fresh: bool,
+) -> tuple[Setup, int | None]:
+    """Check everything that can be checked before the directory is touched; returns the length of an extended run too.
+
+    An extension that was interrupted is finished first: the same command again never extends twice.
+    """
     check_experiment(experiment, name)
     check(execution, "execution.")
+    if not isinstance(extend, int) or isinstance(extend, bool) or extend < 0:
+        raise UserError(f"extend: a whole number of updates of at least 1 is needed, {extend!r} was given.")
     use_compilation_cache()
-    setup = set_up(experiment, seed, execution)
-    directory = RunDirectory.of(Path(runs), name, experiment, seed)
-    return preflight(setup, restore(setup, directory), directory.path, ("dry run: nothing is trained or written",))
+    extended_to = None if fresh else _recorded_extension(directory)
+    setup = set_up(experiment, seed, execution, extended_to)
+    if extend and (extended_to is None or directory.results_reach(extended_to)):
+        extended_to = setup.cadence.total + extend
+        setup = set_up(experiment, seed, execution, extended_to)
+    return setup, extended_to
 
 
 def evaluate_run(path: str | Path, split: str = "test") -> tuple[str, Report]:
@@ -157,6 +192,9 @@ def evaluate_run(path: str | Path, split: str = "test") -> tuple[str, Report]:
     rows = predict_split(setup, state, split)
     validation = predict_split(setup, state, "validation") if "validation" in setup.splits else None
     report = _evaluate(rows, validation, experiment)
+    if code_hash(experiment)[0] != directory.environment()["code"]:
+        note = "the code has changed since this run was made"
+        report = dataclasses.replace(report, warnings=(*report.warnings, note))
     return f"{name}, seed {seed}: {split} split", report
 
 
@@ -177,17 +215,24 @@ def _say(console: Console | None, text: str) -> None:
 
 
 def _claim(
-    directory: RunDirectory, setup: Setup, name: str, source: Path | None, accept_changes: bool
+    directory: RunDirectory,
+    setup: Setup,
+    now: dict[str, Any],
+    name: str,
+    source: Path | None,
+    accept_changes: bool,
 ) -> tuple[str, ...]:
     """Record a new run's identity, or check that the directory is this run's; returns notes for the card."""
     start = setup.experiment.start_from
     data = setup.prepared.summary() if setup.prepared is not None else {"fingerprint": "", "splits": {}}
     data["start_from"] = start_from.content_hash(start) if start is not None else None
-    now = environment(setup.device, source)
+    unreadable = [
+        f"the source of {name} cannot be read: a change of it would go unnoticed" for name in now["unreadable_code"]
+    ]
     if not directory.exists() or directory.untouched():
         directory.write_identity(name, setup.experiment, setup.seed, setup.execution, now, data, source)
-        return ()
-    return tuple(directory.check_identity(setup.experiment, setup.seed, now, data, accept_changes))
+        return tuple(unreadable)
+    return (*directory.check_identity(setup.experiment, setup.seed, now, data, accept_changes), *unreadable)
 
 
 def _recorded_extension(directory: RunDirectory) -> int | None:
@@ -208,18 +253,29 @@ def _finished(directory: RunDirectory, setup: Setup) -> Result | None:
     return None
 
 
-def _train(setup: Setup, directory: RunDirectory, notes: tuple[str, ...], name: str, console: Console | None) -> Carry:
+def _train(
+    setup: Setup,
+    directory: RunDirectory,
+    now: dict[str, Any],
+    notes: tuple[str, ...],
+    name: str,
+    console: Console | None,
+) -> Carry:
     carry = restore(setup, directory)
     facts = preflight(setup, carry, directory.path, notes)
     if console is not None:
         console.print(facts.card(name))
-    last, best = Checkpoints(directory.last), Checkpoints(directory.best)
     step = int(carry.step)
-    log = MetricsLog(directory.metrics, step, directory.tensorboard if setup.execution.tensorboard else None)
-    display = None
-    if console is not None:
-        display = ProgressDisplay(console, setup.cadence.total, step, setup.examples_per_update)
-    try:
+    directory.record_environment(now, step)
+    with contextlib.ExitStack() as stack:
+        last = stack.enter_context(contextlib.closing(Checkpoints(directory.last)))
+        best = stack.enter_context(contextlib.closing(Checkpoints(directory.best)))
+        tensorboard = directory.tensorboard if setup.execution.tensorboard else None
+        log = stack.enter_context(contextlib.closing(MetricsLog(directory.metrics, step, tensorboard)))
+        display = None
+        if console is not None:
+            display = ProgressDisplay(console, setup.cadence.total, step, setup.examples_per_update)
+            stack.enter_context(contextlib.closing(display))
         return train(
             setup.program,
             carry,
@@ -232,12 +288,6 @@ def _train(setup: Setup, directory: RunDirectory, notes: tuple[str, ...], name: 
             best,
             display or (lambda record: None),
         )
-    finally:
-        if display is not None:
-            display.close()
-        log.close()
-        last.close()
-        best.close()
 
 
 def _evaluate(rows: Predictions | Rows, validation: Predictions | Rows | None, experiment: Experiment) -> Report:
@@ -258,10 +308,15 @@ def _report(setup: Setup, carry: Carry, directory: RunDirectory, name: str, bega
         predictions[split] = predict_split(setup, state, split)
         predictions[split].write(directory.predictions / f"{split}.parquet")
     report = _evaluate(predictions[names[-1]], predictions.get("validation"), setup.experiment)
+    select = setup.experiment.evaluation.select
+    if select is not None and not has_best(carry):
+        warning = f"{select.metric} on validation was never defined: the last weights are reported, not the best."
+        report = dataclasses.replace(report, warnings=(*report.warnings, warning))
     summary = {
         "name": name,
         "seed": setup.seed,
         "fingerprint": fingerprint(setup.experiment),
+        "code": directory.environment()["code"],
         "updates": int(carry.step),
         "total_updates": setup.cadence.total,
         "stopped_early": bool(carry.stopped),

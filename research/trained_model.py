@@ -29,9 +29,13 @@ from research.training.run_directory import RunDirectory
 from research.training.setup import Setup, choose_device
 
 
-def begin(setup: Setup) -> Carry:
-    """The carry of a run that has not started."""
-    carry = setup.program.initialise()
+def begin(setup: Setup, carry: Carry) -> Carry:
+    """The carry of a run that has not started: fresh weights, or those it starts from.
+
+    Args:
+        setup: the run.
+        carry: as `Program.initialise` gives it.
+    """
     start = setup.experiment.start_from
     if start is not None:
         state = start_from.transfer(carry.state, start)
@@ -46,8 +50,9 @@ def begin(setup: Setup) -> Carry:
 
 def restore(setup: Setup, directory: RunDirectory) -> Carry:
     """The newest checkpoint of a run, or its beginning where there is none."""
-    carry = restore_newest(directory, setup.program.initialise(), setup.device)
-    return begin(setup) if carry is None else carry
+    initial = setup.program.initialise()
+    carry = restore_newest(directory, initial, setup.device)
+    return begin(setup, initial) if carry is None else carry
 
 
 def restore_newest(directory: RunDirectory, like: Carry, device: Any) -> Carry | None:
@@ -102,7 +107,6 @@ def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
         columns = {name: np.asarray(row, np.float64) for name, row in rows.items() if row.ndim == 1}
         return Rows(unit=setup.experiment.algorithm.rows, split=split, columns=columns)
     examples = setup.prepared.splits[split]
-    weight = np.where(rows["weight"] > 0, rows["weight"], np.nan)
     return Predictions(
         task=setup.prepared.task,
         split=split,
@@ -110,7 +114,8 @@ def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
         patient=examples.patient,
         targets=examples.targets,
         prediction=np.asarray(rows["prediction"]),
-        loss=np.asarray(rows["loss"] / weight),
+        loss=np.asarray(rows["loss"]),
+        weight=np.asarray(rows["weight"]),
     )
 
 
@@ -136,7 +141,7 @@ class TrainedModel:
         self.preprocessing = FittedPreprocessing.from_json(data["preprocessing"])
         self.device = choose_device(device)
         blank = self._batch(np.zeros((1, len(self.preprocessing.feature_names)), np.float32))
-        self._program = Program(self.experiment, seed, Outline(1, 1, self.task), blank, self.device)
+        self._program = Program(self.experiment, seed, 1, Outline(1, self.task), blank, self.device)
         carry = restore_finished(directory, self._program.initialise(), self.device)
         self.state = reported(self.experiment, carry)
 
@@ -149,8 +154,12 @@ class TrainedModel:
         Returns:
             Probability of the positive class ``[N]`` for a binary task; else probabilities or values ``[N, K]``.
         """
-        rows = self._program.predict(self.state, self._batch(inputs), f"{len(inputs)} new")
-        return np.asarray(rows["prediction"])
+        # Blocks of one size, the last one filled up, so that one program serves files of any length.
+        size = self.experiment.evaluation.batch_size
+        blocks = [inputs[first : first + size] for first in range(0, len(inputs), size)]
+        filled = [np.pad(block, ((0, size - len(block)), (0, 0))) for block in blocks]
+        rows = [self._program.predict(self.state, self._batch(block), "new")["prediction"] for block in filled]
+        return np.concatenate(rows)[: len(inputs)]
 
     def predict_file(self, path: str, out: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         """Predict for the rows of a CSV file with the columns that the run was trained on, and write them to ``out``.

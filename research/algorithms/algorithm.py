@@ -38,7 +38,8 @@ class State:
 class Algorithm(Spec):
     """Base of all algorithms. The methods are pure and traced: no host work, no reading of values.
 
-    ``batch`` is a `research.data.batch.Batch`, or None for an algorithm without data.
+    In traced methods ``spec`` is the experiment without its data and its length of training; what is needed of them
+    comes with the batch and the context. ``batch`` is a `research.data.batch.Batch`, or None without data.
 
     Attributes:
         rows: what one row of `evaluate` stands for.
@@ -80,7 +81,11 @@ class Algorithm(Spec):
     def evaluate(
         self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> dict[str, Array]:
-        """Rows ``{name: [B, ...]}`` for a deployed state, one per example, patient, episode or sample."""
+        """Rows ``{name: [B, ...]}`` for a deployed state, one per example, patient, episode or sample.
+
+        Where ``rows`` is "example" they hold ``prediction``, as `Loss.predict` makes it, and ``loss`` and ``weight``,
+        as `Loss.per_example` does; the report is made from them. Other rows are named numbers, reported as means.
+        """
         raise NotImplementedError
 
     def summarize(

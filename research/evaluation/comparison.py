@@ -125,7 +125,7 @@ def same_examples(a: Predictions, b: Predictions) -> bool:
 def in_order(predictions: Predictions) -> Predictions:
     """The same rows in the order of their example."""
     order = np.argsort(predictions.example, kind="stable")
-    columns = ("example", "prediction", "targets", "patient", "loss")
+    columns = ("example", "prediction", "targets", "patient", "loss", "weight")
     held = {name: getattr(predictions, name) for name in columns}
     return dataclasses.replace(predictions, **{n: None if v is None else v[order] for n, v in held.items()})
 

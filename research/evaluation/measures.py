@@ -79,6 +79,7 @@ class Measured:
         self.prediction: Any = predictions.prediction
         self.targets: Any = predictions.targets
         self.loss = predictions.loss
+        self.loss_weight = predictions.weight
         self.shares: dict[tuple[str, str], Share] = {}
         self.areas: dict[tuple[str, str], delong.Influence] = {}
         self.parts: tuple[str, ...] = self.task.names
@@ -121,6 +122,11 @@ class Measured:
         true = self.targets[:, None] == classes
         return true, self.decided[:, None] == classes, np.ones(true.shape, bool)
 
+    def _loss(self, weights: Float[np.ndarray, "*batch N"]) -> Any:
+        """The loss as training has it: the sum of the rows' losses over the sum of their weights."""
+        total = metrics.mean(self.loss, weights)
+        return total if self.loss_weight is None else total / metrics.mean(self.loss_weight, weights)
+
     def __call__(
         self, weights: Float[np.ndarray, "*batch N"], only: Set[tuple[str, str]] | None = None
     ) -> dict[tuple[str, str], Any]:
@@ -132,7 +138,7 @@ class Measured:
         """
         overall, parts = getattr(self, f"_{self.kind}")(weights)
         if self.loss is not None:
-            overall = {"loss": lambda: metrics.mean(self.loss, weights)} | overall
+            overall = {"loss": lambda: self._loss(weights)} | overall
         values = {("", name): value() for name, value in overall.items() if only is None or ("", name) in only}
         for name, columns in parts.items():
             keys = [(part, name) for part in self.parts]

@@ -34,7 +34,8 @@ class Predictions:
             accepted); class probabilities ``[N, C]``; label probabilities ``[N, L]``; predicted quantities ``[N, L]``.
         targets: as `research.task.Task` says, or None where they are not known.
         patient: patient identifiers as text, ``[N]``, or None where the data has none.
-        loss: loss of each example, ``[N]``, or None.
+        loss: loss of each example times its weight, ``[N]``, or None.
+        weight: weight of each example in the loss, ``[N]``, or None where all count alike.
     """
 
     task: Task
@@ -44,6 +45,7 @@ class Predictions:
     targets: np.ndarray | None = None
     patient: np.ndarray | None = None
     loss: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.example)
@@ -55,10 +57,13 @@ class Predictions:
             values["targets"] = _true(self.task, np.asarray(self.targets), count)
         if self.patient is not None:
             values["patient"] = _identifiers(self.patient, count)
-        if self.loss is not None:
-            values["loss"] = np.asarray(self.loss)
-            if values["loss"].shape != (count,):
-                raise UserError(f"loss: {count} values are needed, one per example; {values['loss'].shape} was given.")
+        for name in ("loss", "weight"):
+            if (column := getattr(self, name)) is not None:
+                values[name] = np.asarray(column)
+                if values[name].shape != (count,):
+                    raise UserError(
+                        f"{name}: {count} values are needed, one an example; {values[name].shape} was given."
+                    )
         if len(np.unique(values["example"])) != count:
             raise UserError("example: some rows stand for the same example; each example must be predicted once.")
         for name, value in values.items():
@@ -71,7 +76,8 @@ class Predictions:
         """Write Parquet, all or nothing; equal predictions give equal bytes.
 
         Columns: ``example``, ``patient``, ``target`` or ``target_<name>``, ``probability`` (binary),
-        ``probability_<class or label>`` or ``prediction_<quantity>``, ``loss``; task and split are in the metadata.
+        ``probability_<class or label>`` or ``prediction_<quantity>``, ``loss``, ``weight``; task and split are in
+        the metadata.
 
         Raises:
             RunError: if the file cannot be written.
@@ -82,8 +88,7 @@ class Predictions:
         if self.targets is not None:
             columns |= _split_columns("target", self.targets, self.task)
         columns |= _split_columns(_stem(self.task), self.prediction, self.task)
-        if self.loss is not None:
-            columns["loss"] = self.loss
+        columns |= {n: v for n, v in (("loss", self.loss), ("weight", self.weight)) if v is not None}
         about = {"content": "predictions", "split": self.split, "task": dataclasses.asdict(self.task)}
         _write(Path(path), columns, about)
 
@@ -106,6 +111,7 @@ class Predictions:
                 targets=_join_columns("target", columns, task) if known else None,
                 patient=columns.get("patient"),
                 loss=columns.get("loss"),
+                weight=columns.get("weight"),
             )
         except KeyError as missing:
             raise UserError(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
 
+from research.keys import GENERATOR
 from research.models.model import Forward, Hyperparameter, Model
 
 Tree = dict[Any, Any]
@@ -53,7 +54,9 @@ def apply(
         dtype: floating-point type of the computation; parameters are cast to it on the fly.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
-    graph, param_like, numbers, draws, state_like = _split(model, shapes, outputs, jax.random.key(0), key)
+    graph, param_like, numbers, draws, state_like = _split(
+        model, shapes, outputs, jax.random.key(0, impl=GENERATOR), key
+    )
     nnx.replace_by_pure_dict(param_like, _cast(params, dtype))
     nnx.replace_by_pure_dict(state_like, model_state)
     module: Any = nnx.merge(graph, param_like, numbers, draws, state_like, copy=True)

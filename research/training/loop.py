@@ -124,13 +124,14 @@ def train(
             # ---- checkpoint: by the clock, by steps, at the end and on interruption
             due = cadence.checkpoint is not None and step % cadence.checkpoint == 0
             due = due or time.monotonic() - saved_at > 60 * execution.checkpoint_minutes
-            if ended or interrupted() or due or step == cadence.total:
+            stopping = interrupted()
+            if ended or stopping or due or step == cadence.total:
                 ended = _read(pending, 0, cadence, log, listener) or ended
                 _save(carry, last, best, tripwire)
                 saved_at = time.monotonic()
             if ended:
                 break
-            if interrupted() and step < cadence.total:
+            if stopping and step < cadence.total:
                 last.wait()
                 raise Interrupted(
                     f"Interrupted after update {step} of {cadence.total}; the checkpoint is saved. "

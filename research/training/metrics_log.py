@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -28,7 +29,7 @@ class MetricsLog:
         if tensorboard is not None:
             from tensorboardX import SummaryWriter
 
-            self._events = SummaryWriter(str(tensorboard), purge_step=step + 1 if step else None)
+            self._events = SummaryWriter(str(tensorboard), purge_step=step + 1 if tensorboard.exists() else None)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one event; it is in the system's hands on return, so a killed process loses nothing."""
@@ -43,8 +44,9 @@ class MetricsLog:
                     self._events.add_scalar(name, value, record["step"])
 
     def close(self) -> None:
-        """Close the files."""
-        self._file.close()
+        """Close the files; what could not be written has been said by `write`."""
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self._events is not None:
             self._events.close()
 

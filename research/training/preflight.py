@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from research.schedules import Schedule
 from research.training.carry import Carry
 from research.training.setup import Setup
 
@@ -35,7 +36,7 @@ class Preflight:
         """The card for a terminal of 80 columns."""
         facts = Table.grid(padding=(0, 2))
         for label, value in self.facts.items():
-            facts.add_row(Text(label, style="dim"), value)
+            facts.add_row(Text(label, style="dim"), Text(value))
         parts: list[RenderableType] = [facts]
         if self.data is not None:
             parts.insert(0, _splits(self.data))
@@ -77,13 +78,19 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     )
     facts["seed"] = str(setup.seed)
     facts["run directory"] = str(directory)
-    if cadence.total > (total := setup.program.outline.total_updates):
-        notes = (*notes, f"extended: schedules stay at their end after update {total:,}")
+    if cadence.total > (total := setup.program.total_updates):
+        notes = (*notes, f"extended: after update {total:,} the learning rate stays at {_final_rate(setup):.3g}")
     if experiment.precision.compute != "float32":
         notes = (*notes, f"forward and backward passes in {experiment.precision.compute}")
     summary = setup.prepared.summary() if setup.prepared is not None else None
     notes = (*(summary or {}).get("warnings", ()), *notes)
     return Preflight(summary, facts, tuple(notes))
+
+
+def _final_rate(setup: Setup) -> float:
+    """The learning rate at which a schedule ends."""
+    rate, total = setup.experiment.optimizer.learning_rate, setup.program.total_updates
+    return float(rate.value(total, total)) if isinstance(rate, Schedule) else rate
 
 
 def _arithmetic(setup: Setup) -> str:

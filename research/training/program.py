@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from research.context import Context
 from research.data.batch import Batch
 from research.data.resident import take
 from research.errors import UserError
-from research.experiment import Experiment
+from research.experiment import Evaluation, Experiment, StartFrom
 from research.task import Task
 from research.training.carry import Best, Carry, fresh
 
@@ -34,14 +34,24 @@ class Outline:
     """What specialises the programs of a run beside the structure of its experiment.
 
     Attributes:
-        total_updates: length of the training that the experiment describes.
         batch_size: rows per batch; 0 without data.
         task: what is predicted; None without data.
     """
 
-    total_updates: int
     batch_size: int
     task: Task | None
+
+
+class Run(NamedTuple):
+    """What tells runs of one experiment apart, as arrays.
+
+    Attributes:
+        seed: uint32.
+        total_updates: int32, as in `research.context.Context`.
+    """
+
+    seed: Any
+    total_updates: Any
 
 
 _EXECUTABLES: dict[Any, Any] = {}
@@ -51,28 +61,39 @@ class Program:
     """The programs of one run, compiled when first asked for and shared by all runs of the same structure.
 
     Args:
-        spec: the experiment; its numbers are arguments of the programs, so they never cause a compile.
+        spec: the experiment; its numbers are arguments of the programs, so they never cause a compile. What no program
+            uses (data, length of training, reporting) is left out, so that it causes none either.
         seed: the run's seed, an argument as well.
+        total_updates: length of the training that the experiment describes, an argument too.
         outline: see `Outline`.
         train: the resident training split; None without data.
         device: where to run.
     """
 
-    def __init__(self, spec: Experiment, seed: int, outline: Outline, train: Batch | None, device: Any) -> None:
+    def __init__(
+        self,
+        spec: Experiment,
+        seed: int,
+        total_updates: int,
+        outline: Outline,
+        train: Batch | None,
+        device: Any,
+    ) -> None:
         # Python floats become weakly typed scalars on the device once, not at every dispatch.
-        self.spec = jax.device_put(jax.tree.map(jnp.asarray, spec), device)
-        self.seed = jax.device_put(jnp.uint32(seed), device)
+        self.spec = jax.device_put(jax.tree.map(jnp.asarray, _traced_part(spec)), device)
+        self.run = jax.device_put(Run(jnp.uint32(seed), jnp.int32(total_updates)), device)
+        self.total_updates = total_updates
         self.outline, self.train, self.device = outline, train, device
         self._bound: dict[str, Any] = {}
 
     def initialise(self) -> Carry:
         """The carry before the first update."""
-        return self._run("initialise", _initialise, (), self.spec, self.seed, self.train)
+        return self._run("initialise", _initialise, (), self.spec, self.run, self.train)
 
     def advance(self, carry: Carry, window: Any, offset: int, count: int) -> Carry:
         """``carry`` after up to ``count`` more updates; fewer if training has stopped or failed. Donates ``carry``."""
         numbers = (np.int32(offset), np.int32(count))
-        return self._run("advance", _advance, (1,), self.spec, carry, self.seed, self.train, window, *numbers)
+        return self._run("advance", _advance, (1,), self.spec, carry, self.run, self.train, window, *numbers)
 
     def record(self, carry: Carry, validation: Batch | None, assess: bool) -> tuple[Carry, dict[str, Array]]:
         """An event: mean scalars since the last one and, if ``assess``, the validation metrics. Donates ``carry``.
@@ -80,11 +101,11 @@ class Program:
         Assessing updates the best weights and decides on early stopping, all on the device.
         """
         function, name = (_assess, "assess") if assess else (_log, "log")
-        return self._run(name, function, (1,), self.spec, carry, self.seed, validation if assess else None)
+        return self._run(name, function, (1,), self.spec, carry, self.run, validation if assess else None)
 
     def predict(self, state: State, split: Batch | None, name: str) -> dict[str, Array]:
         """Rows of a deployed state over a whole split, each example once."""
-        return self._run(f"predict {name}", _predict, (), self.spec, state, self.seed, split)
+        return self._run(f"predict {name}", _predict, (), self.spec, state, self.run, split)
 
     def compile(self, carry: Carry, window: Any, validation: Batch | None, assess: bool) -> dict[str, float]:
         """Compile what training needs, so that mistakes show before the first update.
@@ -93,8 +114,8 @@ class Program:
             FLOPs of one update, and bytes of memory that the training program needs beside its arguments.
         """
         if assess:
-            self._executable("assess", _assess, (1,), (self.spec, carry, self.seed, validation))
-        arguments = (self.spec, carry, self.seed, self.train, window, np.int32(0), np.int32(0))
+            self._executable("assess", _assess, (1,), (self.spec, carry, self.run, validation))
+        arguments = (self.spec, carry, self.run, self.train, window, np.int32(0), np.int32(0))
         compiled = self._executable("advance", _advance, (1,), arguments)
         cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
         return {
@@ -117,14 +138,21 @@ class Program:
         return _EXECUTABLES[key]
 
 
-def _context(outline: Outline) -> Context:
-    return Context(total_updates=outline.total_updates)
+def _context(run: Run) -> Context:
+    return Context(total_updates=run.total_updates)
 
 
-def _initialise(outline: Outline, spec: Experiment, seed: Array, train: Batch | None) -> Carry:
-    algorithm, context = spec.algorithm, _context(outline)
+def _traced_part(spec: Experiment) -> Experiment:
+    """The experiment without what no program uses; see `Program`."""
+    evaluation = Evaluation(select=spec.evaluation.select, batch_size=spec.evaluation.batch_size)
+    start = StartFrom(run="", frozen=spec.start_from.frozen) if spec.start_from is not None else None
+    return spec.replace(data=None, epochs=None, steps=None, batch_size=None, evaluation=evaluation, start_from=start)
+
+
+def _initialise(outline: Outline, spec: Experiment, run: Run, train: Batch | None) -> Carry:
+    algorithm, context = spec.algorithm, _context(run)
     example = None if train is None else jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), train)
-    state = algorithm.init(spec, keys.stream(seed, "initialise", 0), example)
+    state = algorithm.init(spec, keys.stream(run.seed, "initialise", 0), example)
 
     def one_update(state: State) -> dict[str, Array]:
         batch = None
@@ -135,7 +163,7 @@ def _initialise(outline: Outline, spec: Experiment, seed: Array, train: Batch | 
                 else (algorithm.batches_per_update, outline.batch_size)
             )
             batch = _rows(train, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))
-        return algorithm.update(spec, state, batch, keys.stream(seed, "update", 0), context)[1]
+        return algorithm.update(spec, state, batch, keys.stream(run.seed, "update", 0), context)[1]
 
     scalars = jax.eval_shape(one_update, state)
     deployed = algorithm.deployed(spec, state) if spec.evaluation.select is not None else None
@@ -146,13 +174,13 @@ def _advance(
     outline: Outline,
     spec: Experiment,
     carry: Carry,
-    seed: Array,
+    run: Run,
     train: Batch | None,
     window: Any,
     offset: Array,
     count: Array,
 ) -> Carry:
-    context = _context(outline)
+    context = _context(run)
 
     def unfinished(value: tuple[Array, Carry]) -> Array:
         done, carry = value
@@ -164,7 +192,7 @@ def _advance(
         if train is not None:
             index, mask = window
             batch = _rows(train, index[offset + done], mask[offset + done])
-        key = keys.stream(seed, "update", carry.step)
+        key = keys.stream(run.seed, "update", carry.step)
         state, scalars = spec.algorithm.update(spec, carry.state, batch, key, context)
         step = carry.step + 1
         return done + 1, dataclasses.replace(
@@ -185,7 +213,7 @@ def _rows(train: Batch, index: Array, mask: Array) -> Batch:
     return jax.vmap(lambda i, m: take(train, i, m))(index, mask)
 
 
-def _log(outline: Outline, spec: Experiment, carry: Carry, seed: Array, validation: None) -> Any:
+def _log(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: None) -> Any:
     updates = carry.count.clip(1).astype(jnp.float32)
     record = {f"train/{name}": total / updates for name, total in carry.sums.items()}
     record |= {"step": carry.step, "stopped": carry.stopped, "failed_step": carry.failed_step}
@@ -194,10 +222,10 @@ def _log(outline: Outline, spec: Experiment, carry: Carry, seed: Array, validati
     return dataclasses.replace(carry, sums=zero, count=jnp.zeros_like(carry.count)), record
 
 
-def _assess(outline: Outline, spec: Experiment, carry: Carry, seed: Array, validation: Batch | None) -> Any:
+def _assess(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch | None) -> Any:
     state = spec.algorithm.deployed(spec, carry.state)
-    key = keys.stream(seed, "evaluate", carry.step)
-    rows, mask = _evaluate(outline, spec, state, key, validation)
+    key = keys.stream(run.seed, "evaluate", carry.step)
+    rows, mask = _evaluate(run, spec, state, key, validation)
     summary = spec.algorithm.summarize(spec, rows, validation, mask)
     select = spec.evaluation.select
     if select is not None and carry.best is not None:
@@ -208,7 +236,7 @@ def _assess(outline: Outline, spec: Experiment, carry: Carry, seed: Array, valid
             )
         best, stopped = _best(spec, carry, state, summary[select.metric])
         carry = dataclasses.replace(carry, best=best, stopped=stopped)
-    carry, record = _log(outline, spec, carry, seed, None)
+    carry, record = _log(outline, spec, carry, run, None)
     return carry, record | {f"validation/{name}": value for name, value in summary.items()}
 
 
@@ -219,7 +247,8 @@ def _best(spec: Experiment, carry: Carry, state: State, value: Array) -> tuple[B
     gain = sign * (value - best.metric)
     active = ~carry.stopped & (carry.failed_step < 0)
     better = active & jnp.isfinite(value) & (jnp.isnan(best.metric) | (gain > select.minimum_improvement))
-    waited = jnp.where(better, 0, best.waited + active.astype(jnp.int32))
+    # A metric that is not defined, such as AUROC with one class, is no evidence of anything.
+    waited = jnp.where(better, 0, best.waited + (active & jnp.isfinite(value)).astype(jnp.int32))
 
     def choose(new: Array, old: Array) -> Array:
         return jnp.where(better, new, old)
@@ -231,14 +260,14 @@ def _best(spec: Experiment, carry: Carry, state: State, value: Array) -> tuple[B
     return new, stopped
 
 
-def _predict(outline: Outline, spec: Experiment, state: State, seed: Array, split: Batch | None) -> Any:
-    key = keys.stream(seed, "predict", 0)
-    return _evaluate(outline, spec, state, key, split)[0]
+def _predict(outline: Outline, spec: Experiment, state: State, run: Run, split: Batch | None) -> Any:
+    key = keys.stream(run.seed, "predict", 0)
+    return _evaluate(run, spec, state, key, split)[0]
 
 
-def _evaluate(outline: Outline, spec: Experiment, state: State, key: Key[Array, ""], split: Batch | None) -> Any:
+def _evaluate(run: Run, spec: Experiment, state: State, key: Key[Array, ""], split: Batch | None) -> Any:
     """Rows over a whole split in batches of one shape, the padding cut off again, and the mask of the rows."""
-    context = _context(outline)
+    context = _context(run)
     if split is None:
         rows = spec.algorithm.evaluate(spec, state, None, key, context)
         return rows, jnp.ones(len(jax.tree.leaves(rows)[0]), bool)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
 import importlib.metadata
 import os
@@ -16,6 +14,8 @@ from typing import Any
 import jax
 
 import research
+from research.spec import Spec
+from research.training.code import code_hash
 
 PACKAGES = (
     "research",
@@ -31,15 +31,17 @@ PACKAGES = (
 )
 
 
-def environment(device: Any, experiment_file: Path | None) -> dict[str, Any]:
+def environment(device: Any, experiment: Spec) -> dict[str, Any]:
     """What the bits of a result depend on beside experiment, seed and data; written as ``environment.json``.
 
     Args:
         device: the device that trains.
-        experiment_file: file that defines classes the experiment uses; None where it uses only this package's.
+        experiment: the experiment, for the code that it is made of.
     """
+    code, unreadable = code_hash(experiment)
     return {
-        "code": code_hash(experiment_file),
+        "code": code,
+        "unreadable_code": list(unreadable),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
@@ -48,34 +50,13 @@ def environment(device: Any, experiment_file: Path | None) -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
-        "flags": {name: os.environ[name] for name in ("XLA_FLAGS", "JAX_ENABLE_X64") if name in os.environ},
+        "flags": {name: value for name, value in sorted(os.environ.items()) if _matters(name)},
     }
 
 
-def code_hash(experiment_file: Path | None = None) -> str:
-    """Hash of this package's code, and of the experiment's file, that comments and docstrings do not change."""
-    digest = hashlib.sha256()
-    root = Path(research.__file__).parent
-    files = sorted(path for path in root.rglob("*.py") if path.name != "cli.py")
-    for path in [*files, *([experiment_file] if experiment_file else [])]:
-        digest.update(path.name.encode())
-        digest.update(_meaning(path.read_text(encoding="utf-8")))
-    return digest.hexdigest()[:12]
-
-
-@functools.cache
-def _meaning(source: str) -> bytes:
-    """Digest of what the code does; parsing the whole package takes a good part of a second, so once per process."""
-    return hashlib.sha256(_without_docstrings(source).encode()).digest()
-
-
-def _without_docstrings(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+def _matters(name: str) -> bool:
+    """Whether an environment variable may change what JAX computes."""
+    return name == "XLA_FLAGS" or (name.startswith("JAX_") and "CACHE" not in name)
 
 
 def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:

@@ -105,7 +105,7 @@ class RunDirectory:
         if source is not None:
             shutil.copyfile(source, self.source)
         write_json(self.path / "execution.json", {"execution": to_json(execution), "extended_to": None, "earlier": []})
-        write_json(self.path / "environment.json", environment)
+        write_json(self.path / "environment.json", {"sessions": [{"from_update": 0} | environment]})
         write_json(self.path / "data.json", data)
         module = module_name(source) if source is not None else None
         identity = {"name": name, "seed": seed, "fingerprint": fingerprint(experiment), "module": module}
@@ -118,6 +118,17 @@ class RunDirectory:
         if new != old:
             new["earlier"] = [*old["earlier"], {key: old[key] for key in ("execution", "extended_to")}]
             write_json(self.path / "execution.json", new)
+
+    def environment(self) -> dict[str, Any]:
+        """The environment in which the run went on last."""
+        latest = self.read("environment")["sessions"][-1]
+        return {key: value for key, value in latest.items() if key != "from_update"}
+
+    def record_environment(self, environment: dict[str, Any], step: int) -> None:
+        """Record an environment that differs from the last one, and the update from which it makes the result."""
+        sessions = self.read("environment")["sessions"]
+        if differences(self.environment(), environment):
+            write_json(self.path / "environment.json", {"sessions": [*sessions, {"from_update": step} | environment]})
 
     def results_reach(self, updates: int) -> bool:
         """Whether there are results of at least this many updates."""
@@ -181,8 +192,8 @@ class RunDirectory:
                 f"{self.path}: this run was made from other data.{_listed(changed)}\n"
                 f"Restore the data, or start anew with --fresh (the old run is kept beside the new one)."
             )
-        old = self.read("environment")
-        changed = differences({k: v for k, v in old.items() if k != "sessions"}, environment)
+        old = self.environment()
+        changed = differences(old, environment)
         if "code" in changed and not accept_changes:
             raise UserError(
                 f"{self.path}: this run was made by other code ({old.get('commit')}, code {old.get('code')}; now "
@@ -190,7 +201,7 @@ class RunDirectory:
                 f"(the old run is kept beside the new one), or take it as it is with --accept-changes."
             )
         return [
-            f"{path} was {was!r} when this run began and is {now!r} now: equality to the bit is not promised"
+            f"{path} was {was!r} when this run went on and is {now!r} now: equality to the bit is not promised"
             for path, (was, now) in changed.items()
             if path not in ("commit", "dirty")
         ]

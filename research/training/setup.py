@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from research.data.batch import Batch
 from research.data.prepare import Prepared
@@ -68,8 +69,8 @@ def set_up(experiment: Experiment, seed: int, execution: Execution, extended_to:
     Raises:
         UserError: for data, batch size, seed or device that do not fit.
     """
-    if not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"seed: a whole number from 0 to {LARGEST_SEED} is needed, {seed} was given.")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed: a whole number from 0 to {LARGEST_SEED} is needed, {seed!r} was given.")
     device = choose_device(execution.device)
     prepared, splits, order, batch_size = None, {}, None, 0
     if experiment.algorithm.uses_data:
@@ -84,13 +85,27 @@ def set_up(experiment: Experiment, seed: int, execution: Execution, extended_to:
             )
         if experiment.loss is not None:
             experiment.loss.outputs(prepared.task)
+        _check_selection(experiment, prepared)
         splits = {name: put(examples, prepared.task, device) for name, examples in prepared.splits.items()}
         order = Order(seed, count, batch_size, experiment.algorithm.batches_per_update, device)
     cadence = _cadence(experiment, execution, order, bool(splits.get("validation")), extended_to)
-    total = cadence.total if extended_to is None else _length(experiment, order)
-    outline = Outline(total, batch_size, prepared.task if prepared else None)
-    program = Program(experiment, seed, outline, splits.get("train"), device)
+    outline = Outline(batch_size, prepared.task if prepared else None)
+    program = Program(experiment, seed, _length(experiment, order), outline, splits.get("train"), device)
     return Setup(experiment, seed, execution, device, prepared, splits, order, batch_size, cadence, program)
+
+
+def _check_selection(experiment: Experiment, prepared: Prepared) -> None:
+    """AUROC cannot choose weights where validation lacks a class: it is not defined there."""
+    select, task = experiment.evaluation.select, prepared.task
+    if select is None or select.metric != "auroc" or task.kind != "binary" or "validation" not in prepared.splits:
+        return
+    present = set(np.unique(prepared.splits["validation"].targets))
+    for number, name in enumerate(task.names):
+        if number not in present:
+            raise UserError(
+                f"evaluation.select.metric: auroc is not defined on validation, which has no example of class "
+                f"{name!r}. Use loss, or change data.split."
+            )
 
 
 def _updates_per_epoch(order: Order) -> int:

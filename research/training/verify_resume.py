@@ -26,6 +26,9 @@ from research.training.tripwire import VARIABLE
 CHECKPOINTS = 6
 POLL_SECONDS = 0.002
 PATIENCE_SECONDS = 600.0
+NOT_REACHED = "not reached"
+ONLY_LEFT = "only the uninterrupted run has it"
+ONLY_RIGHT = "only the interrupted run has it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Verdict:
 
     Attributes:
         updates: length of the run.
-        kills: each interruption, and the step from which the next process resumed.
+        kills: each interruption, and the step from which the next process resumed; `NOT_REACHED` where the run ended
+            before the moment came.
         comparisons: what was compared.
     """
 
@@ -90,9 +94,19 @@ class Verdict:
     comparisons: tuple[Comparison, ...]
 
     @property
+    def reached(self) -> int:
+        """How many of the interruptions took place."""
+        return sum(point != NOT_REACHED for _, point in self.kills)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything that was compared differs."""
+        return any(comparison.difference for comparison in self.comparisons)
+
+    @property
     def equal(self) -> bool:
-        """Whether everything that was compared is equal to the bit."""
-        return not any(comparison.difference for comparison in self.comparisons)
+        """Whether the run was interrupted and everything that was compared is equal to the bit."""
+        return self.reached > 0 and not self.differs
 
 
 def verify_resume(
@@ -125,10 +139,10 @@ def verify_resume(
         listener(place)
         file = workspace / f"moment{number}"
         reached = _run_and_kill([*command, every], runs, interruption, step, file)
-        kills.append((place, _resume_point(runs) if reached else "not reached"))
+        kills.append((place, _resume_point(runs) if reached else NOT_REACHED))
     listener("the last process runs to the end")
     survivor = _run_through([*command, every], runs)
-    return Verdict(updates, tuple(kills), tuple(_compare(reference, survivor)))
+    return Verdict(updates, tuple(kills), tuple(compare_directories(reference, survivor)))
 
 
 def _start(command: list[str], runs: Path, tripwire: str) -> subprocess.Popen[str]:
@@ -170,49 +184,63 @@ def _resume_point(runs: Path) -> str:
     return f"update {max(int(p.name) for p in folders)}" if folders else "the beginning"
 
 
-def _compare(left: RunDirectory, right: RunDirectory) -> Iterator[Comparison]:
+def compare_directories(left: RunDirectory, right: RunDirectory) -> Iterator[Comparison]:
+    """Compare all that two runs leave behind, but for the time they took; what only one of them has differs.
+
+    Args:
+        left: the run without interruptions.
+        right: the run with interruptions.
+    """
     yield _compare_metrics(left, right)
     for kind in ("last", "best"):
         yield from _compare_checkpoints(kind, left, right)
-    for file in sorted(left.predictions.glob("*.parquet")):
-        yield _compare_predictions(file, right.predictions / file.name)
-    first, second = left.read("results"), right.read("results")
-    same = {key for key in first if key != "seconds" and first[key] == second.get(key)}
-    different = sorted(set(first) - same - {"seconds"})
-    yield Comparison("results.json", f"{len(first) - 1} entries", ", ".join(different))
+    for name in sorted({file.name for run in (left, right) for file in run.predictions.glob("*.parquet")}):
+        yield _compare_predictions(left.predictions / name, right.predictions / name)
+    first, second = ({k: v for k, v in run.read("results").items() if k != "seconds"} for run in (left, right))
+    different = sorted(name for name in {*first, *second} if _differs(first, second, name))
+    yield Comparison("results.json", f"{len(first)} entries", ", ".join(different))
 
 
 def _compare_metrics(left: RunDirectory, right: RunDirectory) -> Comparison:
     first, second = read_metrics(left.metrics), read_metrics(right.metrics)
     difference = "" if len(first) == len(second) else f"{len(first)} lines and {len(second)} lines"
     for one, other in zip(first, second, strict=False):
-        if json.dumps(one) != json.dumps(other):
-            names = [name for name in one if json.dumps(one[name]) != json.dumps(other.get(name))]
-            difference = f"at update {one['step']}: {names[0]} is {one[names[0]]!r} and {other.get(names[0])!r}"
+        names = [name for name in {**one, **other} if _differs(one, other, name)]
+        if names:
+            name = names[0]
+            difference = f"at update {one['step']}: {name} is {one.get(name)!r} and {other.get(name)!r}"
             break
     return Comparison("metrics.jsonl", f"{len(first)} lines", difference)
 
 
+def _differs(one: dict[str, Any], other: dict[str, Any], name: str) -> bool:
+    # As JSON, in which NaN equals NaN.
+    return (name in one) != (name in other) or json.dumps(one[name]) != json.dumps(other[name])
+
+
 def _compare_checkpoints(kind: str, left: RunDirectory, right: RunDirectory) -> Iterator[Comparison]:
+    """Compare the newest checkpoints of one kind; nothing where neither run has one."""
+    what = f"{kind} checkpoint"
     folders = [getattr(run, kind) for run in (left, right)]
-    if not all(folder.is_dir() for folder in folders):
+    managers = [Checkpoints(folder, writable=False) if folder.is_dir() else None for folder in folders]
+    steps = [manager.latest() if manager is not None else None for manager in managers]
+    if steps[0] == steps[1] is None:
         return
-    managers = [Checkpoints(folder, writable=False) for folder in folders]
-    steps = [manager.latest() for manager in managers]
     if steps[0] is None or steps[1] is None:
+        yield Comparison(what, "", ONLY_RIGHT if steps[0] is None else ONLY_LEFT)
         return
     if steps[0] != steps[1]:
-        yield Comparison(f"{kind} checkpoint", "", f"of update {steps[0]} and of update {steps[1]}")
+        yield Comparison(what, "", f"of update {steps[0]} and of update {steps[1]}")
         return
     step = steps[0]
-    trees = [_arrays(manager.restore_free(step)) for manager in managers]
+    trees = [_arrays(manager.restore_free(step)) for manager in managers if manager is not None]
     size = sum(array.nbytes for array in trees[0].values())
-    yield Comparison(f"{kind} checkpoint", f"{len(trees[0])} arrays, {size:,} bytes", _first_difference(*trees))
+    yield Comparison(what, f"{len(trees[0])} arrays, {size:,} bytes", _first_difference(trees[0], trees[1]))
 
 
 def _compare_predictions(left: Path, right: Path) -> Comparison:
-    if not right.exists():
-        return Comparison(left.name, "", "missing in the interrupted run")
+    if not (left.exists() and right.exists()):
+        return Comparison(f"predictions/{left.name}", "", ONLY_LEFT if left.exists() else ONLY_RIGHT)
     first, second = (_columns(read_predictions(path)) for path in (left, right))
     rows = len(next(iter(first.values())))
     return Comparison(

@@ -105,7 +105,8 @@ def test_the_best_weights_on_validation_are_reported(result: Result) -> None:
 
     stored = result.predictions["validation"]
     assert roc_auc_score(stored.targets, stored.prediction) == pytest.approx(best["validation/auroc"], abs=1e-6)
-    np.testing.assert_array_equal(result.model.predict(split_inputs("validation")), stored.prediction)
+    # Blocks of another size: equal but for rounding.
+    np.testing.assert_allclose(result.model.predict(split_inputs("validation")), stored.prediction, rtol=1e-5)
 
 
 def split_inputs(name: str) -> np.ndarray:

@@ -38,7 +38,7 @@ def test_the_directory_says_what_was_run(original: Result) -> None:
     assert identity["seed"] == 3 and identity["experiment"] == json.loads(json.dumps(to_json(EXPERIMENT)))
     data = json.loads((directory / "data.json").read_text())
     assert data["splits"]["train"]["examples"] == 64 and data["splits"]["train"]["patients"] == 64
-    environment = json.loads((directory / "environment.json").read_text())
+    environment = RunDirectory(directory).environment()
     assert {"code", "commit", "dirty", "packages", "device", "cores"} <= set(environment)
     assert environment["packages"]["jax"]
     assert {path.name for path in (directory / "predictions").iterdir()} == {"validation.parquet", "test.parquet"}
@@ -46,10 +46,18 @@ def test_the_directory_says_what_was_run(original: Result) -> None:
 
 
 def test_other_code_is_refused_named_and_accepted_on_demand(copy: Path, tmp_path: Path) -> None:
-    change(copy / "environment.json", code="0123456789ab", commit="abc")
+    made = RunDirectory(copy).environment()
+    sessions = [{"from_update": 0} | made | {"code": "0123456789ab", "commit": "abc"}]
+    change(copy / "environment.json", sessions=sessions)
     with pytest.raises(UserError, match=r"made by other code \(abc, code 0123456789ab; .*--fresh.*--accept-ch"):
         run(EXPERIMENT, tmp_path, seed=3)
     assert not run(EXPERIMENT, tmp_path, seed=3, accept_changes=True).fresh
+    # Nothing was trained by this code, so the result stays the other's; going on records who did what.
+    assert RunDirectory(copy).environment()["code"] == "0123456789ab"
+    longer = run(EXPERIMENT, tmp_path, seed=3, accept_changes=True, extend=5)
+    recorded = RunDirectory(copy).read("environment")["sessions"]
+    assert [(s["from_update"], s["code"]) for s in recorded] == [(0, "0123456789ab"), (60, made["code"])]
+    assert longer.summary["code"] == made["code"]
 
 
 def test_other_data_is_refused_and_named(copy: Path, tmp_path: Path) -> None:
@@ -80,7 +88,7 @@ def test_another_experiment_or_seed_is_refused_and_named(copy: Path) -> None:
 
 def test_a_changed_machine_is_noted_and_not_refused(original: Result) -> None:
     directory = RunDirectory(original.directory)
-    now = directory.read("environment") | {"cores": 999, "dirty": None}
+    now = directory.environment() | {"cores": 999, "dirty": None}
     notes = directory.check_identity(EXPERIMENT, 3, now, directory.read("data"), accept_changes=False)
     assert len(notes) == 1 and "cores was" in notes[0] and "999" in notes[0] and "not promised" in notes[0]
 

@@ -31,7 +31,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 def started(experiment: Experiment, start: StartFrom) -> dict[str, np.ndarray]:
     """Parameters before the first update."""
-    carry = begin(set_up(experiment.replace(start_from=start), 5, QUIET))
+    setup = set_up(experiment.replace(start_from=start), 5, QUIET)
+    carry = begin(setup, setup.program.initialise())
     return {path: np.asarray(leaf) for path, leaf in paths(carry.state.params).items()}
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from tiny import EXPERIMENT, run
+
 from research.cli import main
-from research.training.verify_resume import Interruption, Verdict, verify_resume
+from research.training.run_directory import RunDirectory
+from research.training.verify_resume import Comparison, Interruption, Verdict, compare_directories, verify_resume
 
 QUIET = "execution.tensorboard=false"
 HONEST = """
@@ -58,7 +64,7 @@ def test_passes_with_dropout_average_accumulation_and_early_stopping(tmp_path: P
     kill_in_save = Interruption("save", 0.3, signal.SIGKILL, 0.01)
     verdict = verify(tmp_path / "honest.py", HONEST, kill_in_save)
     assert verdict.equal and verdict.updates > 20
-    assert len(verdict.kills) == 1 and "while a checkpoint is written" in verdict.kills[0][0]
+    assert len(verdict.kills) == verdict.reached == 1 and "while a checkpoint is written" in verdict.kills[0][0]
     assert verdict.kills[0][1] != "not reached"
     compared = {comparison.what for comparison in verdict.comparisons}
     files = {"metrics.jsonl", "predictions/validation.parquet", "predictions/test.parquet", "results.json"}
@@ -79,3 +85,76 @@ def test_fails_on_a_key_that_is_not_derived_from_the_step(tmp_path: Path, monkey
     assert not verdict["equal"] and differences["metrics.jsonl"].startswith("at update 10: train/loss is ")
     assert "arrays differ, first" in differences["last checkpoint"]
     assert "largest difference" in differences["last checkpoint"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    experiment = EXPERIMENT.replace(steps=8, evaluation=EXPERIMENT.evaluation.replace(every_steps=4))
+    return run(experiment, tmp_path_factory.mktemp("runs")).directory
+
+
+def without_steps(folder: Path) -> None:
+    """Leave the folder of checkpoints, but none of them."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def drop_entry(file: Path) -> None:
+    """Remove one entry of the results."""
+    results = json.loads(file.read_text())
+    del results["reported_step"]
+    file.write_text(json.dumps(results))
+
+
+def drop_metric(file: Path) -> None:
+    """Remove one metric of the last line."""
+    lines = file.read_text().splitlines()
+    record = json.loads(lines[-1])
+    del record["train/loss"]
+    file.write_text("\n".join([*lines[:-1], json.dumps(record)]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("what", "place", "spoil", "difference"),
+    [
+        ("last checkpoint", "checkpoints/last", shutil.rmtree, "only the {} run has it"),
+        ("last checkpoint", "checkpoints/last", without_steps, "only the {} run has it"),
+        ("best checkpoint", "checkpoints/best", shutil.rmtree, "only the {} run has it"),
+        ("predictions/test.parquet", "predictions/test.parquet", Path.unlink, "only the {} run has it"),
+        ("results.json", "results.json", drop_entry, "reported_step"),
+        ("metrics.jsonl", "metrics.jsonl", drop_metric, "at update 8: train/loss is "),
+    ],
+)
+def test_what_only_one_run_has_is_a_difference(
+    finished: Path, tmp_path: Path, what: str, place: str, spoil: Callable[[Path], None], difference: str
+) -> None:
+    def found(left: Path, right: Path) -> list[Comparison]:
+        return [entry for entry in compare_directories(RunDirectory(left), RunDirectory(right)) if entry.difference]
+
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    assert found(finished, other) == []
+    spoil(other / place)
+    for left, right, which in ((finished, other, "uninterrupted"), (other, finished, "interrupted")):
+        (only,) = found(left, right)
+        assert only.what == what and only.difference.startswith(difference.format(which))
+
+
+def test_a_run_that_was_never_interrupted_proves_nothing(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    too_late = functools.partial(verify_resume, interruptions=(Interruption("update", 2.0, signal.SIGKILL),))
+    monkeypatch.setattr("research.training.verify_resume.verify_resume", too_late)
+    file = tmp_path / "short.py"
+    file.write_text(HONEST.replace("steps=60", "steps=4").replace("every_steps=10", "every_steps=2"))
+    assert main(["verify-resume", str(file), QUIET]) == 1
+    output = capsys.readouterr()
+    assert "0 of 1 interruptions took place" in output.out and "not reached" in output.out
+    assert "nothing is proven, for none of the 1 interruptions took place" in " ".join(output.err.split())
+    assert "equal to the bit" in output.out
+
+
+def test_a_verdict_needs_an_interruption_and_no_difference() -> None:
+    equal, unequal = Comparison("a", "", ""), Comparison("b", "", "differs")
+    kills = (("SIGKILL", "not reached"), ("SIGTERM", "update 3"))
+    assert Verdict(9, kills, (equal,)).equal and Verdict(9, kills, (equal,)).reached == 1
+    assert not Verdict(9, kills[:1], (equal,)).equal and not Verdict(9, (), (equal,)).equal
+    assert not Verdict(9, kills, (equal, unequal)).equal and Verdict(9, kills, (unequal,)).differs

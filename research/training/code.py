@@ -1,0 +1,131 @@
+"""Which code makes a result: this package as it was imported, and the user's own code that an experiment uses."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import research
+from research.spec import Spec
+from research.spec.values import field_annotations
+
+# Read when the package is imported: a file that is edited while a process runs is not the code that runs.
+_PACKAGE = tuple(
+    (str(path.relative_to(Path(research.__file__).parent)), path.read_bytes())
+    for path in sorted(Path(research.__file__).parent.rglob("*.py"))
+    if path.name != "cli.py"
+)
+_INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
+
+
+def code_hash(experiment: Spec) -> tuple[str, tuple[str, ...]]:
+    """Hash of the code behind an experiment, which comments and docstrings do not change.
+
+    It covers this package and every module outside installed packages that defines a class or function of the
+    experiment, with the modules of that kind which those import.
+
+    Returns:
+        Twelve hexadecimal digits, and the names of classes whose source cannot be read, so that a change of theirs
+        would go unnoticed.
+    """
+    digest = hashlib.sha256()
+    for name, source in _PACKAGE:
+        digest.update(name.encode() + _meaning(source))
+    unreadable = []
+    for name in sorted(_own_modules(experiment)):
+        source = _source(sys.modules.get(name))
+        if source is None:
+            source = "\n".join(
+                _definition(part) or "" for part in _parts(experiment) if part.__module__ == name
+            ).encode()
+            unreadable += [p.__qualname__ for p in _parts(experiment) if p.__module__ == name and not _definition(p)]
+        digest.update(name.encode() + _meaning(source))
+    return digest.hexdigest()[:12], tuple(dict.fromkeys(unreadable))
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Every class and function that an experiment is made of, base classes included."""
+    if isinstance(value, Spec):
+        yield from _bases(type(value))
+        for name in field_annotations(type(value)):
+            yield from _parts(getattr(value, name))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _parts(item)
+    elif isinstance(value, type):
+        yield from _bases(value)
+    elif callable(value) and hasattr(value, "__qualname__"):
+        yield value
+
+
+def _bases(cls: type) -> Iterator[type]:
+    yield from (base for base in cls.__mro__ if base is not object)
+
+
+def _own_modules(experiment: Any) -> set[str]:
+    """Names of the user's modules behind an experiment, followed through what they import."""
+    found: set[str] = set()
+    waiting = [part.__module__ for part in _parts(experiment)]
+    while waiting:
+        name = waiting.pop()
+        if name in found or not _is_own(name):
+            continue
+        found.add(name)
+        for value in vars(sys.modules[name]).values():
+            waiting.append(
+                value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+            )
+    return found
+
+
+def _is_own(name: str) -> bool:
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    if module is None or name.split(".")[0] == "research" or name in sys.builtin_module_names:
+        return False
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return name == "__main__"
+    return not str(Path(file).resolve()).startswith(_INSTALLED)
+
+
+def _source(module: ModuleType | None) -> bytes | None:
+    file = getattr(module, "__file__", None)
+    try:
+        return Path(file).read_bytes() if file else None
+    except OSError:
+        return None
+
+
+def _definition(part: Any) -> str | None:
+    """The source of one class or function, as a notebook keeps it."""
+    try:
+        return inspect.getsource(part)
+    except (OSError, TypeError):
+        return None
+
+
+@functools.cache
+def _meaning(source: bytes) -> bytes:
+    """Digest of what code does; parsing a package takes a good part of a second, so once per process."""
+    try:
+        text = _without_docstrings(source.decode())
+    except (SyntaxError, UnicodeDecodeError):
+        return hashlib.sha256(source).digest()
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
+    return ast.dump(tree)
