@@ -235,7 +235,8 @@ def _verify_resume(options: argparse.Namespace) -> None:
         verdict = verify_resume(command, Path(folder), lambda text: console.print(f"... {text}"))
     if options.json:
         compared = [vars(comparison) for comparison in verdict.comparisons]
-        _print_json({"equal": verdict.equal, "updates": verdict.updates, "kills": verdict.kills, "compared": compared})
+        facts = {"equal": verdict.equal, "updates": verdict.updates, "reached": verdict.reached}
+        _print_json(facts | {"kills": verdict.kills, "compared": compared})
     else:
         kills = Table("interruption", "resumed from", title=f"{options.file}: {verdict.updates} updates", box=None)
         for interruption, point in verdict.kills:
@@ -243,9 +244,14 @@ def _verify_resume(options: argparse.Namespace) -> None:
         compared = Table("compared", "size", "result", box=None)
         for comparison in verdict.comparisons:
             compared.add_row(comparison.what, comparison.size, comparison.difference or "equal to the bit")
-        console.print(kills, compared)
-    if not verdict.equal:
+        console.print(kills, f"{verdict.reached} of {len(verdict.kills)} interruptions took place", compared)
+    if verdict.differs:
         raise RunError(f"{options.file}: a resumed run differs from one that was never interrupted; see the table.")
+    if not verdict.equal:
+        raise RunError(
+            f"{options.file}: nothing is proven, for none of the {len(verdict.kills)} interruptions took place: the "
+            f"run of {verdict.updates} updates ended before each. Make it longer, by epochs or steps."
+        )
 
 
 def _list(options: argparse.Namespace) -> None:
