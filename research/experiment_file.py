@@ -54,7 +54,7 @@ def is_loaded(path: Path, name: str) -> bool:
 
 
 def load_module(path: Path, name: str) -> ModuleType:
-    """Execute a Python file as module ``name``.
+    """Execute a Python file as module ``name``; it can import its neighbours, as a script can.
 
     Raises:
         UserError: if it raises anything, naming the line and the error.
@@ -62,6 +62,9 @@ def load_module(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path}: not a Python file; the name must end in .py.")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
