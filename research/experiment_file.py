@@ -6,8 +6,10 @@ import ast
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from research.errors import UserError
 from research.experiment import Experiment, check_experiment
@@ -18,7 +20,7 @@ VARIABLE = "experiment"
 
 
 def load_experiment(path: Path) -> tuple[Experiment, Path | None]:
-    """The experiment of a file, checked, and the file itself where the experiment uses classes defined in it.
+    """The experiment of a file, checked, and the file itself where it uses classes defined there or beside it.
 
     Raises:
         UserError: if the file is missing, raises, or assigns no `Experiment` to ``experiment``.
@@ -34,7 +36,19 @@ def load_experiment(path: Path) -> tuple[Experiment, Path | None]:
         hint = f" It has one named {others[0]!r}; rename it." if others else ""
         raise UserError(f"{path}: the file assigns nothing to {VARIABLE!r}. Write {VARIABLE} = Experiment(...).{hint}")
     experiment = check_experiment(getattr(module, VARIABLE), str(path))
-    return experiment, path if f"{name}:" in str(to_json(experiment)) else None
+    own = any(not name.startswith("research.") for name in _names(to_json(experiment)))
+    return experiment, path if own else None
+
+
+def _names(data: Any) -> Iterator[str]:
+    """The classes and functions that the JSON of an experiment names."""
+    if isinstance(data, list):
+        for item in data:
+            yield from _names(item)
+    elif isinstance(data, dict):
+        yield from (data[key] for key in ("spec", "python") if key in data)
+        for value in data.values():
+            yield from _names(value)
 
 
 def module_name(path: Path) -> str:
@@ -62,9 +76,7 @@ def load_module(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path}: not a Python file; the name must end in .py.")
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    add_to_path(path.resolve().parent)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -75,6 +87,12 @@ def load_module(path: Path, name: str) -> ModuleType:
         del sys.modules[name]
         raise UserError(_where(path, error)) from error
     return module
+
+
+def add_to_path(folder: Path) -> None:
+    """Let files in ``folder`` be imported, before all others."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def _where(path: Path, error: BaseException) -> str:

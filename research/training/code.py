@@ -79,11 +79,27 @@ def _own_modules(experiment: Any) -> set[str]:
         if name in found or not _is_own(name):
             continue
         found.add(name)
-        for value in vars(sys.modules[name]).values():
-            waiting.append(
-                value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
-            )
+        waiting.extend(_imported(sys.modules[name]))
     return found
+
+
+def _imported(module: ModuleType) -> Iterator[str]:
+    """Names of the modules that a module imports, from its source, and of those that its names come from."""
+    for value in list(vars(module).values()):
+        yield value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", None) or "")
+    try:
+        tree = ast.parse(_source(module) or b"")
+    except SyntaxError:
+        return
+    package = module.__name__ if hasattr(module, "__path__") else module.__name__.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+            base = ".".join(part for part in ((above if node.level else ""), node.module or "") if part)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _is_own(name: str) -> bool:

@@ -41,7 +41,7 @@ class Preflight:
         if self.data is not None:
             parts.insert(0, _splits(self.data))
         parts.extend(Text(f"note: {note}", style="yellow") for note in self.notes)
-        return Panel(Group(*parts), title=title, title_align="left")
+        return Panel(Group(*parts), title=Text(title), title_align="left")
 
     def to_json(self) -> dict[str, Any]:
         """The same as a JSON object."""
@@ -116,10 +116,8 @@ def _splits(data: dict[str, Any]) -> Table:
     for heading in ("split", "examples", "patients", "classes"):
         table.add_column(heading, justify="left" if heading in ("split", "classes") else "right")
     for name, split in data["splits"].items():
-        patients = split["patients"]
-        table.add_row(
-            name, f"{split['examples']:,}", "not known" if patients is None else f"{patients:,}", _classes(split)
-        )
+        patients = "not known" if split["patients"] is None else f"{split['patients']:,}"
+        table.add_row(name, f"{split['examples']:,}", patients, Text(_classes(split)))
     return table
 
 

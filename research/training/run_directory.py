@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from research.errors import RunError, UserError
 from research.experiment import Execution, Experiment
-from research.experiment_file import is_loaded, load_module, module_name
+from research.experiment_file import add_to_path, is_loaded, load_module, module_name
 from research.spec import fingerprint, from_json, to_json
 from research.training.provenance import differences
 
@@ -108,7 +108,9 @@ class RunDirectory:
         write_json(self.path / "environment.json", {"sessions": [{"from_update": 0} | environment]})
         write_json(self.path / "data.json", data)
         module = module_name(source) if source is not None else None
-        identity = {"name": name, "seed": seed, "fingerprint": fingerprint(experiment), "module": module}
+        folder = str(source.resolve().parent) if source is not None else None
+        identity = {"name": name, "seed": seed, "fingerprint": fingerprint(experiment)}
+        identity |= {"module": module, "folder": folder}
         write_json(self.path / "experiment.json", identity | {"experiment": to_json(experiment)})
 
     def record_execution(self, execution: Execution, extended_to: int | None) -> None:
@@ -161,6 +163,8 @@ class RunDirectory:
         """The recorded experiment, its seed and its name."""
         identity = self.read("experiment")
         if identity["module"] is not None and not is_loaded(self.source, identity["module"]):
+            # What the file imports from beside it lies where it was; the copy here has precedence.
+            add_to_path(Path(identity["folder"]))
             load_module(self.source, identity["module"])
         return from_json(identity["experiment"]), int(identity["seed"]), str(identity["name"])
 

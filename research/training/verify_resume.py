@@ -146,7 +146,9 @@ def verify_resume(
 
 
 def _start(command: list[str], runs: Path, tripwire: str) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-m", "research", "run", *command, "--runs", str(runs), "--json"]
+    # TensorBoard events carry the time of day, so they are not compared.
+    arguments = [sys.executable, "-m", "research", "run", *command, "execution.tensorboard=false"]
+    arguments += ["--runs", str(runs), "--json"]
     variables = {**os.environ, VARIABLE: tripwire}
     return subprocess.Popen(arguments, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

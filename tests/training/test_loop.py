@@ -18,11 +18,13 @@ from conversions import counted
 from tiny import EXPERIMENT, QUIET, checkpoint, run
 
 from research.cli import main
+from research.data import CSV, Data
 from research.errors import RunError, UserError
 from research.experiment import Evaluation, Selection
+from research.losses import CrossEntropy
 from research.models.functional import paths
 from research.optimizers import SGD
-from research.runner import Result
+from research.runner import Result, evaluate_run
 from research.spec import replace
 from research.training import loop
 from research.training.checkpoint import Checkpoints
@@ -229,3 +231,24 @@ def test_an_interrupted_extension_is_finished_and_not_extended_again(tmp_path: P
 
 def interrupt(log: MetricsLog, record: dict[str, Any]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_the_reported_loss_is_the_one_that_was_minimised(tmp_path: Path) -> None:
+    weighted = EXPERIMENT.replace(loss=CrossEntropy(class_weight=(1.0, 5.0)), steps=20)
+    result = run(weighted, tmp_path)
+    seen = {r["step"]: r["validation/loss"] for r in read_metrics(result.directory / "metrics.jsonl")}
+    _, report = evaluate_run(result.directory, "validation")
+    assert report["loss"].value == pytest.approx(seen[result.summary["reported_step"]], rel=1e-5)
+    assert report["loss"].value != pytest.approx(report["log_loss"].value, rel=1e-2)
+
+
+def test_weights_are_not_chosen_by_a_metric_that_validation_does_not_define(tmp_path: Path) -> None:
+    parts = {"train": 30, "validation": 10, "test": 20}
+    lines = ["x,y,split"]
+    for part, rows in parts.items():
+        lines += [f"{row % 7},{0 if part == 'validation' else row % 2},{part}" for row in range(rows)]
+    path = tmp_path / "one_class.csv"
+    path.write_text("\n".join(lines) + "\n")
+    data = Data(source=CSV(path=str(path), target="y", split="split"))
+    with pytest.raises(UserError, match=r"evaluation\.select\.metric: auroc is not defined on validation.*class '1'"):
+        run(EXPERIMENT.replace(data=data, batch_size=8), tmp_path)
