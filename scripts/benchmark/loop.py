@@ -101,7 +101,7 @@ def plain_jit(setup: Setup, widths: tuple[int, ...], dropout: float | None, opti
 
 def torch_eager(setup: Setup, widths: tuple[int, ...], dropout: float | None, optimizer: Any) -> Run:
     """The usual way in PyTorch."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     sizes = (30, *widths)
     layers: list[Any] = []
