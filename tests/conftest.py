@@ -9,7 +9,13 @@ from pathlib import Path
 
 CACHE = Path(tempfile.gettempdir()) / f"research-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
 os.environ["RESEARCH_CACHE_DIR"] = str(CACHE)
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+# Tests compile hundreds of small programs and run each for a moment: the compiler's care would be wasted.
+FLAGS = (
+    "--xla_force_host_platform_device_count=2",
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+)
+os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS)).strip()
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -45,3 +51,8 @@ def compiles() -> Iterator[Callable[[], int]]:
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield lambda: count
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start processes of their own come first, so that no worker is left waiting for them at the end."""
+    items.sort(key=lambda item: "verify_resume" not in item.nodeid)
