@@ -214,7 +214,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from research.comparison import compare_runs
+    from research.run_comparison import compare_runs
 
     comparison = compare_runs(options.run_a, options.run_b)
     if options.json:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from research.comparison import RunComparison
+from research.run_comparison import RunComparison
 
 
 def test_text_in_brackets_is_shown_as_it_is() -> None:
