@@ -104,6 +104,7 @@ def run(
         RunError: for a failure while training; what was saved stays.
     """
     began = time.perf_counter()
+    check_experiment(experiment, name)
     execution = execution or Execution()
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
     setup, extended_to = _set_up(experiment, seed, execution, name, directory, extend, fresh)
@@ -139,6 +140,7 @@ def dry_run(
     fresh: bool = False,
 ) -> Preflight:
     """The preflight card of the run that the same arguments would make, with nothing trained and nothing written."""
+    check_experiment(experiment, name)
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
     setup, _ = _set_up(experiment, seed, execution, name, directory, extend, fresh)
     carry = begin(setup, setup.program.initialise()) if fresh else restore(setup, directory)
@@ -158,7 +160,6 @@ def _set_up(
 
     An extension that was interrupted is finished first: the same command again never extends twice.
     """
-    check_experiment(experiment, name)
     check(execution, "execution.")
     if not isinstance(extend, int) or isinstance(extend, bool) or extend < 0:
         raise UserError(f"extend: a whole number of updates of at least 1 is needed, {extend!r} was given.")

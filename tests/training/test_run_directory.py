@@ -11,6 +11,7 @@ import pytest
 from tiny import EXPERIMENT, run
 
 from research.errors import UserError
+from research.optimizers import AdamW
 from research.runner import Result, load
 from research.spec import fingerprint, to_json
 from research.training.run_directory import RunDirectory, write_json
@@ -136,3 +137,10 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(file, {"x": object()})
     assert json.loads(file.read_text()) == {"x": 1}
+
+
+def test_an_experiment_is_checked_before_its_directory_is_named(tmp_path: Path) -> None:
+    # Not a number has no fingerprint; the message is about the field all the same.
+    with pytest.raises(UserError, match=r"optimizer\.learning_rate: a number of at least 0 is needed, nan was given"):
+        run(EXPERIMENT.replace(optimizer=AdamW(learning_rate=float("nan"))), tmp_path)
+    assert not list(tmp_path.iterdir())
