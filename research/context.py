@@ -21,11 +21,13 @@ class Context:
         mean: mean of a pytree of arrays over all programs.
         gather: concatenation of a pytree of arrays over all programs along the first axis.
         total_updates: length of the training that the experiment describes, int32; schedules are fractions of it.
+        platform: kind of device that the program is compiled for (cpu, gpu, tpu); layers choose their lowering by it.
     """
 
     mean: Callable[[Any], Any] = _identity
     gather: Callable[[Any], Any] = _identity
     total_updates: Any = 1
+    platform: str = "cpu"
 
     def ratio(self, total: Array, weight: Array) -> Array:
         """``sum(total) / sum(weight)`` over all programs and rows; 0 where all weights are 0.

@@ -19,11 +19,13 @@ class Task:
         names: the class names (two or more, in the order of the class numbers; for ``binary`` the second is the
             positive one), the label names, or the names of the predicted quantities.
         unit: unit of the predicted quantities, for ``regression``; empty otherwise.
+        ordinal: whether ``multiclass`` classes have an order, that of their numbers, such as grades of a disease.
     """
 
     kind: Kind
     names: tuple[str, ...]
     unit: str = ""
+    ordinal: bool = False
 
     @property
     def is_classes(self) -> bool:

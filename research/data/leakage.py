@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
-from research.data.table import BY_ROW, SPLITS
+from research.data.dataset import BY_ROW, SPLITS
 from research.errors import UserError
 
 SHOWN = 5

@@ -11,11 +11,12 @@ import pandas as pd
 from jaxtyping import Float32, Int32, Shaped
 
 from research.data.about import About
+from research.data.dataset import SPLITS
 from research.data.leakage import Leakage, check_leakage
 from research.data.preprocessing import FittedPreprocessing, Preprocessing
 from research.data.source import Source
 from research.data.split import Split
-from research.data.table import SPLITS, Column, Table
+from research.data.table import Column, Table
 from research.errors import UserError
 from research.spec import Spec, check
 from research.task import Task

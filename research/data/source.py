@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from research.data.about import About
-from research.data.table import Table
+from research.data.dataset import Dataset
 from research.errors import UserError, did_you_mean
 from research.spec import Spec
 
@@ -17,11 +17,11 @@ DATA_DIR = "RESEARCH_DATA_DIR"
 
 
 class Source(Spec):
-    """Base of all sources of tables: a value that says which rows, never the rows themselves."""
+    """Base of all sources: a value that says which rows, never the rows themselves."""
 
     abstract: ClassVar[bool] = True
 
-    def load(self) -> Table:
+    def load(self) -> Dataset:
         """The raw rows, before any split or preprocessing.
 
         Raises:

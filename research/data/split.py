@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
 
-from research.data.table import Table
+from research.data.dataset import Dataset
 from research.errors import UserError
 from research.spec import Spec, Static, field
 
@@ -42,105 +42,105 @@ class Split(Spec):
         if self.folds is not None and self.fold >= self.folds:
             raise UserError(f"fold: a number from 0 to {self.folds - 1} is needed, {self.fold} was given.")
 
-    def assign(self, table: Table) -> Shaped[np.ndarray, " N"]:
+    def assign(self, dataset: Dataset) -> Shaped[np.ndarray, " N"]:
         """The split of every row, ``[N]`` of ``train``, ``validation`` or ``test``.
 
         Raises:
             UserError: if there are too few patients (of a class) to divide, naming the class and the count, or if
                 folds are asked of data with official splits.
         """
-        if table.split is not None:
-            return self._official(table)
-        patients, labels = _patient_labels(table)
+        if dataset.split is not None:
+            return self._official(dataset)
+        patients, labels = _patient_labels(dataset)
         rest = np.arange(len(patients))
         if self.folds is not None:
-            held_out = _fold(labels, len(patients), self.folds, self.fold, self.seed, table)
+            held_out = _fold(labels, len(patients), self.folds, self.fold, self.seed, dataset)
         else:
-            held_out = _carve(labels, rest, self.test, self.seed, "test", table)
+            held_out = _carve(labels, rest, self.test, self.seed, "test", dataset)
         rest = np.setdiff1d(rest, held_out)
-        chosen = _carve(labels, rest, self.validation, self.seed, "validation", table)
+        chosen = _carve(labels, rest, self.validation, self.seed, "validation", dataset)
         names = np.full(len(patients), "train", dtype="<U10")
         names[held_out] = "test"
         names[chosen] = "validation"
-        return names[table.unit]
+        return names[dataset.unit]
 
-    def _official(self, table: Table) -> Shaped[np.ndarray, " N"]:
-        assert table.split is not None
+    def _official(self, dataset: Dataset) -> Shaped[np.ndarray, " N"]:
+        assert dataset.split is not None
         if self.folds is not None:
             raise UserError(
-                f"folds: {table.about.name} has official splits, which are kept. Set folds to none, or load the data "
+                f"folds: {dataset.about.name} has official splits, which are kept. Set folds to none, or load the data "
                 f"without its split column."
             )
-        names = table.split.astype("<U10")
+        names = dataset.split.astype("<U10")
         if "validation" in names:
             return names
-        labels = _patient_labels(table)[1]
-        train = np.unique(table.unit[names == "train"])
-        chosen = _carve(labels, train, self.validation, self.seed, "validation", table)
-        names[np.isin(table.unit, chosen) & (names == "train")] = "validation"
+        labels = _patient_labels(dataset)[1]
+        train = np.unique(dataset.unit[names == "train"])
+        chosen = _carve(labels, train, self.validation, self.seed, "validation", dataset)
+        names[np.isin(dataset.unit, chosen) & (names == "train")] = "validation"
         return names
 
 
-def _patient_labels(table: Table) -> tuple[np.ndarray, Int[np.ndarray, " P"] | None]:
+def _patient_labels(dataset: Dataset) -> tuple[np.ndarray, Int[np.ndarray, " P"] | None]:
     """The patients' numbers, and the label by which they are stratified (None: not stratified)."""
-    unit = table.unit
+    unit = dataset.unit
     patients = np.unique(unit)
-    if not table.task.is_classes:
+    if not dataset.task.is_classes:
         return patients, None
-    counts = pd.crosstab(unit, table.targets).reindex(columns=range(len(table.task.names)), fill_value=0).to_numpy()
-    if table.task.kind == "binary":
+    counts = pd.crosstab(unit, dataset.targets).reindex(columns=range(len(dataset.task.names)), fill_value=0).to_numpy()
+    if dataset.task.kind == "binary":
         return patients, (counts[:, 1] > 0).astype(int)
     return patients, counts.argmax(axis=1)
 
 
 def _carve(
-    labels: Int[np.ndarray, " P"] | None, among: np.ndarray, fraction: float, seed: int, name: str, table: Table
+    labels: Int[np.ndarray, " P"] | None, among: np.ndarray, fraction: float, seed: int, name: str, dataset: Dataset
 ) -> np.ndarray:
     """``fraction`` of the patients ``among``, stratified by ``labels``."""
     from sklearn.model_selection import train_test_split
 
     strata = None if labels is None else labels[among]
-    _check_enough(strata, len(among), table, FEWEST_PATIENTS if name == "test" else FEWEST_PATIENTS - 1)
+    _check_enough(strata, len(among), dataset, FEWEST_PATIENTS if name == "test" else FEWEST_PATIENTS - 1)
     return _divide(
-        name, len(among), table, train_test_split, among, test_size=fraction, random_state=seed, stratify=strata
+        name, len(among), dataset, train_test_split, among, test_size=fraction, random_state=seed, stratify=strata
     )
 
 
-def _divide(name: str, count: int, table: Table, divide: Any, among: np.ndarray, **options: Any) -> np.ndarray:
+def _divide(name: str, count: int, dataset: Dataset, divide: Any, among: np.ndarray, **options: Any) -> np.ndarray:
     try:
         return np.sort(divide(among, **options)[1])
     except ValueError as error:
-        what = "rows" if table.patient is None else "patients"
+        what = "rows" if dataset.patient is None else "patients"
         raise UserError(
-            f"split.{name}: {options['test_size']:g} of {count} {what} of {table.about.name} cannot be set aside with "
-            f"every class in it ({error}). Use a larger fraction or more data."
+            f"split.{name}: {options['test_size']:g} of {count} {what} of {dataset.about.name} cannot be set aside "
+            f"with every class in it ({error}). Use a larger fraction or more data."
         ) from None
 
 
 def _fold(
-    labels: Int[np.ndarray, " P"] | None, patients: int, folds: int, fold: int, seed: int, table: Table
+    labels: Int[np.ndarray, " P"] | None, patients: int, folds: int, fold: int, seed: int, dataset: Dataset
 ) -> np.ndarray:
     """The patients of one fold; the folds of one seed are disjoint and cover all patients."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    _check_enough(labels, patients, table, folds)
+    _check_enough(labels, patients, dataset, folds)
     if patients < folds:
-        raise UserError(f"folds: {folds} folds need at least as many patients; {table.about.name} has {patients}.")
+        raise UserError(f"folds: {folds} folds need at least as many patients; {dataset.about.name} has {patients}.")
     kind = KFold if labels is None else StratifiedKFold
     division = kind(n_splits=folds, shuffle=True, random_state=seed).split(np.zeros(patients), labels)
     return [held_out for _, held_out in division][fold]
 
 
-def _check_enough(labels: Int[np.ndarray, " P"] | None, patients: int, table: Table, fewest: int) -> None:
-    what = "rows" if table.patient is None else "patients"
+def _check_enough(labels: Int[np.ndarray, " P"] | None, patients: int, dataset: Dataset, fewest: int) -> None:
+    what = "rows" if dataset.patient is None else "patients"
     if patients < fewest:
-        raise UserError(f"{table.about.name} has {patients} {what} to divide; at least {fewest} are needed.")
+        raise UserError(f"{dataset.about.name} has {patients} {what} to divide; at least {fewest} are needed.")
     if labels is None:
         return
-    for number, name in enumerate(table.task.names):
+    for number, name in enumerate(dataset.task.names):
         count = int((labels == number).sum())
         if 0 < count < fewest:
             raise UserError(
-                f"class {name!r} of {table.about.name} has {count} {what}; at least {fewest} are needed to divide it "
+                f"class {name!r} of {dataset.about.name} has {count} {what}; at least {fewest} are needed to divide it "
                 f"between the splits. Merge or drop the class, or use fewer folds."
             )

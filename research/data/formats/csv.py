@@ -13,10 +13,11 @@ import pandas as pd
 from jaxtyping import Bool, Int32, Shaped
 
 from research.data.about import About
+from research.data.dataset import SPLITS
 from research.data.formats import labels
 from research.data.formats.delimited import Delimited, as_number, read_delimited, whole
 from research.data.source import Source, find_file
-from research.data.table import SPLITS, Column, Table
+from research.data.table import Column, Table
 from research.errors import UserError, did_you_mean
 from research.spec import field
 from research.task import Task

@@ -1,0 +1,30 @@
+"""`Images`: raw pictures of one size, read when they are asked for, with their targets and patients in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+from research.data.dataset import Dataset
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Images(Dataset):
+    """Pictures of one dataset, before splits and preprocessing; only what is said *about* them is in memory.
+
+    Attributes:
+        shape: height, width and channels (1 grey, 3 red, green, blue) of every picture, after any resizing.
+        read: position, 0 to N - 1, to the picture, uint8 ``[H, W, C]``; the same bits each time; safe to call from
+            several threads. It raises `UserError` naming the file for a picture that cannot be read.
+        signature: a text that differs whenever the pixels may differ: a checksum of the file, or names, sizes and
+            times of the files; made without reading any pixels where that would take long.
+        names: what to call each picture when it is shown, such as its file name; None where there is nothing to say.
+    """
+
+    shape: tuple[int, int, int]
+    read: Callable[[int], UInt8[np.ndarray, "H W C"]]
+    signature: str
+    names: Shaped[np.ndarray, " N"] | None = None
