@@ -1,7 +1,10 @@
 """Models: specs that build Flax NNX modules."""
 
+from research.models.cnn import CNN
+from research.models.densenet import DenseNet
 from research.models.mlp import MLP
 from research.models.model import Forward, Hyperparameter, Model
 from research.models.own_module import OwnModule
+from research.models.resnet import ResNet
 
-__all__ = ["MLP", "Forward", "Hyperparameter", "Model", "OwnModule"]
+__all__ = ["CNN", "MLP", "DenseNet", "Forward", "Hyperparameter", "Model", "OwnModule", "ResNet"]

@@ -1,6 +1,8 @@
-"""Normalisation over features (layer) or over the rows that count (batch)."""
+"""Normalisation over features (layer), over groups of channels (group) or over the rows that count (batch)."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,8 @@ from jaxtyping import Array, Float, Float32
 
 from research.context import Context
 from research.models.model import Forward, Hyperparameter
+
+Name = Literal["batch", "group", "layer"]
 
 
 class LayerNorm(nnx.Module):
@@ -34,6 +38,36 @@ class LayerNorm(nnx.Module):
         centred = wide - wide.mean(-1, keepdims=True)
         inverse = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + self.epsilon)
         return _affine(centred * inverse, self.scale[...], self.bias[...]).astype(x.dtype)
+
+
+class GroupNorm(nnx.Module):
+    """Each group of channels of an example brought to mean 0 and variance 1 over space, then scaled and shifted.
+
+    Wu and He, "Group normalization", ECCV 2018. Nothing depends on the other rows of the batch. Statistics are taken
+    in float32 whatever the input.
+    """
+
+    def __init__(self, features: int, *, groups: int = 32, epsilon: float = 1e-5) -> None:
+        """Scale starts at 1 and bias at 0.
+
+        Args:
+            features: length of the last axis.
+            groups: the most groups there may be. Taken is the largest number up to it that divides ``features`` and
+                leaves at least two channels to a group, for a group of one value would always be 0.
+            epsilon: added to the variance.
+        """
+        fitting = (count for count in range(min(groups, features // 2), 0, -1) if features % count == 0)
+        self.groups = next(fitting, 1)
+        self.epsilon = epsilon
+        self.scale = nnx.Param(jnp.ones(features, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(features, jnp.float32))
+
+    def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... C"]:
+        """The normalised input, in its own precision."""
+        wide = x.astype(jnp.float32).reshape(x.shape[0], -1, self.groups, x.shape[-1] // self.groups)
+        centred = wide - wide.mean((1, 3), keepdims=True)
+        inverse = jax.lax.rsqrt(jnp.square(centred).mean((1, 3), keepdims=True) + self.epsilon)
+        return _affine((centred * inverse).reshape(x.shape), self.scale[...], self.bias[...]).astype(x.dtype)
 
 
 class BatchNorm(nnx.Module):
@@ -66,13 +100,24 @@ class BatchNorm(nnx.Module):
             weight = _row_weights(wide, forward)
             mean = _mean_of_rows(wide, weight, forward.context)
             variance = _mean_of_rows(jnp.square(wide - jnp.broadcast_to(mean, x.shape)), weight, forward.context)
-            momentum = self.momentum[...]
-            self.mean[...] = momentum * self.mean[...] + (1 - momentum) * jax.lax.stop_gradient(mean)
-            self.variance[...] = momentum * self.variance[...] + (1 - momentum) * jax.lax.stop_gradient(variance)
+            self._move(jax.lax.stop_gradient(mean), jax.lax.stop_gradient(variance))
         else:
             mean, variance = self.mean[...], self.variance[...]
         gain = self.scale[...].astype(jnp.float32) * jax.lax.rsqrt(variance + self.epsilon)
         return _affine(wide - jnp.broadcast_to(mean, x.shape), gain, self.bias[...]).astype(x.dtype)
+
+    def _move(self, mean: Float32[Array, " C"], variance: Float32[Array, " C"]) -> None:
+        # Not `self.mean[...] = `: in a deep network Flax then spends minutes of tracing on asking for shardings.
+        momentum = self.momentum[...]
+        self.mean.set_value(momentum * self.mean[...] + (1 - momentum) * mean)
+        self.variance.set_value(momentum * self.variance[...] + (1 - momentum) * variance)
+
+
+def by_name(name: Name, features: int, *, momentum: float | Array = 0.9) -> BatchNorm | GroupNorm | LayerNorm:
+    """A normalisation of ``features`` channels; only ``batch`` has a momentum."""
+    if name == "batch":
+        return BatchNorm(features, momentum=momentum)
+    return GroupNorm(features) if name == "group" else LayerNorm(features)
 
 
 def _row_weights(x: Float32[Array, "B ... C"], forward: Forward) -> Float32[Array, "B ... C"]:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from research.context import Context
 from research.models import Forward
-from research.models.layers import BatchNorm, LayerNorm
+from research.models.layers import BatchNorm, GroupNorm, LayerNorm, normalization
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(2, 3, (12, 5, 4)).astype(np.float32)
@@ -29,7 +29,30 @@ def test_layer_norm_equals_torch():
     np.testing.assert_allclose(layer(jnp.asarray(X), Forward()), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("x", [X, X[:, 0]], ids=["BTC", "BC"])
+@pytest.mark.parametrize(("groups", "taken"), [(2, 2), (3, 2), (1, 1), (32, 2)])
+def test_group_norm_equals_torch(groups, taken):
+    torch = pytest.importorskip("torch")
+    images = X.reshape(6, 2, 5, 4)
+    layer = with_parameters(GroupNorm(4, groups=groups))
+    assert layer.groups == taken
+    parameters = torch.tensor(SCALE), torch.tensor(BIAS)
+    expected = torch.nn.functional.group_norm(torch.tensor(images).permute(0, 3, 1, 2), taken, *parameters, 1e-5)
+    y = layer(jnp.asarray(images), Forward())
+    np.testing.assert_allclose(y, expected.permute(0, 2, 3, 1).numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("features", "taken"), [(64, 32), (16, 8), (48, 24), (7, 1), (1, 1)])
+def test_groups_hold_two_channels_at_least(features, taken):
+    assert GroupNorm(features).groups == taken
+
+
+def test_by_name():
+    kinds = {name: type(normalization.by_name(name, 4)) for name in ("batch", "group", "layer")}
+    assert kinds == {"batch": BatchNorm, "group": GroupNorm, "layer": LayerNorm}
+    assert normalization.by_name("batch", 4, momentum=0.5).momentum[...] == 0.5
+
+
+@pytest.mark.parametrize("x", [X, X[:, 0], X.reshape(6, 2, 5, 4)], ids=["BTC", "BC", "BHWC"])
 def test_batch_norm_equals_flax(x):
     ours = with_parameters(BatchNorm(4, momentum=0.8))
     theirs = with_parameters(nnx.BatchNorm(4, momentum=0.8, epsilon=1e-5, rngs=nnx.Rngs(0)))
@@ -43,8 +66,9 @@ def test_batch_norm_equals_flax(x):
     np.testing.assert_allclose(y, theirs(jnp.asarray(x)), rtol=1e-4, atol=1e-5)
 
 
-def test_padding_changes_nothing():
-    padded = np.concatenate([X, RNG.normal(50, 9, (4, 5, 4)).astype(np.float32)])
+@pytest.mark.parametrize("x", [X, np.stack([X, X[::-1] - 1], 2)], ids=["BTC", "BHWC"])
+def test_padding_changes_nothing(x):
+    padded = np.concatenate([x, RNG.normal(50, 9, (4, *x.shape[1:])).astype(np.float32)])
     mask = jnp.arange(16) < 12
 
     @jax.jit
@@ -57,7 +81,7 @@ def test_padding_changes_nothing():
         (_, outputs), gradient = jax.value_and_grad(total, has_aux=True)(x)
         return *outputs, gradient
 
-    y, mean, variance, gradient = run(X, None)
+    y, mean, variance, gradient = run(x, None)
     y_padded, mean_padded, variance_padded, gradient_padded = run(padded, mask)
     np.testing.assert_allclose(y_padded, y, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(gradient_padded[:12], gradient, rtol=1e-3, atol=1e-4)
@@ -86,7 +110,7 @@ def test_statistics_are_those_of_all_programs():
         np.testing.assert_allclose(found[1], one[...], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [LayerNorm, BatchNorm])
+@pytest.mark.parametrize("kind", [LayerNorm, BatchNorm, GroupNorm])
 def test_half_precision_in_and_out(kind):
     y = kind(4)(jnp.asarray(X, jnp.bfloat16), Forward(train=True))
     assert y.dtype == jnp.bfloat16

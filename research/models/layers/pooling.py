@@ -1,0 +1,86 @@
+"""Pooling of images: the greatest or the mean value within a window, and the mean of whole maps."""
+
+from __future__ import annotations
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from research.errors import UserError
+from research.models.layers.convolution import shifted
+
+Pair = tuple[int, int]
+
+
+def max_pool(
+    x: Float[Array, "B H W C"], window: Pair, strides: Pair | None = None, padding: int = 0
+) -> Float[Array, "B h w C"]:
+    """Greatest value within each window, per channel.
+
+    Where several pixels of a window share the greatest value, they share its gradient.
+
+    Args:
+        x: images.
+        window: height and width in pixels.
+        strides: pixels between neighbouring windows; None: one beside the other.
+        padding: pixels added at all four ends; they are never the greatest.
+
+    Rows and columns that do not fill a window are left out, as with ``valid`` in Keras and by default in PyTorch.
+
+    Raises:
+        UserError: where no window fits.
+    """
+    strides = window if strides is None else strides
+    _check(x, window, padding)
+    # XLA's own reduction over windows has a slow gradient on a CPU: views of the image take its place.
+    if window == strides and padding == 0:
+        return _tiles(x, window).max((2, 4))
+    return functools.reduce(jnp.maximum, shifted(_pad(x, padding, -np.inf), window, strides))
+
+
+def mean_pool(
+    x: Float[Array, "B H W C"], window: Pair, strides: Pair | None = None, padding: int = 0
+) -> Float[Array, "B h w C"]:
+    """Mean value within each window, per channel, summed in float32; see `max_pool` for the arguments.
+
+    Padding counts for nothing: at the ends, the mean is over the pixels of the image.
+    """
+    strides = window if strides is None else strides
+    _check(x, window, padding)
+    wide = x.astype(jnp.float32)
+    if window == strides and padding == 0:
+        return _tiles(wide, window).mean((2, 4)).astype(x.dtype)
+    total, counts = (
+        functools.reduce(jnp.add, shifted(_pad(values, padding, 0), window, strides))
+        for values in (wide, jnp.ones_like(wide[:1, :, :, :1]))
+    )
+    return (total / jnp.broadcast_to(counts, total.shape)).astype(x.dtype)
+
+
+def global_mean_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B C"]:
+    """Mean of each map, summed in float32."""
+    return x.astype(jnp.float32).mean((1, 2)).astype(x.dtype)
+
+
+def _tiles(x: Float[Array, "B H W C"], window: Pair) -> Float[Array, "B h R w S C"]:
+    rows, columns = x.shape[1] // window[0], x.shape[2] // window[1]
+    whole = x[:, : rows * window[0], : columns * window[1]]
+    return whole.reshape(x.shape[0], rows, window[0], columns, window[1], x.shape[3])
+
+
+def _pad(x: Float[Array, "B H W C"], padding: int, value: float) -> Float[Array, "B h w C"]:
+    ends = (padding, padding)
+    return jnp.pad(x, ((0, 0), ends, ends, (0, 0)), constant_values=value)
+
+
+def _check(x: Float[Array, "B H W C"], window: Pair, padding: int) -> None:
+    height, width = x.shape[1:3]
+    if min(height + 2 * padding - window[0], width + 2 * padding - window[1]) < 0:
+        raise UserError(
+            f"Pooling: a window of {window[0]}x{window[1]} pixels does not fit into maps of {height}x{width}. Use "
+            f"fewer poolings, a smaller window, padding 'same' or larger images."
+        )
+    if 2 * padding > min(window):
+        raise UserError(f"Pooling: padding {padding} is more than half of the window {window[0]}x{window[1]}.")

@@ -1,0 +1,101 @@
+"""Pooling: its definition in every form, and where the gradient goes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from research.errors import UserError
+from research.models.layers import global_mean_pool, max_pool, mean_pool
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(2, 7, 8, 3)).astype(np.float32)
+
+CASES = [
+    ((2, 2), None, 0),
+    ((3, 2), None, 0),
+    ((1, 1), None, 0),
+    ((7, 8), None, 0),
+    ((3, 3), (2, 2), 1),
+    ((3, 2), (1, 2), 0),
+    ((2, 2), (3, 3), 1),
+]
+IDS = [f"{window}/{strides}/{padding}" for window, strides, padding in CASES]
+
+
+def by_definition(reduce, x, window, strides, padding):
+    """Loop over the windows; padding is NaN, which the reduction leaves out."""
+    strides = strides or window
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=np.nan)
+    starts = [range(0, size - one + 1, step) for size, one, step in zip(x.shape[1:3], window, strides, strict=True)]
+    rows = [
+        np.stack([reduce(x[:, i : i + window[0], j : j + window[1]], axis=(1, 2)) for j in starts[1]], axis=1)
+        for i in starts[0]
+    ]
+    return np.stack(rows, axis=1)
+
+
+@pytest.fixture(scope="module")
+def pooled():
+    @jax.jit
+    def run(x):
+        return [(max_pool(x, *case), mean_pool(x, *case)) for case in CASES]
+
+    return run(X)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=IDS)
+def test_equals_its_definition(pooled, number):
+    greatest, mean = pooled[number]
+    np.testing.assert_array_equal(greatest, by_definition(np.nanmax, X, *CASES[number]))
+    np.testing.assert_allclose(mean, by_definition(np.nanmean, X, *CASES[number]), rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_equal_torch():
+    torch = pytest.importorskip("torch")
+    cases = [((2, 2), (2, 2), 0), ((3, 3), (2, 2), 1)]
+    weight = np.cos(np.arange(400, dtype=np.float32))
+
+    def total(pool, x, case):
+        y = pool(x, *case)
+        return (y.ravel() * weight[: y.size]).sum()
+
+    found = jax.jit(lambda x: [jax.grad(total, 1)(pool, x, c) for pool in (max_pool, mean_pool) for c in cases])(X)
+
+    def average(x, window, strides, padding):
+        return torch.nn.functional.avg_pool2d(x, window, strides, padding, count_include_pad=False)
+
+    pools = (torch.nn.functional.max_pool2d, average)
+    for gradient, (pool, case) in zip(found, [(pool, case) for pool in pools for case in cases], strict=True):
+        x = torch.tensor(X, requires_grad=True)
+        y = pool(x.permute(0, 3, 1, 2), *case).permute(0, 2, 3, 1).reshape(-1)
+        (y * torch.tensor(weight[: y.numel()])).sum().backward()
+        np.testing.assert_allclose(gradient, x.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_pixels_that_share_the_maximum_share_its_gradient():
+    x = jnp.array([[3.0, 3.0], [1.0, 3.0]]).reshape(1, 2, 2, 1)
+    gradient = jax.grad(lambda x: max_pool(x, (2, 2)).sum())(x)
+    np.testing.assert_allclose(gradient[0, :, :, 0], [[1 / 3, 1 / 3], [0, 1 / 3]], rtol=1e-6)
+
+
+def test_global_mean():
+    np.testing.assert_allclose(global_mean_pool(jnp.asarray(X)), X.mean((1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_half_precision_in_and_out():
+    x = jnp.asarray(X, jnp.bfloat16)
+    for y in (max_pool(x, (2, 2)), mean_pool(x, (2, 2)), max_pool(x, (3, 3), (2, 2), 1), global_mean_pool(x)):
+        assert y.dtype == jnp.bfloat16
+    # A running sum in bfloat16 stops at 256.
+    assert global_mean_pool(jnp.ones((1, 64, 64, 1), jnp.bfloat16))[0, 0] == 1
+
+
+@pytest.mark.parametrize("pool", [max_pool, mean_pool])
+def test_windows_that_do_not_fit_are_refused(pool):
+    with pytest.raises(UserError, match=r"8x8 pixels does not fit into maps of 7x8"):
+        pool(jnp.asarray(X), (8, 8))
+    with pytest.raises(UserError, match=r"padding 2 is more than half"):
+        pool(jnp.asarray(X), (3, 3), (2, 2), 2)
