@@ -25,7 +25,7 @@ once compiled, on two CPU cores.
 where ``DATA/tabular/pima_diabetes.csv`` is UCI's former file ``pima-indians-diabetes.data``.
 """
 
-from research.data import CSV, Data
+from research.data import CSV, TableData
 from research.experiment import Evaluation, Experiment, Selection
 from research.losses import CrossEntropy
 from research.models import MLP
@@ -52,7 +52,7 @@ pima = CSV(
 )
 
 experiment = Experiment(
-    data=Data(source=pima),
+    data=TableData(source=pima),
     model=MLP(widths=(32,), dropout=0.2),
     loss=CrossEntropy(),
     optimizer=AdamW(

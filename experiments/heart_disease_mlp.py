@@ -27,7 +27,7 @@ cores.
 where ``DATA/tabular/heart_processed.cleveland.data`` is UCI's file ``processed.cleveland.data``.
 """
 
-from research.data import CSV, Data
+from research.data import CSV, TableData
 from research.experiment import Evaluation, Experiment, Selection
 from research.losses import CrossEntropy
 from research.models import MLP
@@ -57,7 +57,7 @@ cleveland = CSV(
 )
 
 experiment = Experiment(
-    data=Data(source=cleveland),
+    data=TableData(source=cleveland),
     model=MLP(widths=(64,), dropout=0.5),
     loss=CrossEntropy(),
     optimizer=AdamW(learning_rate=WarmupCosine(peak=3e-3, warmup=0.1), weight_decay=0.1, average=0.95),

@@ -18,7 +18,7 @@ compiled, on two CPU cores.
     research run experiments/synthetic_table_mlp.py
 """
 
-from research.data import Data, SyntheticTable
+from research.data import SyntheticTable, TableData
 from research.experiment import Evaluation, Experiment, Selection
 from research.losses import CrossEntropy
 from research.models import MLP
@@ -26,7 +26,7 @@ from research.optimizers import AdamW
 from research.schedules import WarmupCosine
 
 experiment = Experiment(
-    data=Data(source=SyntheticTable()),
+    data=TableData(source=SyntheticTable()),
     model=MLP(widths=(64, 64), dropout=0.1),
     loss=CrossEntropy(),
     optimizer=AdamW(learning_rate=WarmupCosine(peak=3e-3), clip_norm=1.0, average=0.99),

@@ -17,14 +17,14 @@ first time, on two CPU cores; at least 0.99 is asked of it.
     research run experiments/wisconsin_mlp.py
 """
 
-from research.data import Data, Wisconsin
+from research.data import TableData, Wisconsin
 from research.experiment import Evaluation, Experiment, Selection
 from research.losses import CrossEntropy
 from research.models import MLP
 from research.optimizers import AdamW
 
 experiment = Experiment(
-    data=Data(source=Wisconsin()),
+    data=TableData(source=Wisconsin()),
     model=MLP(widths=(64, 64), dropout=0.1),
     loss=CrossEntropy(),
     optimizer=AdamW(learning_rate=1e-3, weight_decay=1e-2),

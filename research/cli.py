@@ -113,7 +113,11 @@ def _parser() -> _Parser:
 
     command = add("predict", _predict, "predict for new patients with a trained run")
     command.add_argument("run", type=Path, metavar="RUN_DIR")
-    command.add_argument("--data", required=True, help="csv:FILE with the columns that the run was trained on")
+    command.add_argument(
+        "--data",
+        required=True,
+        help="csv:FILE with the columns that the run was trained on, or pictures:FILE, pictures:FOLDER",
+    )
     command.add_argument("--out", type=Path, help="where to write the predictions (FILE.predictions.csv)")
 
     command = add("compare", _compare, "what differs between two runs, and by how much their metrics do")
@@ -201,11 +205,9 @@ def _predict(options: argparse.Namespace) -> None:
     from research.trained_model import TrainedModel
     from research.training.run_directory import RunDirectory
 
-    kind, _, path = options.data.partition(":")
-    if kind != "csv" or not path:
-        raise UserError(f"--data: {options.data!r} is not readable; write csv:FILE.")
-    out = options.out or Path(path).with_suffix(".predictions.csv")
-    table, notes = TrainedModel(RunDirectory(options.run)).predict_file(path, out)
+    path = Path(options.data.partition(":")[2] or options.data)
+    out = options.out or path.with_suffix(".predictions.csv")
+    table, notes = TrainedModel(RunDirectory(options.run)).predict_file(options.data, out)
     console = _console()
     console.print(table.head(10).to_string(index=False))
     for note in notes:
@@ -287,7 +289,7 @@ def _data(options: argparse.Namespace) -> None:
     if options.name is None:
         raise UserError(f"data {options.action}: name a dataset; `research data list` names them.")
     from research.data.catalog import parse_source
-    from research.data.show import show
+    from research.reporting.show import show
 
     source = parse_source(options.name)
     console = _console()

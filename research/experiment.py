@@ -112,7 +112,10 @@ class Execution(Spec):
     """How a run is carried out; recorded with it, and free to change when it is resumed."""
 
     device: Device = field("auto", help="kind of device; auto: the best there is")
-    feed: Literal["resident"] = field("resident", help="resident: the splits live in device memory")
+    feed: Literal["resident", "streaming"] = field(
+        "resident", help="resident: the splits live in device memory; streaming: read from disk as training goes"
+    )
+    workers: int = field(0, minimum=0, help="processes that read for the streaming feed; 0: threads of this one")
     log_every: int | None = field(None, minimum=1, help="updates between lines of metrics.jsonl; none: at evaluations")
     checkpoint_minutes: Static[float] = field(5.0, above=0, help="minutes between checkpoints")
     checkpoint_every: int | None = field(None, minimum=1, help="updates between checkpoints, beside the minutes")

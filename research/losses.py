@@ -11,7 +11,8 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32, Int32
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
 from research.errors import UserError
 from research.spec import Spec, field, registered_specs
@@ -48,6 +49,10 @@ class Loss(Spec):
                 f"loss: {type(self).__name__} is for {' and '.join(self.kinds)} targets, but the data has "
                 f"{task.kind} targets ({_names(task)}). Losses that fit: {', '.join(fitting)}."
             )
+
+    def fitted(self, task: Task, targets: Shaped[np.ndarray, "N ..."]) -> Loss:
+        """The same with what is taken from the training targets filled in, such as balanced weights."""
+        return self
 
     def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
         """Cost and weight of each example.
@@ -88,11 +93,22 @@ class CrossEntropy(Loss):
 
     label_smoothing: float | None = field(None, minimum=0, below=1, help="share of the target spread over all classes")
     class_weight: tuple[float, ...] | None = field(None, minimum=0, help="a weight per class, in the task's order")
+    balanced: bool = field(False, help="class weights from train: N / (classes * rows of the class)")
+
+    def validate(self) -> None:
+        """Weights come from one place."""
+        _check_balanced(self.balanced, class_weight=self.class_weight)
 
     def check_task(self, task: Task) -> None:
         """See `Loss.check_task`."""
         super().check_task(task)
         _check_count("class_weight", self.class_weight, task)
+
+    def fitted(self, task: Task, targets: Shaped[np.ndarray, "N ..."]) -> CrossEntropy:
+        """See `Loss.fitted`."""
+        if not self.balanced:
+            return self
+        return self.replace(balanced=False, class_weight=balanced_weights(targets, len(task.names)))
 
     def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
         """See `Loss.per_example`; the weight of an example is that of its class."""
@@ -121,6 +137,24 @@ class BinaryCrossEntropy(Loss):
     positive_weight: tuple[float, ...] | None = field(
         None, above=0, help="what a positive costs beside a negative, one number per label; not normalised by"
     )
+    balanced: bool = field(
+        False,
+        help="weights from train: class_weight N / (2 * rows) for a binary task, else positive_weight "
+        "negatives / positives per label",
+    )
+
+    def validate(self) -> None:
+        """Weights come from one place."""
+        _check_balanced(self.balanced, class_weight=self.class_weight, positive_weight=self.positive_weight)
+
+    def fitted(self, task: Task, targets: Shaped[np.ndarray, "N ..."]) -> BinaryCrossEntropy:
+        """See `Loss.fitted`."""
+        if not self.balanced:
+            return self
+        if task.kind == "binary":
+            return self.replace(balanced=False, class_weight=balanced_weights(targets, 2))
+        positive, negative = (targets == 1).sum(0), (targets == 0).sum(0)
+        return self.replace(balanced=False, positive_weight=tuple(negative / np.maximum(positive, 1)))
 
     def outputs(self, task: Task) -> int:
         """See `Loss.outputs`."""
@@ -253,6 +287,18 @@ class Huber(_Regression):
         """See `_Regression.cost`."""
         within = jnp.minimum(jnp.abs(error), self.delta)
         return within * (jnp.abs(error) - 0.5 * within)
+
+
+def balanced_weights(targets: Shaped[np.ndarray, " N"], classes: int) -> tuple[float, ...]:
+    """A weight per class that makes all classes count alike and the mean weight 1: ``N / (classes * rows of it)``."""
+    counts = np.bincount(targets, minlength=classes)
+    return tuple(len(targets) / (classes * np.maximum(counts, 1)))
+
+
+def _check_balanced(balanced: bool, **weights: tuple[float | Array, ...] | None) -> None:
+    for name, given in weights.items():
+        if balanced and given is not None:
+            raise UserError(f"loss.{name}: balanced=true takes the weights from train; remove one of the two.")
 
 
 def _smooth(share: Float[Array, "B K"], smoothing: float | Array | None, classes: int) -> Float[Array, "B K"]:

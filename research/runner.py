@@ -280,7 +280,7 @@ def _train(
         return train(
             setup.program,
             carry,
-            setup.order,
+            setup.feed,
             setup.splits.get("validation"),
             setup.cadence,
             setup.execution,

@@ -13,14 +13,12 @@ import pandas as pd
 
 from research.algorithms.algorithm import State
 from research.data.batch import Batch
-from research.data.new_rows import read_new
-from research.data.prepare import Examples
-from research.data.preprocessing import FittedPreprocessing
+from research.data.new_rows import new_inputs
+from research.data.prepare import Examples, task_of
 from research.data.resident import put
 from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows
 from research.experiment import Device, Experiment
-from research.task import Task
 from research.training import start_from
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
@@ -135,13 +133,14 @@ class TrainedModel:
         self.experiment, seed, self.name = directory.experiment()
         directory.read("results")
         data = directory.read("data")
-        if "preprocessing" not in data:
+        if self.experiment.data is None:
             raise UserError(f"{directory.path}: this run was trained without data, so there is nothing to predict for.")
-        self.task = Task(data["task"]["kind"], tuple(data["task"]["names"]), data["task"]["unit"])
-        self.preprocessing = FittedPreprocessing.from_json(data["preprocessing"])
+        self.task = task_of(data)
+        self.inputs, fitted = new_inputs(data, self.experiment.data)
         self.device = choose_device(device)
-        blank = self._batch(np.zeros((1, len(self.preprocessing.feature_names)), np.float32))
-        self._program = Program(self.experiment, seed, 1, Outline(1, self.task), blank, self.device)
+        outline = Outline(1, self.task, self.device.platform)
+        blank = self._batch(self.inputs.blank)
+        self._program = Program(self.experiment.replace(data=fitted), seed, 1, outline, blank, self.device)
         carry = restore_finished(directory, self._program.initialise(), self.device)
         self.state = reported(self.experiment, carry)
 
@@ -149,7 +148,8 @@ class TrainedModel:
         """Predictions for prepared inputs.
 
         Args:
-            inputs: features as `FittedPreprocessing.transform` makes them, float32 ``[N, F]``.
+            inputs: features as `FittedPreprocessing.transform` makes them, float32 ``[N, F]``; or pictures of the
+                training's size, uint8 ``[N, H, W, C]``.
 
         Returns:
             Probability of the positive class ``[N]`` for a binary task; else probabilities or values ``[N, K]``.
@@ -157,25 +157,32 @@ class TrainedModel:
         # Blocks of one size, the last one filled up, so that one program serves files of any length.
         size = self.experiment.evaluation.batch_size
         blocks = [inputs[first : first + size] for first in range(0, len(inputs), size)]
-        filled = [np.pad(block, ((0, size - len(block)), (0, 0))) for block in blocks]
+        padding = [(0, 0)] * (inputs.ndim - 1)
+        filled = [np.pad(block, ((0, size - len(block)), *padding)) for block in blocks]
         rows = [self._program.predict(self.state, self._batch(block), "new")["prediction"] for block in filled]
         return np.concatenate(rows)[: len(inputs)]
 
-    def predict_file(self, path: str, out: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        """Predict for the rows of a CSV file with the columns that the run was trained on, and write them to ``out``.
+    def predict_file(self, data: str, out: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """Predict for new patients and write what was predicted to ``out``, a CSV file.
+
+        Args:
+            data: ``csv:FILE`` with the columns that the run was trained on, or ``pictures:FILE`` or
+                ``pictures:FOLDER`` where it was trained on pictures.
+            out: where to write.
 
         Returns:
-            The table that was written (row in the file, patient where known, predictions), and notes on values unlike
+            The table that was written (row or file, patient where known, predictions), and notes on values unlike
             those of the training data.
 
         Raises:
             UserError: for a missing file, missing columns or unreadable values, or ``out`` that cannot be written.
         """
-        new = read_new(path, self.preprocessing, self.experiment.data.source if self.experiment.data else None)
-        columns: dict[str, np.ndarray] = {"row": new.row}
-        if new.patient is not None:
-            columns["patient"] = new.patient
-        prediction = self.predict(new.inputs)
+        new = self.inputs.read(data)
+        size = self.experiment.evaluation.batch_size
+        positions = np.arange(new.count, dtype=np.int32)
+        blocks = [positions[first : first + size] for first in range(0, new.count, size)]
+        prediction = np.concatenate([self.predict(new.read(block)) for block in blocks])
+        columns = dict(new.columns)
         if self.task.kind == "binary":
             columns[f"probability of {self.task.names[1]}"] = prediction
         else:

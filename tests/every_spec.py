@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 
 import research
-from research.data import CSV, Data, SyntheticTable
+from research.data import CSV, SyntheticTable, TableData
 from research.losses import CrossEntropy
 from research.models import MLP
 from research.models.own_module import OwnModule
@@ -33,9 +33,10 @@ class Net(nnx.Module):
 
 EXAMPLES: dict[str, Any] = {
     "CSV": {"path": "patients.csv", "target": "died"},
-    "Data": {"source": SyntheticTable(patients=120)},
+    "ImageData": {"source": SyntheticTable(patients=120)},
+    "TableData": {"source": SyntheticTable(patients=120)},
     "Experiment": {
-        "data": Data(source=SyntheticTable(patients=120)),
+        "data": TableData(source=SyntheticTable(patients=120)),
         "model": MLP(widths=(4,)),
         "loss": CrossEntropy(),
         "steps": 8,

@@ -25,10 +25,10 @@ from research.training.run_directory import RunDirectory
 
 EXPERIMENT_FILE = "from tiny import EXPERIMENT as experiment\n"
 CSV_FILE = """
-from research.data import CSV, Data
+from research.data import CSV, TableData
 from tiny import EXPERIMENT
 
-experiment = EXPERIMENT.replace(data=Data(source=CSV(path={path!r}, target="died", {options})))
+experiment = EXPERIMENT.replace(data=TableData(source=CSV(path={path!r}, target="died", {options})))
 """
 
 

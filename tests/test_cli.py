@@ -11,11 +11,11 @@ import pytest
 from research.cli import main
 
 EXPERIMENT_FILE = """
-from research.data import CSV, Data
+from research.data import CSV, TableData
 from tiny import EXPERIMENT
 
 source = CSV(path="table [v2].csv", target="state [bold]", positive="ill [severe]")
-experiment = EXPERIMENT.replace(data=Data(source=source))
+experiment = EXPERIMENT.replace(data=TableData(source=source))
 """
 CLASSES = ("well [/]", "ill [severe]")
 

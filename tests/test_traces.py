@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import research
 from research import keys
 from research.algorithms import Algorithm, Supervised
 from research.context import Context
-from research.data import Data, SyntheticTable
+from research.data import Augmentation, ImageData, Pixels, Source, SyntheticTable, TableData
 from research.data.batch import Batch
 from research.experiment import Evaluation, Execution, Experiment, Selection
 from research.losses import BinaryCrossEntropy, CrossEntropy, Focal, Loss
@@ -65,7 +66,11 @@ def model(spec: Model) -> Any:
 def algorithm(spec: Algorithm) -> Any:
     return experiment(
         Experiment(
-            data=Data(source=SyntheticTable()), model=MLP(widths=(4,)), loss=CrossEntropy(), algorithm=spec, steps=20
+            data=TableData(source=SyntheticTable()),
+            model=MLP(widths=(4,)),
+            loss=CrossEntropy(),
+            algorithm=spec,
+            steps=20,
         )
     )
 
@@ -77,6 +82,22 @@ def experiment(spec: Experiment) -> Any:
     return scalars, spec.algorithm.deployed(spec, state)
 
 
+PICTURES = jnp.asarray(np.random.default_rng(1).integers(0, 256, size=(ROWS, 8, 8, 1)), jnp.uint8)
+
+
+def image_data(spec: ImageData) -> Any:
+    batch = dataclasses.replace(BATCH, inputs=PICTURES)
+    return [spec.transform(batch, jax.random.key(0)), spec.transform(batch)]
+
+
+def pixels(spec: Pixels) -> Any:
+    return image_data(ImageData(source=Source(), pixels=spec))
+
+
+def augmentation(spec: Augmentation) -> Any:
+    return image_data(ImageData(source=Source(), augmentation=spec))
+
+
 USES: tuple[tuple[type[Spec], Any], ...] = (
     (Loss, loss),
     (Schedule, schedule),
@@ -84,6 +105,9 @@ USES: tuple[tuple[type[Spec], Any], ...] = (
     (Model, model),
     (Algorithm, algorithm),
     (Experiment, experiment),
+    (ImageData, image_data),
+    (Pixels, pixels),
+    (Augmentation, augmentation),
     (Spec, jax.tree.leaves),
 )
 """What each family of specs does within a traced function; specs of the host have leaves at most."""
@@ -125,7 +149,7 @@ def bits(tree: Any) -> list[bytes]:
 
 ADAM_HAS_BESIDES = ("b2", "eps")
 FULL = Experiment(
-    data=Data(source=SyntheticTable(patients=150)),
+    data=TableData(source=SyntheticTable(patients=150)),
     model=MLP(widths=(4,), dropout=0.1, normalization="batch"),
     loss=CrossEntropy(label_smoothing=0.1, class_weight=(1, 2)),
     optimizer=AdamW(learning_rate=WarmupCosine(peak=1e-2), clip_norm=1, average=0.9, accumulate=2),

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import research
-from research.data import Data, SyntheticTable
+from research.data import SyntheticTable, TableData
 from research.evaluation import Predictions
 from research.experiment import Evaluation, Execution, Experiment, Selection
 from research.losses import CrossEntropy
@@ -20,7 +20,7 @@ from research.training.checkpoint import Checkpoints
 from research.training.run_directory import RunDirectory
 
 EXPERIMENT = Experiment(
-    data=Data(source=SyntheticTable(patients=100)),
+    data=TableData(source=SyntheticTable(patients=100)),
     model=MLP(widths=(4,), dropout=0.2),
     loss=CrossEntropy(),
     optimizer=AdamW(learning_rate=2e-2, average=0.8, accumulate=2),

@@ -63,7 +63,7 @@ class Supervised(Algorithm):
         def objective(params: Any) -> tuple[Array, tuple[Any, dict[str, Array]]]:
             forward = Forward(train=True, keys=keys.example_keys(key, batch.example), mask=batch.mask, context=context)
             outputs, model_state = _forward(spec, params, state.model_state, batch, forward, key)
-            total, weight = _parts(spec)[1].per_example(outputs, batch.targets)
+            total, weight = _cost(spec, outputs, batch)
             mask = batch.mask.astype(jnp.float32)
             loss = context.ratio(total * mask, weight * mask)
             scalars = {"loss": loss}
@@ -114,7 +114,9 @@ class Supervised(Algorithm):
         self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> dict[str, Array]:
         """Per example: ``prediction`` (probabilities or values), and ``loss`` with its ``weight``."""
-        outputs, _ = _forward(spec, state.params, state.model_state, batch, Forward(mask=batch.mask), key)
+        outputs, _ = _forward(
+            spec, state.params, state.model_state, batch, Forward(mask=batch.mask, context=context), key
+        )
         total, weight = _parts(spec)[1].per_example(outputs, batch.targets)
         return {"prediction": _parts(spec)[1].predict(outputs, batch.task), "loss": total, "weight": weight}
 
@@ -131,6 +133,17 @@ def _parts(spec: Experiment) -> tuple[Model, Loss]:
     """Model and loss, which `Supervised.check` has made sure of."""
     assert spec.model is not None and spec.loss is not None
     return spec.model, spec.loss
+
+
+def _cost(spec: Experiment, outputs: Array, batch: Any) -> tuple[Array, Array]:
+    """Cost and weight of each row; where rows are mixtures, those of both parts by their shares."""
+    loss = _parts(spec)[1]
+    total, weight = loss.per_example(outputs, batch.targets)
+    if batch.share is None:
+        return total, weight
+    other_total, other_weight = loss.per_example(outputs, batch.other_targets)
+    share = batch.share
+    return share * total + (1 - share) * other_total, share * weight + (1 - share) * other_weight
 
 
 def _frozen(spec: Experiment) -> tuple[str, ...]:

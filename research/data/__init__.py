@@ -1,38 +1,48 @@
-"""Data: sources, splits by patient, the leakage gate, preprocessing, and the order of the rows."""
+"""Data: sources, splits by patient, the leakage gate, preprocessing, augmentation, order of the rows, and feeds."""
 
 from research.data.about import About
+from research.data.augmentation import Augmentation
 from research.data.catalog import SyntheticTable, Wisconsin, catalog, parse_source
 from research.data.dataset import BY_ROW, SPLITS, Dataset
 from research.data.formats import CSV
+from research.data.image_data import ImageData, PreparedImages
 from research.data.images import Images
 from research.data.leakage import Leakage, check_leakage
 from research.data.new_rows import NewRows, read_new
 from research.data.order import batches, epoch_order
+from research.data.pixels import Pixels
 from research.data.prepare import Data, Examples, Prepared
 from research.data.preprocessing import FittedPreprocessing, Preprocessing
 from research.data.source import Source
 from research.data.split import Split
 from research.data.table import Column, Table
+from research.data.table_data import PreparedTable, TableData
 
 __all__ = [
     "BY_ROW",
     "CSV",
     "SPLITS",
     "About",
+    "Augmentation",
     "Column",
     "Data",
     "Dataset",
     "Examples",
     "FittedPreprocessing",
+    "ImageData",
     "Images",
     "Leakage",
     "NewRows",
+    "Pixels",
     "Prepared",
+    "PreparedImages",
+    "PreparedTable",
     "Preprocessing",
     "Source",
     "Split",
     "SyntheticTable",
     "Table",
+    "TableData",
     "Wisconsin",
     "batches",
     "catalog",

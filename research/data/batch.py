@@ -25,6 +25,8 @@ class Batch:
         patient: int32 ``[B]``, number of the patient within the dataset; a number of its own for every row where the
             data has no patient identifiers.
         task: what the targets mean; structure, not an array.
+        other_targets: like ``targets``: those of the row that was mixed into each; None where nothing was.
+        share: float32 ``[B]``, weight of a row's own targets beside ``other_targets``; None where nothing was mixed.
     """
 
     inputs: Any
@@ -33,3 +35,5 @@ class Batch:
     example: Any
     patient: Any
     task: Task = dataclasses.field(metadata={"static": True})
+    other_targets: Any = None
+    share: Any = None

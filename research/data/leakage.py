@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt64
 
 from research.data.dataset import BY_ROW, SPLITS
 from research.errors import UserError
@@ -31,26 +31,23 @@ class Leakage:
 
 
 def check_leakage(
-    split: Shaped[np.ndarray, " N"], patient: Shaped[np.ndarray, " N"] | None, frame: pd.DataFrame
+    split: Shaped[np.ndarray, " N"], patient: Shaped[np.ndarray, " N"] | None, hashes: UInt64[np.ndarray, " N"]
 ) -> Leakage:
     """Stop where a patient is in more than one split; count identical examples across splits.
 
     Args:
         split: name of the split of each row.
         patient: identifier of the patient of each row; None where there are none.
-        frame: raw inputs, one row each.
+        hashes: of the raw inputs of each row; equal where the inputs are.
 
     Raises:
         UserError: naming how many patients overlap and the first few, with their splits.
     """
     if patient is not None:
         _check_patients(split, patient)
-    # 64-bit hashes with pandas' fixed key: the same in every process; two different rows of a million
-    # share one with a probability of 3e-8.
-    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()  # pyright: ignore
     present = [name for name in SPLITS if (split == name).any()]
     identical = {
-        f"{first}/{second}": int(np.isin(rows[split == second], rows[split == first]).sum())
+        f"{first}/{second}": int(np.isin(hashes[split == second], hashes[split == first]).sum())
         for first, second in itertools.combinations(present, 2)
     }
     return Leakage(basis=BY_ROW if patient is None else "by patient", identical=identical)

@@ -1,23 +1,127 @@
-"""Rows of new patients, made into features by the statistics of a finished training."""
+"""Rows of new patients, read and prepared as those of a finished training were."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, Shaped
 
 from research.data.formats.csv import CSV
+from research.data.prepare import Data
 from research.data.preprocessing import FittedPreprocessing
 from research.data.source import Source
 from research.data.table import Column
-from research.spec import check
+from research.errors import UserError
+from research.spec import check, from_json
 from research.spec.values import default_of, field_annotations
 
 
 @dataclasses.dataclass(frozen=True)
 class NewRows:
-    """Features of new rows, and what is unlike the training data in them.
+    """Inputs of new rows as the model takes them, and what is unlike the training data in them.
+
+    Attributes:
+        count: number N of rows.
+        read: positions, 0 to N - 1, to inputs ``[n, ...]``.
+        columns: what identifies each row beside its prediction: number, file name, patient.
+        notes: sentences on unseen categories, values outside the range of train, files that were left out.
+    """
+
+    count: int
+    read: Callable[[Int32[np.ndarray, " n"]], np.ndarray]
+    columns: dict[str, Shaped[np.ndarray, " N"]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class NewTables:
+    """Reads tables of new patients as those of the training were read.
+
+    Attributes:
+        fitted: the statistics of the training.
+        trained_on: source of the training; None where it is not known.
+    """
+
+    fitted: FittedPreprocessing
+    trained_on: Source | None
+
+    @property
+    def blank(self) -> np.ndarray:
+        """Inputs of one row whose values do not matter, ``[1, F]``."""
+        return np.zeros((1, len(self.fitted.feature_names)), np.float32)
+
+    def read(self, text: str) -> NewRows:
+        """The rows that ``csv:FILE`` means; raises `UserError` as `read_new`."""
+        kind, _, path = text.partition(":")
+        if kind != "csv" or not path:
+            raise UserError(f"--data: {text!r} is not readable; this run learnt from a table, so write csv:FILE.")
+        new = read_new(path, self.fitted, self.trained_on)
+        columns: dict[str, Any] = {"row": new.row}
+        if new.patient is not None:
+            columns["patient"] = new.patient
+        return NewRows(len(new.inputs), new.inputs.__getitem__, columns, new.notes)
+
+
+@dataclasses.dataclass(frozen=True)
+class NewPictures:
+    """Reads pictures of new patients in the size and colour of the training pictures.
+
+    Attributes:
+        shape: height, width and channels of the training pictures.
+        trained_on: source of the training; its way of resizing holds.
+    """
+
+    shape: tuple[int, int, int]
+    trained_on: Source | None
+
+    @property
+    def blank(self) -> np.ndarray:
+        """Inputs of one row whose values do not matter, ``[1, H, W, C]``."""
+        return np.zeros((1, *self.shape), np.uint8)
+
+    def read(self, text: str) -> NewRows:
+        """The pictures that ``pictures:PATH`` means, a file or a folder with all below it.
+
+        Raises:
+            UserError: for a path without pictures, or another kind of data.
+        """
+        kind, _, path = text.partition(":")
+        if kind != "pictures" or not path:
+            raise UserError(
+                f"--data: {text!r} is not readable; this run learnt from pictures, so write pictures:FILE or "
+                f"pictures:FOLDER."
+            )
+        from research.data.formats.pictures import new_pictures
+
+        found = new_pictures(path, self.shape, getattr(self.trained_on, "resize", "stretch"))
+
+        def read(positions: Int32[np.ndarray, " n"]) -> np.ndarray:
+            return np.stack([found.read(int(position)) for position in positions])
+
+        return NewRows(len(found.names), read, {"file": found.names}, found.notes)
+
+
+def new_inputs(summary: dict[str, Any], data: Data) -> tuple[NewTables | NewPictures, Data]:
+    """What reads new rows for a finished run, and its data with the statistics of train filled in.
+
+    Args:
+        summary: what `research.data.prepare.Prepared.summary` wrote.
+        data: the experiment's data.
+    """
+    if "preprocessing" in summary:
+        return NewTables(FittedPreprocessing.from_json(summary["preprocessing"]), data.source), data
+    pictures = summary["pictures"]
+    height, width, channels = pictures["shape"]
+    fitted = data.replace(pixels=from_json(pictures["pixels"]))
+    return NewPictures((height, width, channels), data.source), fitted
+
+
+@dataclasses.dataclass(frozen=True)
+class NewFeatures:
+    """Features of new rows of a table, and what is unlike the training data in them.
 
     Attributes:
         inputs: features, ``[N, F]``.
@@ -32,7 +136,7 @@ class NewRows:
     notes: tuple[str, ...]
 
 
-def read_new(file: CSV | str, fitted: FittedPreprocessing, trained_on: Source | None = None) -> NewRows:
+def read_new(file: CSV | str, fitted: FittedPreprocessing, trained_on: Source | None = None) -> NewFeatures:
     """Read a file of new patients; it needs the columns of the training data, a target is not looked at.
 
     Args:
@@ -50,7 +154,7 @@ def read_new(file: CSV | str, fitted: FittedPreprocessing, trained_on: Source | 
     check(source)
     table = source.read_inputs([Column(column.name, column.kind) for column in fitted.columns])
     inputs = fitted.transform(table.frame)
-    return NewRows(inputs, table.patient, table.row, tuple(fitted.unfamiliar(table.frame)))
+    return NewFeatures(inputs, table.patient, table.row, tuple(fitted.unfamiliar(table.frame)))
 
 
 def _inherit(source: CSV, trained_on: CSV) -> CSV:

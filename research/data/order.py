@@ -29,8 +29,43 @@ def epoch_order(seed: int, epoch: int, examples: Int[np.ndarray, " N"]) -> Int[n
     return examples[np.argsort(_hashes(seed, np.asarray([epoch]), examples)[0])]
 
 
+def balanced_order(seed: int, epoch: int, classes: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    """Rows of one epoch in which every class comes equally often, evenly spread; ``[N]`` positions.
+
+    A class with fewer rows than its share is gone through again and again, in a new order each time, before any of
+    its rows comes another time; of a class with more rows each epoch has another random part. Like `epoch_order`, the
+    result is a function of (seed, epoch, row).
+
+    Args:
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
+        classes: class of each row.
+    """
+    count, labels = len(classes), np.unique(classes)
+    chosen, place = [], []
+    for number, label in enumerate(labels):
+        members = np.flatnonzero(classes == label)
+        share = count // len(labels) + (number < count % len(labels))
+        passes = -(-share // len(members))
+        # Passes are numbered beyond any epoch that `epoch_order` may be asked for.
+        order = [members[np.argsort(h)] for h in _hashes(seed, _passes(epoch, passes), members)]
+        chosen.append(np.concatenate(order)[:share])
+        jitter = _hashes(seed, _passes(epoch, 1), np.arange(share) + number * count)[0] / 2.0**64
+        place.append((np.arange(share) + jitter) / share)
+    return np.concatenate(chosen)[np.argsort(np.concatenate(place), kind="stable")]
+
+
+def _passes(epoch: int, passes: int) -> Int[np.ndarray, " P"]:
+    return (1 << 40) + (epoch << 20) + np.arange(passes)
+
+
 def batches(
-    seed: int, first_step: int, steps: int, examples: int | Int[np.ndarray, " N"], batch_size: int
+    seed: int,
+    first_step: int,
+    steps: int,
+    examples: int | Int[np.ndarray, " N"],
+    batch_size: int,
+    classes: Int[np.ndarray, " N"] | None = None,
 ) -> tuple[Int32[np.ndarray, "S B"], Bool[np.ndarray, "S B"]]:
     """Rows of the batches of ``steps`` steps, counted over the whole training.
 
@@ -44,6 +79,8 @@ def batches(
         examples: number N of examples, or their numbers ``[N]`` where the order is to follow something other than
             the position in the split (the row in the source, so that folds of one dataset agree).
         batch_size: rows in a batch.
+        classes: class of each example where every class is to come equally often, as in `balanced_order`; an epoch
+            then still has N rows, but not every example.
 
     Returns:
         index: positions in the split, ``[steps, batch_size]``.
@@ -56,7 +93,11 @@ def batches(
     width = per_epoch * batch_size
     first_epoch, last_epoch = first_step // per_epoch, (first_step + max(steps, 1) - 1) // per_epoch
     index = np.zeros((last_epoch - first_epoch + 1, width), dtype=np.int32)
-    index[:, :count] = _positions(seed, first_epoch, len(index), examples)
+    if classes is None:
+        index[:, :count] = _positions(seed, first_epoch, len(index), examples)
+    else:
+        for epoch in range(len(index)):
+            index[epoch, :count] = balanced_order(seed, first_epoch + epoch, classes)
     mask = np.broadcast_to(np.arange(width) < count, index.shape)
     rows = slice(first_step - first_epoch * per_epoch, first_step - first_epoch * per_epoch + steps)
     return index.reshape(-1, batch_size)[rows], mask.reshape(-1, batch_size)[rows]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int32
 
 from research.data.batch import Batch
-from research.data.order import batches
+from research.data.feed import Feed, Reading, Window
 from research.data.prepare import Examples
 from research.task import Task
 
@@ -20,13 +20,13 @@ WINDOW_STEPS = 4096
 
 def put(examples: Examples, task: Task, device: Any = None) -> Batch:
     """A whole split on the device, as one batch in which ``example`` counts 0, 1, 2 ... and no row is padding."""
-    count = len(examples.example)
+    count = len(examples)
     host = Batch(
-        inputs=examples.inputs,
+        inputs=examples.read(np.arange(count)),
         targets=examples.targets,
-        mask=np.ones(count, bool),  # pyright: ignore[reportArgumentType]
-        example=np.arange(count, dtype=np.int32),  # pyright: ignore[reportArgumentType]
-        patient=examples.patient_code,  # pyright: ignore[reportArgumentType]
+        mask=np.ones(count, bool),
+        example=np.arange(count, dtype=np.int32),
+        patient=examples.patient_code,
         task=task,
     )
     return jax.device_put(host, device)
@@ -38,39 +38,32 @@ def take(split: Batch, index: Int32[Array, " B"], mask: Bool[Array, " B"]) -> Ba
     return Batch(rows.inputs, rows.targets, mask, rows.example, rows.patient, split.task)
 
 
-class Order:
-    """Windows of row indices on the device, made ahead from the order function of (seed, epoch, example).
+class ResidentFeed(Feed):
+    """Windows of row indices into a split on the device, made ahead by the order of (seed, epoch, example).
 
     Every window has the same shape, so one compiled program serves any number of updates.
-
-    Args:
-        seed: the run's seed.
-        examples: number of rows in the training split.
-        batch_size: rows per batch.
-        batches_per_update: batches that one update consumes.
     """
 
-    def __init__(self, seed: int, examples: int, batch_size: int, batches_per_update: int = 1, device: Any = None):
-        self.seed, self.examples, self.batch_size, self.stack = seed, examples, batch_size, batches_per_update
-        self.length = max(1, min(WINDOW_STEPS, WINDOW_ENTRIES // (batch_size * batches_per_update)))
-        self.device = device
+    def __init__(self, reading: Reading, split: Batch, device: Any = None) -> None:
+        """Make no window yet.
+
+        Args:
+            reading: which rows when.
+            split: the training split, as `put` makes it.
+            device: where the indices go.
+        """
+        super().__init__(reading)
+        self.split, self.device = split, device
+        rows_per_update = reading.batch_size * reading.batches_per_update
+        self.length = max(1, min(WINDOW_STEPS, WINDOW_ENTRIES // rows_per_update))
         self._start = -1
         self._window: tuple[Any, Any] = (None, None)
 
-    def window(self, step: int) -> tuple[Any, int, int]:
-        """``((index, mask), offset, left)``: arrays that hold ``step`` at ``offset``, and how many steps remain there.
-
-        ``index`` is int32 and ``mask`` bool, both ``[length, B]``, or ``[length, k, B]`` for k > 1 batches per update.
-        """
+    def window(self, step: int) -> Window:
+        """See `Feed.window`."""
         start = step - step % self.length
         if start != self._start:
-            index, mask = batches(
-                self.seed, start * self.stack, self.length * self.stack, self.examples, self.batch_size
-            )
-            if self.stack > 1:
-                index = index.reshape(self.length, self.stack, self.batch_size)
-                mask = mask.reshape(self.length, self.stack, self.batch_size)
-            self._window = jax.device_put((index, mask), self.device)
+            self._window = jax.device_put(self.reading.rows(start, self.length), self.device)
             self._start = start
         offset = step - start
-        return self._window, offset, self.length - offset
+        return Window(self.split, *self._window, offset, self.length - offset)

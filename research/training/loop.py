@@ -14,14 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from research.data.batch import Batch
-from research.data.resident import Order
+from research.data.feed import Feed
 from research.errors import RunError
 from research.experiment import Execution
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.metrics_log import MetricsLog
-from research.training.program import Program
+from research.training.program import Program, Split
 from research.training.tripwire import Tripwire
 
 DISPATCH_SECONDS = 0.5
@@ -70,8 +69,8 @@ class Cadence:
 def train(
     program: Program,
     carry: Carry,
-    order: Order | None,
-    validation: Batch | None,
+    feed: Feed | None,
+    validation: Split | None,
     cadence: Cadence,
     execution: Execution,
     log: MetricsLog,
@@ -103,11 +102,11 @@ def train(
             if tripwire is not None and tripwire.moment == "update" and step < tripwire.step:
                 stop = min(stop, tripwire.step)
             count = min(stop - step, pace.updates)
-            window, offset = None, 0
-            if order is not None:
-                window, offset, left = order.window(step)
-                count = min(count, left)
-            carry = program.advance(carry, window, offset, count)
+            window = None
+            if feed is not None:
+                window = feed.window(step)
+                count = min(count, window.left)
+            carry = program.advance(carry, window, count)
             step += count
 
             # ---- an event: mean scalars and validation metrics, computed on the device

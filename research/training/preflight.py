@@ -50,7 +50,7 @@ class Preflight:
 
 def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...] = ()) -> Preflight:
     """The facts of a run that is about to start; compiles the programs, which the run then uses."""
-    window = setup.order.window(int(carry.step))[0] if setup.order is not None else None
+    window = setup.feed.window(int(carry.step)) if setup.feed is not None else None
     cost = setup.program.compile(carry, window, setup.splits.get("validation"), setup.cadence.evaluate is not None)
     cadence, experiment = setup.cadence, setup.experiment
     parameters = sum(leaf.size for leaf in jax.tree.leaves(carry.state.params))
@@ -95,13 +95,13 @@ def _final_rate(setup: Setup) -> float:
 
 def _arithmetic(setup: Setup) -> str:
     total = setup.cadence.total
-    if setup.order is None:
+    if setup.reading is None:
         return f"{total:,} updates, without data"
-    per_epoch = setup.cadence.per_epoch or 1
-    seen = setup.order.examples * total / per_epoch
-    several = f" of {setup.order.stack} batches" if setup.order.stack > 1 else ""
+    reading, per_epoch = setup.reading, setup.reading.updates_per_epoch
+    seen = reading.examples * total / per_epoch
+    several = f" of {reading.batches_per_update} batches" if reading.batches_per_update > 1 else ""
     return (
-        f"{setup.batch_size} examples; {per_epoch} updates{several} per epoch; {total:,} updates = "
+        f"{reading.batch_size} examples; {per_epoch} updates{several} per epoch; {total:,} updates = "
         f"{total / per_epoch:g} epochs; {seen:,.0f} examples seen{_accumulation(setup)}"
     )
 

@@ -22,7 +22,9 @@ from research import keys, metrics
 from research.algorithms.algorithm import State
 from research.context import Context
 from research.data.batch import Batch
+from research.data.feed import Window
 from research.data.resident import take
+from research.data.streaming import StreamedSplit
 from research.errors import UserError
 from research.experiment import Evaluation, Experiment, StartFrom
 from research.task import Task
@@ -36,10 +38,12 @@ class Outline:
     Attributes:
         batch_size: rows per batch; 0 without data.
         task: what is predicted; None without data.
+        platform: kind of device, as in `research.context.Context`.
     """
 
     batch_size: int
     task: Task | None
+    platform: str
 
 
 class Run(NamedTuple):
@@ -54,6 +58,9 @@ class Run(NamedTuple):
     total_updates: Any
 
 
+Split = Batch | StreamedSplit
+"""A split on the device, or one that comes there in blocks."""
+
 _EXECUTABLES: dict[Any, Any] = {}
 
 
@@ -66,7 +73,7 @@ class Program:
         seed: the run's seed, an argument as well.
         total_updates: length of the training that the experiment describes, an argument too.
         outline: see `Outline`.
-        train: the resident training split; None without data.
+        example: a batch of one row like those of train, whose values do not matter; None without data.
         device: where to run.
     """
 
@@ -76,46 +83,65 @@ class Program:
         seed: int,
         total_updates: int,
         outline: Outline,
-        train: Batch | None,
+        example: Batch | None,
         device: Any,
     ) -> None:
         # Python floats become weakly typed scalars on the device once, not at every dispatch.
         self.spec = jax.device_put(jax.tree.map(jnp.asarray, _traced_part(spec)), device)
         self.run = jax.device_put(Run(jnp.uint32(seed), jnp.int32(total_updates)), device)
         self.total_updates = total_updates
-        self.outline, self.train, self.device = outline, train, device
+        self.outline, self.example, self.device = outline, example, device
         self._bound: dict[str, Any] = {}
 
     def initialise(self) -> Carry:
         """The carry before the first update."""
-        return self._run("initialise", _initialise, (), self.spec, self.run, self.train)
+        return self._run("initialise", _initialise, (), self.spec, self.run, self.example)
 
-    def advance(self, carry: Carry, window: Any, offset: int, count: int) -> Carry:
-        """``carry`` after up to ``count`` more updates; fewer if training has stopped or failed. Donates ``carry``."""
-        numbers = (np.int32(offset), np.int32(count))
-        return self._run("advance", _advance, (1,), self.spec, carry, self.run, self.train, window, *numbers)
+    def advance(self, carry: Carry, window: Window | None, count: int) -> Carry:
+        """``carry`` after up to ``count`` more updates; fewer if training has stopped or failed. Donates ``carry``.
 
-    def record(self, carry: Carry, validation: Batch | None, assess: bool) -> tuple[Carry, dict[str, Array]]:
+        Args:
+            carry: the state after some updates.
+            window: a feed's window that holds the next updates; None without data.
+            count: how many updates, at most as many as the window has left.
+        """
+        return self._run("advance", _advance, (1,), self.spec, carry, self.run, *_arguments(window), np.int32(count))
+
+    def record(self, carry: Carry, validation: Split | None, assess: bool) -> tuple[Carry, dict[str, Array]]:
         """An event: mean scalars since the last one and, if ``assess``, the validation metrics. Donates ``carry``.
 
         Assessing updates the best weights and decides on early stopping, all on the device.
         """
-        function, name = (_assess, "assess") if assess else (_log, "log")
-        return self._run(name, function, (1,), self.spec, carry, self.run, validation if assess else None)
+        if not assess:
+            return self._run("log", _log, (1,), self.spec, carry, self.run, None)
+        if isinstance(validation, StreamedSplit):
+            rows = self._stream(self._run("deploy", _deploy, (), self.spec, carry), validation, "validation")
+            return self._run("conclude", _conclude_rows, (1,), self.spec, carry, self.run, validation.targets(), rows)
+        return self._run("assess", _assess, (1,), self.spec, carry, self.run, validation)
 
-    def predict(self, state: State, split: Batch | None, name: str) -> dict[str, Array]:
+    def predict(self, state: State, split: Split | None, name: str) -> dict[str, Array]:
         """Rows of a deployed state over a whole split, each example once."""
+        if isinstance(split, StreamedSplit):
+            return self._stream(state, split, name)
         return self._run(f"predict {name}", _predict, (), self.spec, state, self.run, split)
 
-    def compile(self, carry: Carry, window: Any, validation: Batch | None, assess: bool) -> dict[str, float]:
+    def _stream(self, state: State, split: StreamedSplit, name: str) -> dict[str, Array]:
+        """As `predict`, block by block; one block is on the device at a time."""
+        found = []
+        for block in split.blocks():
+            found.append(self._run(f"predict block of {name}", _predict, (), self.spec, state, self.run, block))
+            jax.block_until_ready(found[-1])
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts)[: len(split)], *found)
+
+    def compile(self, carry: Carry, window: Window | None, validation: Split | None, assess: bool) -> dict[str, float]:
         """Compile what training needs, so that mistakes show before the first update.
 
         Returns:
             FLOPs of one update, and bytes of memory that the training program needs beside its arguments.
         """
-        if assess:
+        if assess and not isinstance(validation, StreamedSplit):
             self._executable("assess", _assess, (1,), (self.spec, carry, self.run, validation))
-        arguments = (self.spec, carry, self.run, self.train, window, np.int32(0), np.int32(0))
+        arguments = (self.spec, carry, self.run, *_arguments(window), np.int32(0))
         compiled = self._executable("advance", _advance, (1,), arguments)
         cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
         return {
@@ -138,31 +164,38 @@ class Program:
         return _EXECUTABLES[key]
 
 
-def _context(run: Run) -> Context:
-    return Context(total_updates=run.total_updates)
+def _arguments(window: Window | None) -> tuple[Any, Any, np.int32]:
+    """Rows, order and offset as arguments of the programs."""
+    return (None, None, np.int32(0)) if window is None else (window.rows, window[1:3], np.int32(window.offset))
+
+
+def _context(outline: Outline, run: Run) -> Context:
+    return Context(total_updates=run.total_updates, platform=outline.platform)
 
 
 def _traced_part(spec: Experiment) -> Experiment:
     """The experiment without what no program uses; see `Program`."""
     evaluation = Evaluation(select=spec.evaluation.select, batch_size=spec.evaluation.batch_size)
     start = StartFrom(run="", frozen=spec.start_from.frozen) if spec.start_from is not None else None
-    return spec.replace(data=None, epochs=None, steps=None, batch_size=None, evaluation=evaluation, start_from=start)
+    data = spec.data.traced() if spec.data is not None else None
+    return spec.replace(data=data, epochs=None, steps=None, batch_size=None, evaluation=evaluation, start_from=start)
 
 
-def _initialise(outline: Outline, spec: Experiment, run: Run, train: Batch | None) -> Carry:
-    algorithm, context = spec.algorithm, _context(run)
-    example = None if train is None else jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), train)
-    state = algorithm.init(spec, keys.stream(run.seed, "initialise", 0), example)
+def _initialise(outline: Outline, spec: Experiment, run: Run, example: Batch | None) -> Carry:
+    algorithm, context = spec.algorithm, _context(outline, run)
+    seen = None if example is None else jax.eval_shape(lambda rows: _transform(spec, rows), example)
+    state = algorithm.init(spec, keys.stream(run.seed, "initialise", 0), seen)
 
     def one_update(state: State) -> dict[str, Array]:
         batch = None
-        if train is not None:
+        if example is not None:
             shape = (
                 (outline.batch_size,)
                 if algorithm.batches_per_update == 1
                 else (algorithm.batches_per_update, outline.batch_size)
             )
-            batch = _rows(train, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))
+            key = keys.stream(run.seed, "augment", 0)
+            batch = _rows(spec, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool), key)
         return algorithm.update(spec, state, batch, keys.stream(run.seed, "update", 0), context)[1]
 
     scalars = jax.eval_shape(one_update, state)
@@ -176,11 +209,11 @@ def _advance(
     carry: Carry,
     run: Run,
     train: Batch | None,
-    window: Any,
+    order: Any,
     offset: Array,
     count: Array,
 ) -> Carry:
-    context = _context(run)
+    context = _context(outline, run)
 
     def unfinished(value: tuple[Array, Carry]) -> Array:
         done, carry = value
@@ -190,8 +223,9 @@ def _advance(
         done, carry = value
         batch = None
         if train is not None:
-            index, mask = window
-            batch = _rows(train, index[offset + done], mask[offset + done])
+            index, mask = order
+            key = keys.stream(run.seed, "augment", carry.step)
+            batch = _rows(spec, train, index[offset + done], mask[offset + done], key)
         key = keys.stream(run.seed, "update", carry.step)
         state, scalars = spec.algorithm.update(spec, carry.state, batch, key, context)
         step = carry.step + 1
@@ -207,10 +241,15 @@ def _advance(
     return lax.while_loop(unfinished, update, (jnp.int32(0), carry))[1]
 
 
-def _rows(train: Batch, index: Array, mask: Array) -> Batch:
+def _rows(spec: Experiment, train: Batch, index: Array, mask: Array, key: Key[Array, ""]) -> Batch:
+    """The batch, or stack of batches, of one update as the model sees it."""
     if index.ndim == 1:
-        return take(train, index, mask)
-    return jax.vmap(lambda i, m: take(train, i, m))(index, mask)
+        return _transform(spec, take(train, index, mask), key)
+    return jax.vmap(lambda i, m: _transform(spec, take(train, i, m), key))(index, mask)
+
+
+def _transform(spec: Experiment, rows: Batch, key: Key[Array, ""] | None = None) -> Batch:
+    return rows if spec.data is None else spec.data.transform(rows, key)
 
 
 def _log(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: None) -> Any:
@@ -223,9 +262,24 @@ def _log(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation:
 
 
 def _assess(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch | None) -> Any:
-    state = spec.algorithm.deployed(spec, carry.state)
     key = keys.stream(run.seed, "evaluate", carry.step)
-    rows, mask = _evaluate(run, spec, state, key, validation)
+    rows, mask = _evaluate(outline, run, spec, _deploy(outline, spec, carry), key, validation)
+    return _conclude(outline, spec, carry, run, validation, rows, mask)
+
+
+def _deploy(outline: Outline, spec: Experiment, carry: Carry) -> State:
+    return spec.algorithm.deployed(spec, carry.state)
+
+
+def _conclude_rows(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch, rows: Any) -> Any:
+    return _conclude(outline, spec, carry, run, validation, rows, validation.mask)
+
+
+def _conclude(
+    outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch | None, rows: Any, mask: Array
+) -> Any:
+    """Metrics of the rows of validation, the best weights by them, and the record of the log."""
+    state = _deploy(outline, spec, carry)
     summary = spec.algorithm.summarize(spec, rows, validation, mask)
     select = spec.evaluation.select
     if select is not None and carry.best is not None:
@@ -262,12 +316,14 @@ def _best(spec: Experiment, carry: Carry, state: State, value: Array) -> tuple[B
 
 def _predict(outline: Outline, spec: Experiment, state: State, run: Run, split: Batch | None) -> Any:
     key = keys.stream(run.seed, "predict", 0)
-    return _evaluate(run, spec, state, key, split)[0]
+    return _evaluate(outline, run, spec, state, key, split)[0]
 
 
-def _evaluate(run: Run, spec: Experiment, state: State, key: Key[Array, ""], split: Batch | None) -> Any:
+def _evaluate(
+    outline: Outline, run: Run, spec: Experiment, state: State, key: Key[Array, ""], split: Batch | None
+) -> Any:
     """Rows over a whole split in batches of one shape, the padding cut off again, and the mask of the rows."""
-    context = _context(run)
+    context = _context(outline, run)
     if split is None:
         rows = spec.algorithm.evaluate(spec, state, None, key, context)
         return rows, jnp.ones(len(jax.tree.leaves(rows)[0]), bool)
@@ -276,7 +332,8 @@ def _evaluate(run: Run, spec: Experiment, state: State, key: Key[Array, ""], spl
     index = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32).reshape(-1, size)
 
     def one_batch(index: Array) -> dict[str, Array]:
-        return spec.algorithm.evaluate(spec, state, take(split, index, index < count), key, context)
+        batch = _transform(spec, take(split, index, index < count))
+        return spec.algorithm.evaluate(spec, state, batch, key, context)
 
     stacked = lax.map(one_batch, index)
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], stacked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import platform
 import warnings
@@ -13,13 +12,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from research.data.batch import Batch
-from research.data.prepare import Prepared
-from research.data.resident import Order, put
+from research.data.feed import Feed, Reading
+from research.data.prepare import Examples, Listener, Prepared
+from research.data.resident import ResidentFeed, put
+from research.data.streaming import StreamedSplit, StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment
 from research.training.loop import Cadence
-from research.training.program import Outline, Program
+from research.training.program import Outline, Program, Split
 from research.training.provenance import processor_features
 
 LARGEST_SEED = 2**32 - 1
@@ -33,9 +33,9 @@ class Setup:
         experiment, seed, execution: as given.
         device: where everything runs.
         prepared: the data on the host; None for an algorithm without data.
-        splits: the resident splits by name; empty without data.
-        order: the order of the training rows; None without data.
-        batch_size: rows per batch; 0 without data.
+        splits: the splits that are evaluated, by name; empty without data.
+        reading: which rows each update reads; None without data.
+        feed: how they reach the device; None without data.
         cadence: when what happens.
         program: the compiled programs.
     """
@@ -45,19 +45,25 @@ class Setup:
     execution: Execution
     device: Any
     prepared: Prepared | None
-    splits: dict[str, Batch]
-    order: Order | None
-    batch_size: int
+    splits: dict[str, Split]
+    reading: Reading | None
+    feed: Feed | None
     cadence: Cadence
     program: Program
 
     @property
     def examples_per_update(self) -> int:
         """Rows that one update consumes; 0 without data."""
-        return self.batch_size * self.experiment.algorithm.batches_per_update
+        return self.reading.batch_size * self.reading.batches_per_update if self.reading is not None else 0
 
 
-def set_up(experiment: Experiment, seed: int, execution: Execution, extended_to: int | None = None) -> Setup:
+def set_up(
+    experiment: Experiment,
+    seed: int,
+    execution: Execution,
+    extended_to: int | None = None,
+    listener: Listener | None = None,
+) -> Setup:
     """Prepare the data, put it on the device, and outline the programs; nothing is compiled yet.
 
     Args:
@@ -65,6 +71,7 @@ def set_up(experiment: Experiment, seed: int, execution: Execution, extended_to:
         seed: seed of the run, 0 to 2**32 - 1.
         execution: how to run.
         extended_to: number of updates where the run goes on beyond what the experiment says.
+        listener: told of progress in preparing the data.
 
     Raises:
         UserError: for data, batch size, seed or device that do not fit.
@@ -72,30 +79,70 @@ def set_up(experiment: Experiment, seed: int, execution: Execution, extended_to:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed: a whole number from 0 to {LARGEST_SEED} is needed, {seed!r} was given.")
     device = choose_device(execution.device)
-    prepared, splits, order, batch_size = None, {}, None, 0
-    if experiment.algorithm.uses_data:
-        assert experiment.data is not None
-        prepared = experiment.data.prepare()
-        count = len(prepared.splits["train"].example)
-        batch_size = count if experiment.batch_size is None else experiment.batch_size
-        if batch_size > count:
-            raise UserError(
-                f"batch_size: {batch_size} is larger than the training split, which has {count} examples. "
-                f"Give at most {count}, or none for the whole split."
-            )
-        if experiment.loss is not None:
-            experiment.loss.outputs(prepared.task)
-        _check_selection(experiment, prepared)
-        splits = {name: put(examples, prepared.task, device) for name, examples in prepared.splits.items()}
-        order = Order(seed, count, batch_size, experiment.algorithm.batches_per_update, device)
-    cadence = _cadence(experiment, execution, order, bool(splits.get("validation")), extended_to)
-    outline = Outline(batch_size, prepared.task if prepared else None)
-    program = Program(experiment, seed, _length(experiment, order), outline, splits.get("train"), device)
-    return Setup(experiment, seed, execution, device, prepared, splits, order, batch_size, cadence, program)
+    if not experiment.algorithm.uses_data:
+        cadence = _cadence(experiment, execution, None, False, extended_to)
+        outline = Outline(0, None, device.platform)
+        program = Program(experiment, seed, _length(experiment, None), outline, None, device)
+        return Setup(experiment, seed, execution, device, None, {}, None, None, cadence, program)
+    assert experiment.data is not None
+    streamed = execution.feed == "streaming"
+    prepared = experiment.data.prepare(streamed, listener)
+    reading = _reading(experiment, prepared, seed)
+    _check_fit(experiment, prepared)
+    cadence = _cadence(experiment, execution, reading, "validation" in prepared.splits, extended_to)
+    train = prepared.splits["train"]
+    feed: Feed
+    splits: dict[str, Split]
+    if streamed:
+        size = experiment.evaluation.batch_size
+        feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, device)
+        splits = {
+            name: StreamedSplit(examples, prepared.task, min(size, len(examples)), device)
+            for name, examples in prepared.splits.items()
+        }
+    else:
+        resident = {name: put(examples, prepared.task, device) for name, examples in prepared.splits.items()}
+        feed, splits = ResidentFeed(reading, resident["train"], device), dict(resident)
+    outline = Outline(reading.batch_size, prepared.task, device.platform)
+    fitted = with_fitted(experiment, prepared)
+    example = put(first_row(train), prepared.task, device)
+    program = Program(fitted, seed, _length(experiment, reading), outline, example, device)
+    return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
 
 
-def _check_selection(experiment: Experiment, prepared: Prepared) -> None:
-    """AUROC cannot choose weights where validation lacks a class: it is not defined there."""
+def _reading(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:
+    train = prepared.splits["train"]
+    count = len(train)
+    batch_size = count if experiment.batch_size is None else experiment.batch_size
+    if batch_size > count:
+        raise UserError(
+            f"batch_size: {batch_size} is larger than the training split, which has {count} examples. "
+            f"Give at most {count}, or none for the whole split."
+        )
+    classes = train.targets if prepared.data.balanced else None
+    return Reading(seed, count, batch_size, experiment.algorithm.batches_per_update, classes)
+
+
+def with_fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
+    """The experiment with the statistics of train in its data and its loss, as the programs take them."""
+    loss = experiment.loss
+    if loss is not None:
+        loss = loss.fitted(prepared.task, prepared.splits["train"].targets)
+    return experiment.replace(data=prepared.data, loss=loss)
+
+
+def first_row(examples: Examples) -> Examples:
+    """The first row alone."""
+    rows = np.arange(1)
+    return Examples(
+        examples.read(rows), examples.targets[rows], examples.example[rows], None, examples.patient_code[rows]
+    )
+
+
+def _check_fit(experiment: Experiment, prepared: Prepared) -> None:
+    """The loss fits the task, and the metric that chooses the weights can be computed."""
+    if experiment.loss is not None:
+        experiment.loss.outputs(prepared.task)
     select, task = experiment.evaluation.select, prepared.task
     if select is None or select.metric != "auroc" or task.kind != "binary" or "validation" not in prepared.splits:
         return
@@ -108,28 +155,24 @@ def _check_selection(experiment: Experiment, prepared: Prepared) -> None:
             )
 
 
-def _updates_per_epoch(order: Order) -> int:
-    return math.ceil(math.ceil(order.examples / order.batch_size) / order.stack)
-
-
-def _length(experiment: Experiment, order: Order | None) -> int:
+def _length(experiment: Experiment, reading: Reading | None) -> int:
     if experiment.steps is not None:
         return experiment.steps
-    assert experiment.epochs is not None and order is not None
-    return experiment.epochs * _updates_per_epoch(order)
+    assert experiment.epochs is not None and reading is not None
+    return experiment.epochs * reading.updates_per_epoch
 
 
 def _cadence(
-    experiment: Experiment, execution: Execution, order: Order | None, validated: bool, extended_to: int | None
+    experiment: Experiment, execution: Execution, reading: Reading | None, validated: bool, extended_to: int | None
 ) -> Cadence:
     evaluation = experiment.evaluation
-    per_epoch = _updates_per_epoch(order) if order is not None else None
+    per_epoch = reading.updates_per_epoch if reading is not None else None
     every = evaluation.every_steps or evaluation.every_epochs * (per_epoch or 1)
-    if evaluation.select is not None and order is not None and not validated:
+    if evaluation.select is not None and reading is not None and not validated:
         raise UserError("evaluation.select: there is no validation split to choose on. Set data.split.validation=0.2.")
     return Cadence(
-        total=extended_to or _length(experiment, order),
-        evaluate=every if validated or order is None else None,
+        total=extended_to or _length(experiment, reading),
+        evaluate=every if validated or reading is None else None,
         log=execution.log_every,
         checkpoint=execution.checkpoint_every,
         per_epoch=per_epoch,

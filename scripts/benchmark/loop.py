@@ -38,14 +38,14 @@ Run = Callable[[int], None]
 def ours(setup: Setup) -> Run:
     """Updates in one compiled loop, as `research run` makes them between two events."""
     carry = setup.program.initialise()
-    assert setup.order is not None
-    window, _, left = setup.order.window(0)
+    assert setup.feed is not None
+    window = setup.feed.window(0)
 
     def run(updates: int) -> None:
         nonlocal carry
         while updates:
-            count = min(updates, left)
-            carry = setup.program.advance(carry, window, 0, count)
+            count = min(updates, window.left)
+            carry = setup.program.advance(carry, window, count)
             updates -= count
         jax.block_until_ready(carry)
 
@@ -54,9 +54,9 @@ def ours(setup: Setup) -> Run:
 
 def batches(setup: Setup) -> list[tuple[np.ndarray, np.ndarray]]:
     """The batches of the first epochs, as arrays."""
-    assert setup.prepared is not None and setup.order is not None
+    assert setup.prepared is not None and setup.feed is not None
     train = setup.prepared.splits["train"]
-    (index, mask), _, _ = setup.order.window(0)
+    _, index, mask, _, _ = setup.feed.window(0)
     full = [row for row, valid in zip(np.asarray(index), np.asarray(mask), strict=True) if valid.all()]
     return [(train.inputs[row], train.targets[row]) for row in full[:100]]
 

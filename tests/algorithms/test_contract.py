@@ -13,7 +13,7 @@ from toy_bandit import ARMS, ToyBandit
 from toy_gan import Players, ToyGAN, TwoOptimizers
 
 import research
-from research.data import Data, SyntheticTable
+from research.data import SyntheticTable, TableData
 from research.evaluation import Rows
 from research.experiment import Evaluation, Execution, Experiment, Selection
 from research.losses import BinaryCrossEntropy, CrossEntropy
@@ -22,7 +22,7 @@ from research.optimizers import AdamW, Momentum
 from research.schedules import WarmupCosine
 from research.training.setup import Setup, set_up
 
-DATA = Data(source=SyntheticTable(patients=150))
+DATA = TableData(source=SyntheticTable(patients=150))
 SMALL = MLP(widths=(8,), dropout=0.2)
 
 EXPERIMENTS = {
@@ -70,8 +70,8 @@ def advanced(setup: Setup, chunks: tuple[int, ...]) -> Any:
     carry = setup.program.initialise()
     step = 0
     for count in chunks:
-        window, offset = (None, 0) if setup.order is None else setup.order.window(step)[:2]
-        carry = setup.program.advance(carry, window, offset, count)
+        window = None if setup.feed is None else setup.feed.window(step)
+        carry = setup.program.advance(carry, window, count)
         step += count
     return carry
 

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from research.algorithms import Supervised
-from research.data import Data, SyntheticTable, batches
+from research.data import SyntheticTable, TableData, batches
 from research.experiment import Evaluation, Execution, Experiment
 from research.losses import BinaryCrossEntropy, CrossEntropy
 from research.models import MLP
@@ -23,7 +23,7 @@ STEPS = 20
 BATCH = 20
 BASE = Experiment(
     # 64 training rows in batches of 20: the last batch of an epoch has 16 rows of padding.
-    data=Data(source=SyntheticTable(patients=100)),
+    data=TableData(source=SyntheticTable(patients=100)),
     model=MLP(widths=(5,), activation="tanh"),
     loss=CrossEntropy(),
     optimizer=SGD(learning_rate=0.1),
@@ -37,8 +37,7 @@ def trained(setup: Setup) -> Any:
     """The framework's state after all updates, and before the first."""
     before = setup.program.initialise().state.params
     carry = setup.program.initialise()
-    window, offset, _ = setup.order.window(0)
-    return before, setup.program.advance(carry, window, offset, STEPS)
+    return before, setup.program.advance(carry, setup.feed.window(0), STEPS)
 
 
 def reference(

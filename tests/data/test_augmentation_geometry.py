@@ -65,12 +65,9 @@ def test_known_parameters_give_what_keras_and_scipy_give(fill: Any) -> None:
     assert beyond > COUNT / 2
 
 
-@pytest.mark.parametrize("fill", ["nearest", "constant"])
-def test_drawn_parameters_are_put_together_in_kerass_order_then_crop_then_flips(fill: Any) -> None:
-    augmentation = Augmentation(
-        rotation=30, translation=0.2, shear=25, zoom=0.3, crop=0.5, horizontal_flip=True, vertical_flip=True, fill=fill
-    )
-    found = apply(augmentation, IMAGES, KEYS)
+def test_drawn_parameters_are_put_together_in_kerass_order_then_crop_then_flips() -> None:
+    flips: Any = {"horizontal_flip": True, "vertical_flip": True, "fill": "constant"}
+    found = apply(Augmentation(rotation=30, translation=0.2, shear=25, zoom=0.3, crop=0.5, **flips), IMAGES, KEYS)
 
     def drawn(draw: Draw, *shape: int) -> np.ndarray:
         return np.asarray(uniform(KEYS, draw, shape), np.float64)
@@ -79,16 +76,16 @@ def test_drawn_parameters_are_put_together_in_kerass_order_then_crop_then_flips(
     shift = 0.2 * (2 * drawn(Draw.TRANSLATION, 2) - 1) * SIDES
     zoom = 0.7 + 0.6 * drawn(Draw.ZOOM, 2)
     cut, place = 0.5 * drawn(Draw.CROP_SIZE)[:, None], drawn(Draw.CROP_PLACE, 2)
-    flips = {1: drawn(Draw.VERTICAL_FLIP) < 0.5, 2: drawn(Draw.HORIZONTAL_FLIP) < 0.5}
+    turned = {0: drawn(Draw.VERTICAL_FLIP) < 0.5, 1: drawn(Draw.HORIZONTAL_FLIP) < 0.5}
     for index in range(COUNT):
         # Pixel i is shown from (i + 1/2) kept + start - 1/2, where the start is anywhere in what is cut away.
         kept, start = 1 - cut[index], place[index] * cut[index] * SIDES
         window = np.diag([*np.repeat(kept, 2), 1])
         window[:2, 2] = kept / 2 + start - 0.5
         matrix = keras_matrix(degrees[index], shift[index], shear[index], zoom[index]) @ window
-        expected = by_scipy(IMAGES[index], matrix, fill)
-        for axis, flip in flips.items():
-            expected = np.flip(expected, axis - 1) if flip[index] else expected
+        expected = by_scipy(IMAGES[index], matrix, "constant")
+        for axis, flip in turned.items():
+            expected = np.flip(expected, axis) if flip[index] else expected
         np.testing.assert_allclose(found[index], expected, atol=1e-5)
 
 

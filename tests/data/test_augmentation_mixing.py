@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from research.data.augmentation import Augmentation, Draw, partners
+from research.data.augmentation import Augmentation, Draw, Mixed, partners
 from research.data.augmentation.draws import beta
 from research.keys import example_keys
 
@@ -19,21 +19,25 @@ EVERY = np.ones(COUNT, bool)
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((COUNT, HEIGHT, WIDTH, 2)).astype(np.float32)
 BOTH = Augmentation(mixup=0.8, cutmix=1.0)
-traced = jax.jit(lambda augmentation, images, mask, keys: augmentation.mix(images, mask, keys))
+KEYS = np.asarray(example_keys(jax.random.key(3), jnp.arange(4000, dtype=jnp.int32)))
+traces = 0
 
 
-def keys_of(examples: Any) -> jax.Array:
-    return example_keys(jax.random.key(3), jnp.asarray(examples, jnp.int32))
+@jax.jit
+def traced(augmentation: Augmentation, images: jax.Array, mask: jax.Array, keys: jax.Array) -> Mixed:
+    global traces
+    traces += 1
+    return augmentation.mix(images, mask, keys)
 
 
 def mix(augmentation: Augmentation, images: Any = IMAGES, mask: Any = EVERY, examples: Any = None) -> Any:
     examples = np.arange(len(images)) if examples is None else examples
-    return jax.tree.map(np.asarray, traced(augmentation, images, mask, keys_of(examples)))
+    return jax.tree.map(np.asarray, traced(augmentation, images, mask, KEYS[examples]))
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 1.0, 8.0])
 def test_symmetric_beta_draws_have_scipys_distribution(alpha: float) -> None:
-    drawn = np.asarray(jax.jit(lambda a: beta(keys_of(range(4000)), Draw.MIXUP, a))(alpha))
+    drawn = np.asarray(jax.jit(lambda a: beta(jnp.asarray(KEYS), Draw.MIXUP, a))(alpha))
     assert (drawn >= 0).all() and (drawn <= 1).all()
     # Single precision cannot tell the numbers next to 1 apart, so both sides are compared in steps of 1e-4.
     grid = np.linspace(0, 1, 10001)[1:-1]
@@ -53,7 +57,7 @@ def test_symmetric_beta_draws_have_scipys_distribution(alpha: float) -> None:
     ],
 )
 def test_partners_are_the_next_rows_that_count(mask: list[int], expected: list[int]) -> None:
-    assert partners(jnp.array(mask, bool)).tolist() == expected
+    assert jax.jit(partners)(np.array(mask, bool)).tolist() == expected
 
 
 def test_mixup_is_the_weighted_mean_of_two_images() -> None:
@@ -98,7 +102,7 @@ def test_with_both_on_each_image_undergoes_one_of_them() -> None:
 
 
 def test_padding_rows_are_left_alone_and_mixed_into_no_other() -> None:
-    whole = mix(BOTH, IMAGES[:6], EVERY[:6])
+    whole = jax.tree.map(lambda rows: rows[:6], mix(BOTH, IMAGES[:9], np.arange(9) < 6))
     order = np.array([0, 6, 1, 2, 3, 4, 7, 5, 8])
     examples = np.where(order < 6, order, 0)
     images = np.where((order < 6)[:, None, None, None], IMAGES[examples], np.float32(9))
@@ -120,6 +124,13 @@ def test_shares_belong_to_the_example_and_a_single_row_stays_itself() -> None:
     assert single.share.tolist() == [1.0] * 9
 
 
+def test_other_strengths_share_the_program() -> None:
+    first, before = mix(BOTH, IMAGES[:9], EVERY[:9]), traces
+    for other in (BOTH.replace(mixup=0.3), BOTH.replace(cutmix=0.3)):
+        assert not np.array_equal(mix(other, IMAGES[:9], EVERY[:9]).images, first.images)
+    assert traces == before > 0
+
+
 def test_mixes_says_whether_labels_are_to_be_weighed() -> None:
     assert not Augmentation(zoom=0.2, cutout=0.1).mixes
     assert Augmentation(mixup=0.2).mixes and Augmentation(cutmix=1).mixes
@@ -127,5 +138,5 @@ def test_mixes_says_whether_labels_are_to_be_weighed() -> None:
 
 def test_half_precision_in_and_out() -> None:
     images = jnp.asarray(IMAGES[:6], jnp.bfloat16)
-    found = jax.eval_shape(BOTH.mix, images, jnp.ones(6, bool), keys_of(range(6)))
+    found = jax.eval_shape(BOTH.mix, images, jnp.ones(6, bool), KEYS[:6])
     assert found.images.dtype == jnp.bfloat16 and found.share.dtype == jnp.float32

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from research.data import CSV, Data, Split, parse_source, read_new
+from research.data import CSV, Split, TableData, parse_source, read_new
 from research.errors import UserError
 from research.spec import check, from_json, to_json
 
@@ -199,7 +199,7 @@ def test_options_that_do_not_fit_the_file(write: Any, options: dict[str, Any], m
 def test_official_split_and_patient_columns(write: Any) -> None:
     rows = [f"{n},{n % 2},p{n // 2},{'train' if n < 40 else 'Val' if n < 50 else 'test'}" for n in range(60)]
     path = write("x,y,who,part\n" + "\n".join(rows))
-    prepared = Data(source=CSV(path=path, target="y", patient="who", split="part")).prepare()
+    prepared = TableData(source=CSV(path=path, target="y", patient="who", split="part")).prepare()
     assert [len(e) for e in prepared.splits.values()] == [40, 10, 10]
     assert prepared.summary()["splits"]["train"]["patients"] == 20
     assert prepared.splits["test"].patient is not None and prepared.splits["test"].patient[0] == "p25"
@@ -207,7 +207,7 @@ def test_official_split_and_patient_columns(write: Any) -> None:
     moved = path.replace("data.csv", "moved.csv")
     Path(moved).write_text(Path(path).read_text().replace("0,0,p0,train", "0,0,p0,test"))
     with pytest.raises(UserError, match=r"1 patient is in more than one split: 'p0' \(train, test\)"):
-        Data(source=CSV(path=moved, target="y", patient="who", split="part")).prepare()
+        TableData(source=CSV(path=moved, target="y", patient="who", split="part")).prepare()
 
 
 def test_source_as_text(write: Any) -> None:
@@ -248,7 +248,7 @@ def _trained(write: Any, header: bool = True) -> tuple[CSV, Any]:
         categorical=("kind",),
         sentinels=("glucose",),
     )
-    return source, Data(source=source, split=Split(seed=1)).prepare()
+    return source, TableData(source=source, split=Split(seed=1)).prepare()
 
 
 def test_new_patients_are_transformed_as_the_training_data(write: Any) -> None:

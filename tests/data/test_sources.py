@@ -15,7 +15,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from research.data import CSV, SPLITS, Data, Split, SyntheticTable, Table, Wisconsin, catalog
+from research.data import CSV, SPLITS, Split, SyntheticTable, Table, TableData, Wisconsin, catalog
 from research.errors import UserError
 
 CLEVELAND = CSV(
@@ -63,7 +63,7 @@ def test_wisconsin_is_the_published_data_with_malignant_positive() -> None:
 
 
 def test_wisconsin_prepared() -> None:
-    prepared = Data(source=Wisconsin()).prepare()
+    prepared = TableData(source=Wisconsin()).prepare()
     assert tuple(prepared.splits) == SPLITS
     assert [len(examples) for examples in prepared.splits.values()] == [364, 91, 114]
     train = prepared.splits["train"].inputs
@@ -84,11 +84,10 @@ def test_wisconsin_prepared() -> None:
 
 
 def test_fingerprint_is_stable_across_processes_and_depends_on_what_it_should(tmp_path: Path) -> None:
-    data = Data(source=SyntheticTable(patients=50, visits=2))
+    data = TableData(source=SyntheticTable(patients=50, visits=2))
     fingerprint = data.prepare().fingerprint
-    program = (
-        "from research.data import *; print(Data(source=SyntheticTable(patients=50, visits=2)).prepare().fingerprint)"
-    )
+    program = "from research.data import *; "
+        "print(TableData(source=SyntheticTable(patients=50, visits=2)).prepare().fingerprint)"
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == fingerprint
     changed = [
@@ -102,7 +101,7 @@ def test_fingerprint_is_stable_across_processes_and_depends_on_what_it_should(tm
     for first, name, patient in (("1", "x", "a"), ("2", "x", "a"), ("1", "z", "a"), ("1", "x", "b"), ("NA", "x", "a")):
         rows = [f"{first if n == 0 else n},{n % 2},{patient if n == 0 else f'p{n}'}" for n in range(20)]
         path.write_text(f"{name},y,who\n" + "\n".join(rows))
-        seen.add(Data(source=CSV(path=str(path), target="y", patient="who")).prepare().fingerprint)
+        seen.add(TableData(source=CSV(path=str(path), target="y", patient="who")).prepare().fingerprint)
     assert len(seen) == 5
 
 
@@ -110,7 +109,7 @@ def test_summary_counts_identical_examples_and_missing_values(tmp_path: Path) ->
     rows = [f"{n % 7},{'NA' if n == 0 else 1 + n % 3},{n % 2}" for n in range(60)]
     path = tmp_path / "t.csv"
     path.write_text("a,b,y\n" + "\n".join(rows))
-    prepared = Data(source=CSV(path=str(path), target="y")).prepare()
+    prepared = TableData(source=CSV(path=str(path), target="y")).prepare()
     summary = prepared.summary()
     raw = CSV(path=str(path), target="y").load().frame.to_numpy()
     splits = {name: [tuple(raw[row]) for row in examples.example] for name, examples in prepared.splits.items()}
@@ -162,14 +161,14 @@ def test_bayes_auroc_counts_pairs() -> None:
 
 def test_interactions_are_needed_and_control_has_no_signal() -> None:
     source = SyntheticTable(patients=6000)
-    prepared = Data(source=source).prepare()
+    prepared = TableData(source=source).prepare()
     train, test = prepared.splits["train"], prepared.splits["test"]
     linear = LogisticRegression(max_iter=500).fit(train.inputs, train.targets)
     auroc = float(roc_auc_score(test.targets, linear.predict_proba(test.inputs)[:, 1]))
     assert 0.7 < auroc < source.bayes_auroc() - 0.01
     control = source.replace(signal=False)
     assert control.bayes_auroc() == 0.5
-    prepared = Data(source=control).prepare()
+    prepared = TableData(source=control).prepare()
     train, test = prepared.splits["train"], prepared.splits["test"]
     linear = LogisticRegression(max_iter=500).fit(train.inputs, train.targets)
     assert abs(float(roc_auc_score(test.targets, linear.predict_proba(test.inputs)[:, 1])) - 0.5) < 0.06
@@ -182,7 +181,7 @@ def test_cleveland_as_published() -> None:
     absent = table.frame.isna().sum()
     assert {name: int(n) for name, n in absent.items() if n} == {"ca": 4, "thal": 2}
     assert {c.name: c.categories for c in table.columns}["thal"] == ("3", "6", "7")
-    prepared = Data(source=CLEVELAND).prepare()
+    prepared = TableData(source=CLEVELAND).prepare()
     assert "cp=4" in prepared.feature_names and np.isfinite(prepared.splits["test"].inputs).all()
     with pytest.raises(UserError, match=r"holds 5 different labels: '0' \(164\)"):
         CLEVELAND.replace(positive=None).load()
@@ -195,7 +194,7 @@ def test_pima_zeros_are_missing() -> None:
     # The numbers of zeros that Breault (2001) and many after him count in this file.
     absent = {str(name): int(n) for name, n in table.frame.isna().sum().items()}
     assert absent == dict(zip(PIMA.columns[:-1], (0, 5, 35, 227, 374, 11, 0, 0), strict=True))
-    assert Data(source=PIMA).prepare().splits["train"].inputs.shape == (491, 8)
+    assert TableData(source=PIMA).prepare().splits["train"].inputs.shape == (491, 8)
 
 
 def test_heart_failure_with_padded_header() -> None:

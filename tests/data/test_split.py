@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from research.data import About, Column, Data, Split, SyntheticTable, Table, Wisconsin
+from research.data import About, Column, Split, SyntheticTable, Table, TableData, Wisconsin
 from research.errors import UserError
 from research.spec import check
 from research.task import Task
@@ -135,11 +135,11 @@ def test_class_absent_from_train_is_an_error_with_counts(monkeypatch: pytest.Mon
     table = _table([0] * 10 + [1] * 5, split=["train"] * 8 + ["validation"] * 2 + ["test"] * 5)
     monkeypatch.setattr(Wisconsin, "load", lambda self: table)
     with pytest.raises(UserError, match=r"class 'yes' is absent from the train split.*train 0, validation 0, test 5"):
-        Data(source=Wisconsin()).prepare()
+        TableData(source=Wisconsin()).prepare()
 
 
 def test_empty_split_is_an_error_with_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     table = _table([0, 1] * 10, split=["train"] * 20)
     monkeypatch.setattr(Wisconsin, "load", lambda self: table)
     with pytest.raises(UserError, match=r"the test split of made up is empty \(rows: train 16, validation 4, test 0\)"):
-        Data(source=Wisconsin()).prepare()
+        TableData(source=Wisconsin()).prepare()

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from research.data import CSV, Data
+from research.data import CSV, TableData
 from research.errors import UserError
 from research.experiment import Evaluation, Experiment, Selection, StartFrom
 from research.models.own_module import OwnModule
@@ -157,8 +157,8 @@ def test_what_the_message_advises_works() -> None:
     again = apply_overrides(changed, ["evaluation.select.patience=7", "start_from.map=(('hidden','hidden'),)"])
     assert again.evaluation.select == Selection(patience=7)
     assert again.start_from == StartFrom(run="...", frozen=("a", "b"), map=(("hidden", "hidden"),))
-    data = apply_overrides(Experiment(steps=1), ["data=Data(source=CSV(path=a/b.csv,target=x))"]).data
-    assert data == Data(source=CSV(path="a/b.csv", target="x"))
+    data = apply_overrides(Experiment(steps=1), ["data=TableData(source=CSV(path=a/b.csv,target=x))"]).data
+    assert data == TableData(source=CSV(path="a/b.csv", target="x"))
 
 
 def test_arguments_of_an_own_module_keep_their_types() -> None:

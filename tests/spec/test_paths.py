@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from research.data import Data, Wisconsin
+from research.data import TableData, Wisconsin
 from research.errors import UserError
 from research.experiment import Evaluation, Execution, Experiment, Selection
 from research.losses import CrossEntropy, Focal
@@ -16,7 +16,7 @@ from research.schedules import Milestones, WarmupCosine
 from research.spec import apply_overrides, check, diff, replace
 
 EXPERIMENT = Experiment(
-    data=Data(source=Wisconsin()),
+    data=TableData(source=Wisconsin()),
     model=MLP(widths=(64, 32), dropout=0.1),
     loss=CrossEntropy(class_weight=(1, 2)),
     optimizer=AdamW(learning_rate=WarmupCosine()),

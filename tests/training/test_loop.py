@@ -18,7 +18,7 @@ from conversions import counted
 from tiny import EXPERIMENT, QUIET, checkpoint, run
 
 from research.cli import main
-from research.data import CSV, Data
+from research.data import CSV, TableData
 from research.errors import RunError, UserError
 from research.experiment import Evaluation, Selection
 from research.losses import CrossEntropy
@@ -75,7 +75,7 @@ def conversions(updates: int, events: int, folder: Path) -> int:
     log = MetricsLog(folder / "metrics.jsonl", 0, None)
     validation = setup.splits["validation"]
     with counted() as counter:
-        train(setup.program, carry, setup.order, validation, cadence, QUIET, log, last, best, lambda record: None)
+        train(setup.program, carry, setup.feed, validation, cadence, QUIET, log, last, best, lambda record: None)
     for thing in (log, last, best):
         thing.close()
     assert len(read_metrics(log.path)) == events
@@ -128,7 +128,7 @@ def test_early_stopping_restores_the_weights_of_the_best_step(tmp_path: Path) ->
     assert len(losses) == best + 1 + 2 and summary["reported_step"] == records[best]["step"]
     # The weights are those after that step.
     setup = set_up(experiment, 0, QUIET)
-    carry = setup.program.advance(setup.program.initialise(), setup.order.window(0)[0], 0, summary["reported_step"])
+    carry = setup.program.advance(setup.program.initialise(), setup.feed.window(0), summary["reported_step"])
     kept = checkpoint(stopped.directory)
     for path, average in paths(carry.state.extra["average"]).items():
         np.testing.assert_array_equal(kept[f"best/state/params/{path}"], average)
@@ -249,6 +249,6 @@ def test_weights_are_not_chosen_by_a_metric_that_validation_does_not_define(tmp_
         lines += [f"{row % 7},{0 if part == 'validation' else row % 2},{part}" for row in range(rows)]
     path = tmp_path / "one_class.csv"
     path.write_text("\n".join(lines) + "\n")
-    data = Data(source=CSV(path=str(path), target="y", split="split"))
+    data = TableData(source=CSV(path=str(path), target="y", split="split"))
     with pytest.raises(UserError, match=r"evaluation\.select\.metric: auroc is not defined on validation.*class '1'"):
         run(EXPERIMENT.replace(data=data, batch_size=8), tmp_path)

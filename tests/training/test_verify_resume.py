@@ -26,14 +26,14 @@ from research.training.verify_resume import (
 
 QUIET = "execution.tensorboard=false"
 HONEST = """
-from research.data import Data, SyntheticTable
+from research.data import TableData, SyntheticTable
 from research.experiment import Evaluation, Experiment, Selection
 from research.losses import CrossEntropy
 from research.models import MLP
 from research.optimizers import AdamW
 
 experiment = Experiment(
-    data=Data(source=SyntheticTable(patients=100)),
+    data=TableData(source=SyntheticTable(patients=100)),
     model=MLP(widths=(4,), dropout=0.2),
     loss=CrossEntropy(),
     optimizer=AdamW(learning_rate=2e-2, average=0.8, accumulate=2),

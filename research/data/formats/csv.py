@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,29 @@ class NewTable:
 
     frame: pd.DataFrame
     patient: Shaped[np.ndarray, " N"] | None
+    row: Int32[np.ndarray, " N"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Rows of a table that have their targets; see `CSV.labelled`.
+
+    Attributes:
+        file: the rows that are kept.
+        columns: names of the target columns.
+        targets: as the task says.
+        task: what the targets mean.
+        patient: identifiers from the patient column; None where none is declared.
+        split: official splits; None where no column is declared.
+        row: number of each row in the file, from 0.
+    """
+
+    file: Delimited
+    columns: tuple[str, ...]
+    targets: Shaped[np.ndarray, "N ..."]
+    task: Task
+    patient: Shaped[np.ndarray, " N"] | None
+    split: Shaped[np.ndarray, " N"] | None
     row: Int32[np.ndarray, " N"]
 
 
@@ -137,15 +160,8 @@ class CSV(Source):
         Raises:
             UserError: if the file is absent, empty, truncated or not what is declared, naming line, column and value.
         """
-        file = self._read(self.columns)
-        targets = self._target_columns(file)
-        self._check_roles(file, targets)
-        keep = self._labelled(file, targets)
-        if not keep.all():
-            file = _select(file, keep)
-        if not len(file):
-            raise UserError(f"{file.path}: no row has a target in {', '.join(targets)}.")
-        values, task = self._targets(file, targets)
+        rows = self.labelled()
+        file, targets = rows.file, rows.columns
         taken = {*targets, *self.drop, self.patient, self.split}
         inputs = [name for name in file.names if name not in taken]
         if not inputs:
@@ -158,12 +174,42 @@ class CSV(Source):
         return Table(
             frame=frame,
             columns=tuple(_column(pd.Series(frame[name]), name, name in self.categorical) for name in inputs),
+            targets=rows.targets,
+            task=rows.task,
+            patient=rows.patient,
+            split=rows.split,
+            row=rows.row,
+            about=self.about(),
+        )
+
+    def labelled(self, revise: Callable[[Delimited, tuple[str, ...]], Delimited] | None = None) -> Labelled:
+        """The rows with their targets, patients and splits, whatever the other columns hold.
+
+        Args:
+            revise: changes the content of the file, given the names of the target columns, before it is looked at.
+
+        Raises:
+            UserError: as `load`.
+        """
+        file = self._read(self.columns)
+        targets = self._target_columns(file)
+        if revise is not None:
+            file = revise(file, targets)
+        self._check_roles(file, targets)
+        keep = self._labelled(file, targets)
+        if not keep.all():
+            file = _select(file, keep)
+        if not len(file):
+            raise UserError(f"{file.path}: no row has a target in {', '.join(targets)}.")
+        values, task = self._targets(file, targets)
+        return Labelled(
+            file=file,
+            columns=targets,
             targets=values,
             task=task,
             patient=self._patients(file),
             split=self._splits(file),
             row=np.flatnonzero(keep).astype(np.int32),
-            about=self.about(),
         )
 
     def read_inputs(self, columns: Sequence[Column]) -> NewTable:

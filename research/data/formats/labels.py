@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -13,7 +14,21 @@ from research.data.formats.delimited import Delimited, as_number, whole
 from research.errors import UserError, did_you_mean
 from research.task import Task
 
-KNOWN_PAIRS = (("0", "1"), ("no", "yes"), ("false", "true"), ("negative", "positive"), ("n", "y"), ("f", "t"))
+KNOWN_PAIRS = (
+    ("0", "1"),
+    ("no", "yes"),
+    ("false", "true"),
+    ("negative", "positive"),
+    ("n", "y"),
+    ("f", "t"),
+    ("absent", "present"),
+    ("normal", "abnormal"),
+    ("benign", "malignant"),
+    ("healthy", "diseased"),
+    ("healthy", "disease"),
+    ("healthy", "sick"),
+    ("control", "case"),
+)
 """Pairs of labels of which the second is plainly the positive one."""
 
 COMPARISON = re.compile(r"(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)")
@@ -138,15 +153,21 @@ def _positive_of(found: list[str], declared: bool, file: Delimited, column: str,
             f"two. Say which are positive, such as positive='>0' or positive=({found[-1]!r},), or declare "
             f"task='multiclass' or task='regression'."
         )
-    folded = tuple(label.lower() for label in found)
-    if declared or folded in KNOWN_PAIRS:
-        return found[1]
-    if folded[::-1] in KNOWN_PAIRS:
-        return found[0]
+    positive = found[1] if declared else plainly_positive(found)
+    if positive is not None:
+        return positive
     raise UserError(
         f"{file.path}: which label of the target {column!r} is positive: {shown}? Declare it, such as "
         f"positive={found[1]!r}."
     )
+
+
+def plainly_positive(pair: Sequence[str]) -> str | None:
+    """The positive one of two labels where everybody would say so, else None."""
+    folded = tuple(label.lower() for label in pair)
+    if folded in KNOWN_PAIRS:
+        return pair[1]
+    return pair[0] if folded[::-1] in KNOWN_PAIRS else None
 
 
 def _sorted(labels: set[str]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from research.data import CSV
-from research.data.show import show
+from research.reporting.show import show
 
 HEADER = "glucose [mg/dL],x [/y],:smile:,state [bold]"
 

@@ -1,0 +1,87 @@
+"""`Feed`: how the batches of a training reach the device, a window of updates at a time."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int32, Shaped
+
+from research.data.batch import Batch
+from research.data.order import batches
+
+
+class Window(NamedTuple):
+    """Rows on the device, and which of them make the batches of consecutive updates.
+
+    Attributes:
+        rows: a `Batch` of rows to gather from.
+        index: int32 ``[length, B]``, or ``[length, k, B]`` for k > 1 batches per update: rows of each batch.
+        mask: bool, of the same shape: False on padding.
+        offset: where in the window the asked-for update is.
+        left: how many updates the window holds from there on.
+    """
+
+    rows: Batch
+    index: Any
+    mask: Any
+    offset: int
+    left: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Which rows of train each update reads: a function of the seed alone, the same for every feed.
+
+    Attributes:
+        seed: the run's seed.
+        examples: number of rows in the training split.
+        batch_size: rows per batch.
+        batches_per_update: batches that one update consumes.
+        classes: class of each row where every class is to come equally often; None where every row comes once.
+    """
+
+    seed: int
+    examples: int
+    batch_size: int
+    batches_per_update: int = 1
+    classes: Shaped[np.ndarray, " N"] | None = None
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates that one pass over train takes, rounded up."""
+        return math.ceil(math.ceil(self.examples / self.batch_size) / self.batches_per_update)
+
+    def rows(self, first: int, count: int) -> tuple[Int32[np.ndarray, "S ..."], Bool[np.ndarray, "S ..."]]:
+        """``(index, mask)`` of ``count`` updates from number ``first`` on; shapes as in `Window`."""
+        stack = self.batches_per_update
+        index, mask = batches(
+            self.seed, first * stack, count * stack, self.examples, self.batch_size, classes=self.classes
+        )
+        if stack > 1:
+            shape = (count, stack, self.batch_size)
+            return index.reshape(shape), mask.reshape(shape)
+        return index, mask
+
+
+class Feed(abc.ABC):
+    """What the training loop asks for rows.
+
+    Attributes:
+        reading: which rows when.
+        waited: seconds that the loop has waited for rows so far.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.waited = 0.0
+
+    @abc.abstractmethod
+    def window(self, step: int) -> Window:
+        """A window that holds the update after ``step`` updates; all windows of a feed have the same shapes."""
+
+    def close(self) -> None:  # noqa: B027
+        """Stop reading ahead, where the feed does."""

@@ -1,0 +1,230 @@
+"""`ImageData`: pictures, kept as bytes; scaled and augmented inside the compiled step."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int32, Key, Shaped, UInt8, UInt64
+
+from research import keys
+from research.data.augmentation import Augmentation
+from research.data.batch import Batch
+from research.data.dataset import SPLITS
+from research.data.images import Images
+from research.data.leakage import Leakage, check_leakage
+from research.data.pixels import Pixels
+from research.data.prepare import (
+    Data,
+    Listener,
+    Prepared,
+    check_present,
+    divide,
+    fingerprint_of,
+    warnings_of,
+)
+from research.data.source import Source
+from research.data.split import Split
+from research.errors import UserError
+from research.spec import check, field, to_json
+
+THREADS = 4
+BLOCK = 256
+
+
+class ImageData(Data):
+    """What an experiment on pictures learns from: pictures, their division, scaling, and augmentation of train."""
+
+    pixels: Pixels = Pixels()
+    augmentation: Augmentation | None = field(None, help="random changes of the training pictures")
+
+    def prepare(self, stored: bool = False, listener: Listener | None = None) -> PreparedImages:
+        """See `Data.prepare`; inputs are uint8 ``[N, H, W, C]``, in memory, or on disk where ``stored`` asks for it."""
+        check(self)
+        images = self.source.load()
+        if not isinstance(images, Images):
+            raise UserError(f"data: ImageData takes pictures, but {images.about.name} gives a table. Use TableData.")
+        self.check_balanced(images.task)
+        self.pixels.check_channels(images.shape[2])
+        if self.augmentation is not None and self.augmentation.mixes and images.task.kind == "regression":
+            raise UserError("data.augmentation: mixup and cutmix mix classes or labels; the targets are quantities.")
+        split = self.split.assign(images)
+        check_present(images, split)
+        pictures = _Stored.of(images, listener) if stored else _InMemory.of(images, listener)
+        leakage = check_leakage(split, images.patient, pictures.hashes)
+        train = np.flatnonzero(split == "train")
+        pixels = self.pixels
+        if pixels.standardize == "train":
+            pixels = pixels.fitted(*_statistics(pictures, train))
+        return PreparedImages(
+            data=self.replace(pixels=pixels),
+            splits=divide(images, split, pictures.rows),
+            task=images.task,
+            about=images.about,
+            patients_known=images.patient is not None,
+            fingerprint=fingerprint_of(images, split, lambda digest: digest.update(pictures.digest.encode())),
+            leakage=leakage,
+            warnings=(*warnings_of(images, split, leakage), *_twins(images, split, leakage, pictures.hashes)),
+            shape=images.shape,
+        )
+
+    def transform(self, batch: Batch, key: Key[Array, ""] | None = None) -> Batch:
+        """See `Data.transform`: scaled, in training augmented, then standardised; float32 ``[B, H, W, C]``."""
+        pictures = self.pixels.scale(batch.inputs)
+        augmentation = self.augmentation
+        if key is None or augmentation is None:
+            return dataclasses.replace(batch, inputs=self.pixels.normalize(pictures))
+        draws = keys.example_keys(key, batch.example)
+        pictures = self.pixels.normalize(augmentation.apply(pictures, draws))
+        if not augmentation.mixes:
+            return dataclasses.replace(batch, inputs=pictures)
+        mixed = augmentation.mix(pictures, batch.mask, draws)
+        other = jnp.take(batch.targets, mixed.partner, axis=0)
+        return dataclasses.replace(batch, inputs=mixed.images, other_targets=other, share=mixed.share)
+
+    def traced(self) -> ImageData:
+        """See `Data.traced`: scaling and augmentation."""
+        return self.replace(source=Source(), split=Split(), balanced=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedImages(Prepared):
+    """Pictures ready to be trained on and evaluated.
+
+    Attributes:
+        shape: height, width and channels of every picture.
+    """
+
+    shape: tuple[int, int, int]
+
+    def details(self) -> dict[str, Any]:
+        """See `Prepared.details`."""
+        assert isinstance(self.data, ImageData)
+        return {"pictures": {"shape": list(self.shape), "pixels": to_json(self.data.pixels)}}
+
+
+@dataclasses.dataclass(frozen=True)
+class _InMemory:
+    """All pictures as one array.
+
+    Attributes:
+        pictures: uint8 ``[N, H, W, C]``.
+        digest: SHA-256 of their bytes.
+        hashes: one for each picture; equal where the pictures are.
+    """
+
+    pictures: UInt8[np.ndarray, "N H W C"]
+    digest: str
+    hashes: UInt64[np.ndarray, " N"]
+
+    @classmethod
+    def of(cls, images: Images, listener: Listener | None) -> _InMemory:
+        count = len(images)
+        pictures, hashes = np.empty((count, *images.shape), np.uint8), np.empty(count, np.uint64)
+        whole = hashlib.sha256()
+        with ThreadPoolExecutor(THREADS) as pool:
+            for first in range(0, count, BLOCK):
+                block = range(first, min(first + BLOCK, count))
+                for position, picture in zip(block, pool.map(images.read, block), strict=True):
+                    pictures[position] = picture
+                    content = picture.tobytes()
+                    whole.update(content)
+                    hashes[position] = np.frombuffer(hashlib.sha256(content).digest(), "<u8", 1)[0]
+                if listener is not None:
+                    listener("reading pictures", block.stop, count)
+        return cls(pictures, whole.hexdigest(), hashes)
+
+    def rows(self, positions: Shaped[np.ndarray, " B"]) -> UInt8[np.ndarray, "B H W C"]:
+        return self.pictures[positions]
+
+    read = rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stored:
+    """Pictures in records on disk; the same `digest` and `hashes` as in memory."""
+
+    records: Any
+    digest: str
+    hashes: UInt64[np.ndarray, " N"]
+
+    @classmethod
+    def of(cls, images: Images, listener: Listener | None) -> _Stored:
+        from research.data.records import open_records
+
+        told = None if listener is None else lambda done, total: listener("preparing records", done, total)
+        records = open_records(images, listener=told)
+        return cls(records, records.digest, records.hashes)
+
+    def rows(self, positions: Shaped[np.ndarray, " B"]) -> StoredInputs:
+        return StoredInputs(self.records, positions.astype(np.int32))
+
+    def read(self, positions: Shaped[np.ndarray, " B"]) -> UInt8[np.ndarray, "B H W C"]:
+        return self.records.read(positions)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredInputs:
+    """Inputs of one split that are read when asked for; small enough to send to another process.
+
+    Attributes:
+        records: `research.data.records.Records` of the whole dataset.
+        positions: those of the split, in order.
+    """
+
+    records: Any
+    positions: Int32[np.ndarray, " N"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(N, H, W, C)``."""
+        return (len(self.positions), *self.records.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8."""
+        return np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def read(self, positions: Shaped[np.ndarray, " B"] | Sequence[int]) -> UInt8[np.ndarray, "B H W C"]:
+        """Pictures of the split by their position in it."""
+        return self.records.read(self.positions[np.asarray(positions)])
+
+
+def _statistics(pictures: _InMemory | _Stored, rows: Shaped[np.ndarray, " N"]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel over the pictures at ``rows``, exactly, in whole numbers."""
+    total = square = 0
+    count = 0
+    for first in range(0, len(rows), BLOCK):
+        block = pictures.read(rows[first : first + BLOCK]).astype(np.int64)
+        total = total + block.sum((0, 1, 2))
+        square = square + np.square(block).sum((0, 1, 2))
+        count += block.shape[0] * block.shape[1] * block.shape[2]
+    mean = np.asarray(total, np.float64) / count
+    variance = np.asarray(square, np.float64) / count - np.square(mean)
+    return mean, np.sqrt(np.maximum(variance, 0))
+
+
+def _twins(
+    images: Images, split: Shaped[np.ndarray, " N"], leakage: Leakage, hashes: UInt64[np.ndarray, " N"]
+) -> list[str]:
+    """The first two equal pictures of each two splits that share any, by name."""
+    if images.names is None:
+        return []
+    found = []
+    for first, second in itertools.combinations(SPLITS, 2):
+        if not leakage.identical.get(f"{first}/{second}"):
+            continue
+        here, there = np.flatnonzero(split == first), np.flatnonzero(split == second)
+        twin = there[np.isin(hashes[there], hashes[here])][0]
+        original = here[hashes[here] == hashes[twin]][0]
+        found.append(f"such as {images.names[original]} in {first} and {images.names[twin]} in {second}: remove one.")
+    return found

@@ -1,0 +1,202 @@
+"""The streaming feed: rows are read and decoded ahead of the training, by Grain, and sent to the device in chunks.
+
+The one module that touches Grain. A chunk holds the rows of some consecutive updates, in the order in which the
+updates take them; on the device it is a small resident split, so the compiled programs are those of the resident feed
+and the batches are equal to the bit. Memory is that of a few chunks, however large the data is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from research.data.batch import Batch
+from research.data.feed import Feed, Reading, Window
+from research.data.prepare import Examples
+from research.task import Task
+
+CHUNK_BYTES = 2**23
+CHUNK_UPDATES = 64
+THREADS = 2
+AHEAD = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class _ReadChunk:
+    """Number of a chunk to its rows; small enough to be sent to a worker process.
+
+    Attributes:
+        reading: which rows when.
+        examples: the training split.
+        length: updates in a chunk.
+    """
+
+    reading: Reading
+    examples: Examples
+    length: int
+
+    def __call__(self, chunk: int) -> dict[str, np.ndarray]:
+        index, mask = self.reading.rows(int(chunk) * self.length, self.length)
+        rows = index.reshape(-1)
+        return {
+            "inputs": self.examples.read(rows),
+            "targets": self.examples.targets[rows],
+            "example": rows.astype(np.int32),
+            "patient": self.examples.patient_code[rows],
+            "mask": mask,
+        }
+
+
+class StreamingFeed(Feed):
+    """Chunks of rows, read by threads or processes while the device works on earlier ones."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        examples: Examples,
+        task: Task,
+        total: int,
+        workers: int = 0,
+        device: Any = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            reading: which rows when.
+            examples: the training split; its inputs may be on disk.
+            task: what the targets mean.
+            total: updates of the whole run; nothing beyond is read.
+            workers: processes that read; 0: threads of this process.
+            device: where the rows go.
+        """
+        super().__init__(reading)
+        self.examples, self.task, self.workers, self.device = examples, task, workers, device
+        row = math.prod(examples.inputs.shape[1:]) * examples.inputs.dtype.itemsize
+        self.length = chunk_updates(row * reading.batch_size * reading.batches_per_update)
+        self.chunks = -(-total // self.length)
+        self._iterator: Iterator[dict[str, np.ndarray]] | None = None
+        self._next = -1
+        self._number = -1
+        self._window: Window | None = None
+
+    def window(self, step: int) -> Window:
+        """See `Feed.window`; waits for the chunk where it has not been read yet."""
+        number, offset = divmod(step, self.length)
+        if self._window is None or number != self._number:
+            if self._iterator is None or number != self._next:
+                self.close()
+                self._iterator = self._start(number)
+            began = time.perf_counter()
+            chunk = next(self._iterator)
+            self.waited += time.perf_counter() - began
+            self._window = self._send(chunk)
+            self._number, self._next = number, number + 1
+        return self._window._replace(offset=offset, left=self.length - offset)
+
+    def close(self) -> None:
+        """See `Feed.close`."""
+        if self._iterator is not None:
+            getattr(self._iterator, "close", lambda: None)()
+        self._iterator = None
+
+    def _start(self, number: int) -> Iterator[dict[str, np.ndarray]]:
+        import grain
+
+        read = _ReadChunk(self.reading, self.examples, self.length)
+        chunks = grain.MapDataset.range(number, self.chunks).map(read)
+        threads = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
+        ahead = chunks.to_iter_dataset(threads)
+        if self.workers:
+            options = grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=1)
+            ahead = chunks.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
+            ahead = ahead.mp_prefetch(options)
+        return iter(ahead)
+
+    def _send(self, chunk: dict[str, np.ndarray]) -> Window:
+        mask = chunk["mask"]
+        rows = Batch(
+            inputs=chunk["inputs"],
+            targets=chunk["targets"],
+            mask=np.ones(mask.size, bool),
+            example=chunk["example"],
+            patient=chunk["patient"],
+            task=self.task,
+        )
+        index = np.arange(mask.size, dtype=np.int32).reshape(mask.shape)
+        sent: Any = jax.device_put((rows, index, mask), self.device)
+        rows, index, mask = sent
+        return Window(rows, index, mask, 0, self.length)
+
+
+def chunk_updates(update_bytes: int) -> int:
+    """Updates in a chunk, from the size of the rows of one."""
+    return max(1, min(CHUNK_UPDATES, CHUNK_BYTES // max(update_bytes, 1)))
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamedSplit:
+    """A split that is evaluated block by block, without ever being in memory as a whole.
+
+    Attributes:
+        examples: the split.
+        task: what the targets mean.
+        size: rows of a block; the last one is filled up with its first row.
+        device: where the blocks go.
+    """
+
+    examples: Examples
+    task: Task
+    size: int
+    device: Any = None
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def targets(self) -> Batch:
+        """The whole split without its inputs, on the device."""
+        count = len(self)
+        rows = np.arange(count, dtype=np.int32)
+        code = self.examples.patient_code
+        return jax.device_put(
+            Batch(None, self.examples.targets, np.ones(count, bool), rows, code, self.task), self.device
+        )
+
+    def blocks(self) -> Iterator[Batch]:
+        """The rows in order, in batches of one shape on the device; ``mask`` is False on what fills up the last."""
+        import grain
+
+        starts = range(0, len(self), self.size)
+        read = _ReadBlock(self.examples, self.task, self.size)
+        options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
+        blocks = grain.MapDataset.range(0, len(self), self.size).map(read).to_iter_dataset(options)
+        for _, block in zip(starts, blocks, strict=True):
+            yield jax.device_put(block, self.device)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ReadBlock:
+    """First position of a block to its rows."""
+
+    examples: Examples
+    task: Task
+    size: int
+
+    def __call__(self, first: int) -> Batch:
+        positions = np.arange(first, first + self.size, dtype=np.int32)
+        mask = positions < len(self.examples)
+        positions = np.where(mask, positions, np.int32(first))
+        examples = self.examples
+        return Batch(
+            examples.read(positions),
+            examples.targets[positions],
+            mask,
+            positions,
+            examples.patient_code[positions],
+            self.task,
+        )

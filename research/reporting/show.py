@@ -1,0 +1,153 @@
+"""What a person sees of a dataset before training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from research.data import table
+from research.data.augmentation import Augmentation
+from research.data.batch import Batch
+from research.data.dataset import Dataset
+from research.data.image_data import ImageData, PreparedImages
+from research.data.images import Images
+from research.data.prepare import Data, Prepared
+from research.data.source import Source
+from research.data.table_data import TableData
+from research.errors import UserError
+from research.keys import stream
+
+PICTURES_SHOWN = 8
+VARIANTS_SHOWN = 6
+
+
+def data_of(source: Source) -> tuple[Data, Dataset]:
+    """The kind of data that a source gives, with its default split, and the raw rows."""
+    raw = source.load()
+    return (ImageData(source=source) if isinstance(raw, Images) else TableData(source=source)), raw
+
+
+def show(source: Source, details: bool = True) -> Iterator[RenderableType]:
+    """Load and split a source with the default split, and yield what to print about it.
+
+    Args:
+        source: the dataset.
+        details: with licence, citation, notes and a line per feature; without, only that it is ready.
+
+    Raises:
+        UserError: if the data is absent or not what the source declares.
+    """
+    data, raw = data_of(source)
+    prepared = data.prepare()
+    about = prepared.about
+    rows = sum(len(examples) for examples in prepared.splits.values())
+    # Names and notes are the user's: as `Text` they are shown as they are, brackets included.
+    if isinstance(raw, table.Table):
+        size = f"{rows} examples, {len(raw.columns)} columns"
+    else:
+        assert isinstance(raw, Images)
+        size = f"{rows} pictures of {' x '.join(map(str, raw.shape))} (height, width, channels)"
+    yield Text(f"{about.name}: {size}, fingerprint {prepared.fingerprint}: ready")
+    if not details:
+        return
+    yield Text(about.summary)
+    facts = Table.grid(padding=(0, 2))
+    for label in ("licence", "citation", "homepage"):
+        if getattr(about, label):
+            facts.add_row(label, Text(getattr(about, label)))
+    facts.add_row("task", Text(f"{prepared.task.kind}: {', '.join(prepared.task.names)}"))
+    facts.add_row("patients", Text(prepared.leakage.basis))
+    for note in (*about.notes, *prepared.warnings):
+        facts.add_row("note", Text(note))
+    yield facts
+    yield _splits(prepared)
+    if isinstance(raw, table.Table):
+        yield _columns(prepared.splits["train"].inputs.shape[1], raw)
+
+
+def show_pictures(data: ImageData, path: Path, seed: int = 0, count: int = PICTURES_SHOWN) -> None:
+    """Write a contact sheet of training pictures; with augmentation each beside what training may make of it.
+
+    Args:
+        data: where the pictures come from; its augmentation is the one that is shown.
+        path: file to write, a PNG.
+        seed: seed of the draws.
+        count: how many pictures.
+
+    Raises:
+        UserError: if the data is absent, or the file cannot be written.
+    """
+    from research.reporting import contact_sheet
+
+    prepared = data.prepare()
+    train = prepared.splits["train"]
+    # Evenly over the split, so that classes which follow one another are all seen.
+    chosen = np.unique(np.linspace(0, len(train) - 1, count).astype(np.int32))
+    rows = Batch(
+        jnp.asarray(train.read(chosen)), jnp.asarray(train.targets[chosen]), jnp.ones(len(chosen), bool),
+        jnp.asarray(chosen), jnp.asarray(train.patient_code[chosen]), prepared.task,
+    )  # fmt: skip
+    # Standardised pixels are not for the eye: only what happens before that is shown.
+    seen = data.replace(pixels=data.pixels.replace(standardize=None, mean=None, deviation=None))
+    labels = [_label(prepared, train.targets[position]) for position in chosen]
+    pictures, captions = [np.asarray(seen.transform(rows).inputs)], labels
+    if data.augmentation is not None:
+        changed = jax.jit(lambda key: seen.transform(rows, key).inputs)
+        pictures += [np.asarray(changed(stream(seed, "augment", step))) for step in range(VARIANTS_SHOWN)]
+        captions = [text for label in labels for text in (label, *[""] * VARIANTS_SHOWN)]
+    ordered = np.stack(pictures, axis=1).reshape(-1, *pictures[0].shape[1:])
+    title = f"{prepared.about.name}: training pictures"
+    if data.augmentation is not None:
+        title += f", and {VARIANTS_SHOWN} augmented forms of each"
+    try:
+        contact_sheet(
+            path, np.clip(ordered, 0, 1), captions, columns=len(pictures) if len(pictures) > 1 else 4, title=title
+        )
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}). Choose another file with --out.") from None
+
+
+def gentle() -> Augmentation:
+    """What is shown of a dataset that no experiment augments: flips and small moves."""
+    return Augmentation(rotation=10.0, translation=0.1, zoom=0.2, horizontal_flip=True, brightness=0.2)
+
+
+def _label(prepared: Prepared, target: np.ndarray) -> str:
+    assert isinstance(prepared, PreparedImages)
+    task = prepared.task
+    if task.is_classes:
+        return task.names[int(target)]
+    if task.kind == "multilabel":
+        return ", ".join(name for name, value in zip(task.names, target, strict=True) if value == 1) or "none"
+    return ", ".join(f"{value:.3g}" for value in target)
+
+
+def _splits(prepared: Prepared) -> Table:
+    splits = Table("split (by default)", "examples", "targets", box=None, padding=(0, 2, 0, 0))
+    for name, split in prepared.summary()["splits"].items():
+        targets = next((split[key] for key in ("classes", "labels", "targets") if key in split), {})
+        shown = ", ".join(f"{key} {value}" for key, value in targets.items())
+        splits.add_row(name, str(split["examples"]), Text(shown))
+    return splits
+
+
+def _columns(features: int, raw: table.Table) -> Table:
+    """Each raw column with its kind, unit, range and missing values."""
+    shown = Table("column", "kind", "unit", "range or categories", "missing", box=None, padding=(0, 2, 0, 0))
+    shown.caption = f"{features} features after the default preprocessing"
+    for column in raw.columns:
+        values = raw.frame[column.name]
+        if column.kind == "numeric":
+            text = f"{values.min():.4g} to {values.max():.4g}, median {values.median():.4g}"
+        else:
+            text = ", ".join(column.categories[:6]) + (" ..." if len(column.categories) > 6 else "")
+        missing = str(values.isna().to_numpy().sum())
+        shown.add_row(*map(Text, (column.name, column.kind, column.unit, text, missing)))
+    return shown
