@@ -1,0 +1,246 @@
+"""The one module that touches TensorFlow Datasets (TFDS), which is used without TensorFlow wherever it can be.
+
+TFDS is imported when it is first needed, for that takes a second. Data is read and written in ArrayRecord, the format
+of TFDS whose records can be read at random.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from research.errors import UserError, did_you_mean
+
+SHARD_BYTES = 2**29
+BLOCK = 1024
+_VERSION = re.compile(r"\d+\.\d+\.\d+").fullmatch
+INSTALL = "pip install -e '.[tfds]'"
+SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+"""Names of splits in the catalogue that are official splits here."""
+
+
+class PictureWriter:
+    """A TFDS dataset in ArrayRecord, written in the order of the rows; nothing is gathered in memory or elsewhere."""
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int], description: str) -> None:
+        """Begin the files.
+
+        Args:
+            folder: an empty folder for them.
+            shape: height, width and channels of every picture.
+            description: one line, for the dataset's own description.
+        """
+        tfds = _tfds()
+        from tensorflow_datasets.core.dataset_info import DatasetIdentity
+
+        version = tfds.core.Version("1.0.0")
+        identity = DatasetIdentity(name="pictures", version=version, data_dir=str(folder), module_name=__name__)
+        # As bytes; by default TFDS stores each pixel as an integer of its own, which is several times slower.
+        image = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
+        info = tfds.core.DatasetInfo(
+            builder=identity,
+            description=description,
+            features=tfds.features.FeaturesDict({"image": image}),
+            disable_shuffling=True,
+        )
+        per_shard = max(1, SHARD_BYTES // int(np.prod(shape)))
+        self._writer = tfds.core.SequentialWriter(info, max_examples_per_shard=per_shard, file_format="array_record")
+        self._writer.initialize_splits(["train"])
+
+    def write(self, pictures: Sequence[UInt8[np.ndarray, "H W C"]]) -> None:
+        """Append pictures."""
+        self._writer.add_examples({"train": [{"image": picture} for picture in pictures]})
+
+    def close(self) -> None:
+        """Complete the files; a full disk may show only here, as a RuntimeError."""
+        self._writer.close_all()
+
+
+def raw_records(folder: str) -> tuple[Any, UInt8[np.ndarray, "H W C"]]:
+    """What `PictureWriter` wrote: its serialized examples, and the first picture as TFDS itself parses it."""
+    tfds = _tfds()
+    builder = tfds.builder_from_directory(folder)
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    first = builder.as_data_source(split="train")[0]["image"]
+    return builder.as_data_source(split="train", deserialize_method=raw), first
+
+
+def fetch(url: str, folder: Path) -> Path:
+    """A file from the net, by TFDS's download manager; somewhere below ``folder``."""
+    return Path(_tfds().download.DownloadManager(download_dir=folder).download(url))
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogued:
+    """A classification dataset of the catalogue, prepared.
+
+    Attributes:
+        name: name, configuration and version.
+        folder: where it lies.
+        summary, licence, citation, homepage: as the catalogue states them; empty where it does not.
+        shape: height, width and channels; None where it differs between pictures.
+        classes: names of the classes.
+        splits: name of each split, ``train``, ``validation`` or ``test``, to its records.
+        left_out: names of further splits, which are not used.
+        image, label: names of the features.
+    """
+
+    name: str
+    folder: Path
+    summary: str
+    licence: str
+    citation: str
+    homepage: str
+    shape: tuple[int | None, ...]
+    classes: tuple[str, ...]
+    splits: dict[str, Any]
+    left_out: tuple[str, ...]
+    image: str
+    label: str
+
+    def labels(self, split: str) -> Int32[np.ndarray, " N"]:
+        """Class numbers of a split; reads all its records once, without decoding the pictures."""
+        records = self.splits[split]
+        found = np.empty(len(records), np.int32)
+        for first in range(0, len(records), BLOCK):
+            block = range(first, min(first + BLOCK, len(records)))
+            found[first : block.stop] = [record[self.label] for record in records.__getitems__(list(block))]
+        return found
+
+    def picture(self, split: str, position: int) -> bytes | np.ndarray:
+        """A picture of a split: the bytes of a PNG or JPEG file, or pixels where the dataset stores these."""
+        return self.splits[split][position][self.image]
+
+
+def open_catalogued(dataset: str, image: str, label: str, data_dir: Path) -> Catalogued:
+    """A dataset of the catalogue, prepared first where that is needed.
+
+    Args:
+        dataset: ``NAME``, ``NAME/CONFIGURATION:VERSION``, or the folder of a prepared dataset.
+        image: name of the feature that is the picture.
+        label: name of the feature that is the class.
+        data_dir: folder of prepared datasets.
+
+    Raises:
+        UserError: for an unknown dataset or feature, one that needs TensorFlow where it is missing, or one that is
+            not about classes of pictures.
+    """
+    builder = _prepared(dataset, data_dir) or _prepare(dataset, data_dir)
+    info, folder = builder.info, Path(builder.data_path)
+    form = str(getattr(info.file_format, "value", info.file_format))
+    if form != "array_record":
+        raise UserError(
+            f"{folder} is prepared as {form}, which cannot be read at random. With TensorFlow ({INSTALL}) it is "
+            f"prepared anew as ArrayRecord: move the folder away, or set data_dir to another one."
+        )
+    wanted = {SPLIT_NAMES[name]: name for name in info.splits if name in SPLIT_NAMES}
+    if "train" not in wanted:
+        raise UserError(f"{info.full_name} has no split 'train'; it has {', '.join(info.splits) or 'none at all'}.")
+    decoders = _decoders(info, image, label)
+    return Catalogued(
+        name=info.full_name,
+        folder=folder,
+        summary=" ".join((info.description or "").split())[:200],
+        licence=(info.redistribution_info.license if info.redistribution_info else "") or "",
+        citation=" ".join((info.citation or "").split()),
+        homepage=info.homepage or "",
+        shape=tuple(info.features[image].shape),
+        classes=tuple(info.features[label].names),
+        splits={ours: builder.as_data_source(split=theirs, decoders=decoders) for ours, theirs in wanted.items()},
+        left_out=tuple(name for name in info.splits if name not in SPLIT_NAMES),
+        image=image,
+        label=label,
+    )
+
+
+def _decoders(info: Any, image: str, label: str) -> dict[str, Any]:
+    """What not to decode: all but the label, and pictures that TFDS does not decode itself; checks both features."""
+    tfds, features = _tfds(), info.features
+    for option, name in (("image", image), ("label", label)):
+        if name not in features:
+            hint = did_you_mean(name, features)
+            raise UserError(
+                f"{option}: {info.full_name} has no feature {name!r}.{hint} Its features: {', '.join(features)}."
+            )
+    if not isinstance(features[label], tfds.features.ClassLabel):
+        raise UserError(f"label: {label!r} of {info.full_name} is no class, but {features[label]!r}.")
+    picture = features[image]
+    encoded = isinstance(picture, tfds.features.Image)
+    bytewise = encoded or isinstance(picture, tfds.features.Tensor)
+    if not bytewise or len(picture.shape) != 3 or picture.np_dtype != np.uint8 or picture.shape[2] not in (1, 3):
+        raise UserError(
+            f"image: {image!r} of {info.full_name} is no grey or coloured picture of bytes, but {picture!r}."
+        )
+    # Pillow decodes pictures, so that they are the same with and without OpenCV, which TFDS prefers.
+    skip = [name for name in features if name != label and (name != image or encoded)]
+    return {name: tfds.decode.SkipDecoding() for name in skip}
+
+
+def _prepared(dataset: str, data_dir: Path) -> Any:
+    """The dataset as it lies on disk; None where it does not."""
+    given = Path(os.path.expanduser(dataset))
+    if (given / "dataset_info.json").is_file():
+        return _tfds().builder_from_directory(given)
+    name, _, version = dataset.partition(":")
+    found = {path.parent.relative_to(data_dir / name): path.parent for path in _descriptions(data_dir / name)}
+    found = {key: place for key, place in found.items() if key.name == version or (not version and _VERSION(key.name))}
+    configurations = {str(key.parent) for key in found}
+    if len(configurations) > 1:
+        shown = ", ".join(sorted(f"{name}/{configuration}" for configuration in configurations))
+        raise UserError(f"dataset: {dataset!r} is prepared in several configurations; name one: {shown}.")
+    if not found:
+        return None
+    newest = max(found, key=lambda key: [int(part) for part in re.findall(r"\d+", key.name)])
+    return _tfds().builder_from_directory(found[newest])
+
+
+def _descriptions(folder: Path) -> list[Path]:
+    return [*folder.glob("*/dataset_info.json"), *folder.glob("*/*/dataset_info.json")]
+
+
+def _prepare(dataset: str, data_dir: Path) -> Any:
+    """Prepare the dataset as ArrayRecord; it may be downloaded for that."""
+    tfds = _tfds()
+    try:
+        builder = tfds.builder(dataset, data_dir=str(data_dir), file_format="array_record")
+    except tfds.core.DatasetNotFoundError:
+        name = re.split("[/:]", dataset)[0]
+        hint = did_you_mean(name, tfds.list_builders(with_community_datasets=False))
+        raise UserError(
+            f"dataset: {dataset!r} is neither prepared below {data_dir} nor a name in TFDS' catalogue.{hint} Give "
+            f"NAME, NAME/CONFIGURATION:VERSION, or the folder of a prepared dataset."
+        ) from None
+    except (AssertionError, ValueError, ImportError) as error:
+        raise UserError(f"dataset: {dataset!r} cannot be opened: {error}") from error
+    needs = (
+        f"{builder.info.full_name} is not prepared as ArrayRecord below {data_dir}, and preparing it needs TensorFlow, "
+        f"which is not installed: {INSTALL}. Prepared once, it is read without TensorFlow, here or on another machine."
+    )
+    # The catalogue's own builders read their archives with TensorFlow; a user's own may well do without.
+    if type(builder).__module__.startswith("tensorflow_datasets.") and not importlib.util.find_spec("tensorflow"):
+        raise UserError(needs)
+    try:
+        builder.download_and_prepare()
+    except ModuleNotFoundError as error:
+        if "tensorflow" in str(error):
+            raise UserError(needs) from error
+        raise
+    except Exception as error:
+        raise UserError(f"{builder.info.full_name} could not be prepared below {data_dir}: {error}") from error
+    return builder
+
+
+def _tfds() -> Any:
+    """TFDS, with its progress bars off."""
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    return tfds
