@@ -111,6 +111,8 @@ def test_contrast_multiplies_differences_from_the_mean_of_the_image() -> None:
     factor = (found[:, 3] - found[:, 0]) / 0.3
     np.testing.assert_allclose(found, 0.3 + factor[:, None] * [-0.1, 0, -0.1, 0.2], atol=1e-6)
     assert stats.kstest(factor, stats.uniform(0.6, 0.8).cdf).pvalue > 1e-3
+    brightness = augmented(Augmentation(brightness=0.4), pixels)[:, 0, 0, 0]
+    assert abs(np.corrcoef(factor, brightness)[0, 1]) * np.sqrt(800) < 4
     black_and_white = np.broadcast_to(np.array([0, 1], np.float32), (9, 2)).reshape(9, 1, 2, 1)
     beyond = augmented(Augmentation(contrast=0.4), black_and_white)
     assert beyond.min() == 0 and beyond.max() == 1
