@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,6 +43,22 @@ def find_file(path: str) -> Path:
     Raises:
         UserError: naming every place that was looked at, and a file there with a similar name.
     """
+    place = find(path, Path.is_file)
+    if place.is_dir():
+        raise UserError(f"{place} is a folder; give the path of a file in it.")
+    return place
+
+
+def find_folder(path: str) -> Path:
+    """The folder that ``path`` means, looked for as `find_file` does; raises `UserError`."""
+    place = find(path, Path.is_dir)
+    if not place.is_dir():
+        raise UserError(f"{place} is a file; give the path of a folder.")
+    return place
+
+
+def find(path: str, wanted: Callable[[Path], bool] = Path.exists) -> Path:
+    """The file or folder that ``path`` means, the first one that is ``wanted``; raises `UserError` if there is none."""
     expanded = os.path.expandvars(os.path.expanduser(path))
     unset = re.search(r"\$\{?(\w+)", expanded)
     if unset:
@@ -50,12 +67,10 @@ def find_file(path: str) -> Path:
     folder = os.environ.get(DATA_DIR)
     if folder and not Path(expanded).is_absolute():
         places.append(Path(folder) / expanded)
-    for place in places:
-        if place.is_file():
-            return place
-    for place in places:
-        if place.is_dir():
-            raise UserError(f"{place} is a folder; give the path of a file in it.")
+    for test in (wanted, Path.exists):
+        for place in places:
+            if test(place):
+                return place
     looked = " and ".join(str(place) for place in places)
     hint = (
         "" if folder or Path(expanded).is_absolute() else f" {DATA_DIR} is not set; set it to the folder of the data."
@@ -64,10 +79,10 @@ def find_file(path: str) -> Path:
 
 
 def _similar(places: list[Path]) -> str:
-    """A sentence naming a file beside one of the places that the user may have meant."""
+    """A sentence naming something beside one of the places that the user may have meant."""
     for place in places:
         if place.parent.is_dir():
-            hint = did_you_mean(place.name, [entry.name for entry in place.parent.iterdir() if entry.is_file()])
+            hint = did_you_mean(place.name, [entry.name for entry in place.parent.iterdir()])
             if hint:
                 return hint
     return ""

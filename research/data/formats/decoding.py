@@ -1,0 +1,208 @@
+"""One picture file becomes bytes `[H, W, C]`: `PictureFormat`, and `Pillow` for the common formats."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from research.errors import UserError
+
+Resize = Literal["stretch", "fit", "crop"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+"""Endings of the file names, in lower case, by which Pillow's pictures are found in a folder."""
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+GREY = ("1", "L", "LA", "La")
+GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+
+TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to what brings the picture upright."""
+
+ORIENTATION = 0x0112
+TURNED = (5, 6, 7, 8)
+
+
+class Unreadable(UserError):
+    """A picture file that cannot be read.
+
+    Attributes:
+        reason: what is wrong, to follow the name of the file.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} {reason}.")
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[type[Unreadable], tuple[Path, str]]:
+        return type(self), (self.path, self.reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What the beginning of a file says of its picture: upright height and width, and channels (1 grey, 3 colour)."""
+
+    height: int
+    width: int
+    channels: int
+
+
+class PictureFormat:
+    """How files of one kind are read; a small value without state, so that threads and processes can share it."""
+
+    suffixes: tuple[str, ...] = SUFFIXES
+
+    def accepts(self, path: Path) -> bool:
+        """Whether a file found in a folder is taken for a picture, by its name or its first bytes."""
+        return path.suffix.lower() in self.suffixes
+
+    def header(self, path: Path) -> Header:
+        """Size and channels, without reading the pixels; raises `Unreadable`."""
+        raise NotImplementedError
+
+    def decode(self, path: Path) -> UInt8[np.ndarray, "H W C"]:
+        """The whole picture, upright; raises `Unreadable`, also for a truncated file."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Pillow(PictureFormat):
+    """PNG, JPEG, BMP and TIFF, told apart by their content.
+
+    EXIF orientation is applied. 16-bit grey values are divided by 257, so that 65535 becomes 255 (colour of 16 bits
+    keeps its upper 8); black and white become 0 and 255. A palette counts as colour, CMYK becomes RGB, and what is
+    transparent is laid over black. Files of several pages or frames are refused, for one of them would have to be
+    chosen.
+    """
+
+    def header(self, path: Path) -> Header:
+        """See `PictureFormat.header`."""
+        with _opened(path) as image:
+            width, height = image.size
+            if _orientation(image) in TURNED:
+                width, height = height, width
+            return Header(height, width, 3 if image.mode in COLOUR else 1)
+
+    def decode(self, path: Path) -> UInt8[np.ndarray, "H W C"]:
+        """See `PictureFormat.decode`."""
+        with _opened(path) as image:
+            # Asked before loading, as in `header`: some files say it only after the pixels, where `header` cannot see.
+            orientation = _orientation(image)
+            image.load()
+            picture = _bytes(image, path)
+            if orientation in TRANSPOSED:
+                picture = picture.transpose(TRANSPOSED[orientation])
+            pixels = np.array(picture)
+            return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def fit(picture: UInt8[np.ndarray, "h w c"], shape: tuple[int, int, int], resize: Resize) -> UInt8[np.ndarray, "H W C"]:
+    """A picture in another size and number of channels.
+
+    Colour becomes grey by ITU-R BT.601 luma. Sizes change by Pillow's bilinear filter, which averages over all the
+    pixels that fall into one.
+
+    Args:
+        picture: bytes, grey or colour.
+        shape: height, width and channels to bring it to.
+        resize: ``stretch`` changes the aspect ratio; ``fit`` keeps it and fills up with black on both sides; ``crop``
+            keeps it and cuts off what sticks out on both sides.
+    """
+    height, width, channels = shape
+    image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
+    if picture.shape[2] != channels:
+        image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = _resized(image, width, height, resize)
+    return np.array(image).reshape(shape)
+
+
+def _resized(image: Image.Image, width: int, height: int, resize: Resize) -> Image.Image:
+    method = Image.Resampling.BILINEAR
+    if resize == "stretch":
+        return image.resize((width, height), method)
+    if resize == "crop":
+        return ImageOps.fit(image, (width, height), method)
+    scale = min(width / image.width, height / image.height)
+    inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    whole = Image.new(image.mode, (width, height))
+    whole.paste(image.resize(inner, method), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return whole
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file, checked as far as its header goes; whatever goes wrong is an `Unreadable`."""
+    try:
+        if not path.stat().st_size:
+            raise Unreadable(path, "is empty")
+        # Given a path, Pillow maps the file into memory, and then does not turn TIFF upright.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            _check(image, path)
+            yield image
+    except Unreadable:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(path) from None
+    except FileNotFoundError:
+        raise Unreadable(path, "does not exist") from None
+    except UnidentifiedImageError:
+        raise Unreadable(path, "is no PNG, JPEG, BMP or TIFF picture, or its beginning is damaged") from None
+    except Exception as error:  # Pillow raises whatever its parsing stumbles over.
+        raise Unreadable(path, f"is truncated or damaged ({str(error) or type(error).__name__})") from None
+
+
+def _check(image: Image.Image, path: Path) -> None:
+    largest = Image.MAX_IMAGE_PIXELS
+    if largest is not None and image.width * image.height > largest:
+        raise _too_large(path)
+    if image.mode not in (*GREY, *GREY_16, *COLOUR):
+        raise Unreadable(path, f"holds pixels of kind {image.mode!r}; save it with 8 or 16 bits, grey or colour")
+    # A photograph of a telephone (MPO) has a preview as second picture; the first is meant.
+    if image.format in ("TIFF", "PNG") and getattr(image, "n_frames", 1) > 1:
+        raise Unreadable(path, f"holds {getattr(image, 'n_frames', 1)} pictures; save each in a file of its own")
+
+
+def _too_large(path: Path) -> Unreadable:
+    return Unreadable(
+        path,
+        f"claims more than {Image.MAX_IMAGE_PIXELS} pixels, so it is damaged, an attack, or a slide to be cut into "
+        f"tiles first",
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation that is still to be applied; Pillow does it itself for TIFF."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    return int(image.getexif().get(ORIENTATION, 1))
+
+
+def _bytes(image: Image.Image, path: Path) -> Image.Image:
+    """The picture as mode L or RGB."""
+    if image.mode in GREY_16:
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise Unreadable(path, f"holds grey values from {values.min()} to {values.max()}; save it with 16 bits")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    mode = "RGB" if image.mode in COLOUR else "L"
+    if image.has_transparency_data:
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image.convert("RGBA")).convert(mode)
+    return image.convert(mode)

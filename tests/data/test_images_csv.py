@@ -1,0 +1,152 @@
+"""Pictures named in a table: labels with blanks and uncertain values, patients, splits, and tables that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from research.data import Images
+from research.data.formats import ImagesCSV
+from research.errors import UserError
+from research.spec import check, from_json, to_json
+
+CHEXPERT = """Path,Sex,Edema,Effusion
+train/patient1/study1/view1.png,F,1.0,
+train/patient1/study2/view1.png,F,-1.0,0.0
+valid/patient2/study1/view1.png,M,0.0,1.0
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """Writes a table, and a grey picture for every path that its first column names."""
+
+    def write(content: str) -> str:
+        for number, line in enumerate(content.splitlines()[1:]):
+            picture = tmp_path / "pictures" / line.partition(",")[0]
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (4, 3), number).save(picture)
+        table = tmp_path / "pictures" / "table.csv"
+        table.write_text(content)
+        return str(table)
+
+    return write
+
+
+def _load(**options: Any) -> Images:
+    source = ImagesCSV(**options)
+    check(source)
+    assert from_json(to_json(source)) == source
+    images = source.load()
+    assert images.about.notes[: len(source.about().notes)] == source.about().notes
+    return images
+
+
+def _fails(message: str, **options: Any) -> None:
+    with pytest.raises(UserError, match=message):
+        _load(**options)
+
+
+def _multilabel(path: str, **options: Any) -> Images:
+    return _load(path=path, image="Path", task="multilabel", target=("Edema", "Effusion"), **options)
+
+
+nan = np.nan
+
+
+@pytest.mark.parametrize(
+    ("options", "targets"),
+    [
+        ({}, [[1, nan], [nan, 0], [0, 1]]),
+        ({"blanks": "negative"}, [[1, 0], [nan, 0], [0, 1]]),
+        ({"uncertain": "positive"}, [[1, nan], [1, 0], [0, 1]]),
+        ({"uncertain": "negative", "blanks": "negative"}, [[1, 0], [0, 0], [0, 1]]),
+    ],
+)
+def test_uncertain_and_blank_labels(write: Any, options: Any, targets: list[Any]) -> None:
+    images = _multilabel(write(CHEXPERT), patient_pattern=r"/(patient\d+)/", **options)
+    np.testing.assert_array_equal(images.targets, np.asarray(targets, np.float32))
+    assert images.task.kind == "multilabel" and images.task.names == ("Edema", "Effusion")
+    assert images.patient is not None and images.patient.tolist() == ["patient1", "patient1", "patient2"]
+    assert images.about.notes[-2:] == ("1 uncertain labels", "1 blank labels")
+    assert f"blank labels are {options.get('blanks', 'missing')}" in images.about.notes
+    assert images.shape == (3, 4, 1)
+    assert [int(images.read(n).mean()) for n in range(3)] == [0, 1, 2]
+
+
+def test_uncertain_labels_may_be_an_error(write: Any) -> None:
+    path = write(CHEXPERT)
+    with pytest.raises(UserError, match=r"line 3, column 'Edema': -1\.0 is an uncertain label.*uncertain='missing'"):
+        _multilabel(path, uncertain="error")
+    with pytest.raises(UserError, match=r"line 2, column 'Edema': 2 is no label"):
+        _multilabel(write(CHEXPERT.replace("F,1.0", "F,2")))
+    empty = write(CHEXPERT.replace("F,1.0", "F,"))
+    with pytest.raises(UserError, match=r"line 2.*the target is missing.*unlabelled='drop'"):
+        _multilabel(empty)
+    assert _multilabel(empty, unlabelled="drop").row.tolist() == [1, 2]
+    assert _multilabel(empty, blanks="negative").targets.tolist()[0] == [0, 0]
+
+
+def test_classes_patients_splits_and_root(write: Any, tmp_path: Path) -> None:
+    path = write("path,grade,who,part\na.png,mild,7,train\nb/c.png,severe,7,train\nd.png,none,9.0,dev\n")
+    moved = tmp_path / "elsewhere.csv"
+    Path(path).rename(moved)
+    options = {"path": str(moved), "target": "grade", "patient": "who", "split": "part"}
+    absent = r"3 of the 3 pictures in column 'path' of .* do not exist: a\.png \(line 2\).* set root="
+    _fails(absent, task="multiclass", **options)
+    options["root"] = str(tmp_path / "pictures")
+    images = _load(task="multiclass", classes=("none", "mild", "severe"), **options)
+    assert images.targets.tolist() == [1, 2, 0]
+    assert images.patient is not None and images.patient.tolist() == ["7", "7", "9"]
+    assert images.split is not None and images.split.tolist() == ["train", "train", "validation"]
+    assert images.names is not None and images.names.tolist() == ["a.png", "b/c.png", "d.png"]
+    binary = _load(positive=("mild", "severe"), **options)
+    assert binary.task.kind == "binary" and binary.targets.tolist() == [1, 1, 0]
+    _fails(r"'severe' is not one of the declared classes none, mild", classes=("none", "mild"), **options)
+    absolute = write(f"path,score\n{tmp_path}/pictures/a.png,1.5\n")
+    number = _load(path=absolute, target="score", task="regression", size=(6, 8), color="rgb", unit="mm")
+    assert number.targets.tolist() == [[1.5]] and number.read(0).shape == (6, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image": "Pth"}, r"image: .* has no column 'Pth'\. Did you mean 'Path'"),
+        ({"image": "Edema"}, r"image: column 'Edema' has another role"),
+        ({"target": None}, r"target: .* needs a target column"),
+        ({"target": ("Edema", "Efusion")}, r"Did you mean 'Effusion'"),
+        ({"patient": "Sex", "patient_pattern": "(x)"}, r"patient_pattern: patient names a column already"),
+        ({"patient_pattern": "view"}, r"patient_pattern: 'view' has 0 groups"),
+        ({"patient_pattern": r"(study2)/"}, r"finds a patient in only 1 of 3 paths; in '.*study1/view1\.png'"),
+        ({"root": "no_such_folder"}, r"'no_such_folder' was not found"),
+        ({"task": "binary", "target": "Edema", "blanks": "negative"}, r"blanks: only multilabel"),
+        ({"task": "binary", "target": "Edema", "uncertain": "positive"}, r"uncertain: only multilabel"),
+        ({"task": "regression", "classes": ("a",)}, r"classes: a regression target has none"),
+        ({"path": "absent.csv"}, r"'absent.csv' was not found"),
+    ],
+)
+def test_declarations_that_do_not_fit(write: Any, options: Any, message: str) -> None:
+    declared = {"path": write(CHEXPERT), "image": "Path", "task": "multilabel", "target": ("Edema", "Effusion")}
+    _fails(message, **(declared | options))
+
+
+def test_tables_that_do_not_fit(write: Any) -> None:
+    _fails(r"line 3, column 'path': 'a\.png' stands on line 2", path=write("path,y\na.png,1\na.png,0\n"), target="y")
+    (Path(table := write("path,y\na.png,1\nb.png,0\n"))).write_text("path,y\na.png,1\n,0\n")
+    _fails(r"line 3, column 'path': the path of the picture is missing", path=table, target="y")
+
+
+def test_missing_and_damaged_files(write: Any) -> None:
+    path = write("path,y\na.png,1\nb.png,0\nc.png,1\n")
+    (Path(path).parent / "b.png").rename(Path(path).parent / "B.png")
+    _fails(r"1 of the 3 .* do not exist: b\.png \(line 3\)\. Did you mean 'B\.png'\?", path=path, target="y")
+    (Path(path).parent / "c.png").write_bytes(b"not a picture")
+    kept = _load(path=path, target="y", unreadable="skip")
+    assert kept.row.tolist() == [0] and kept.targets.tolist() == [1]
+    assert "2 of 3 pictures cannot be read and are left out: b.png does not exist; c.png is no" in kept.about.notes[-1]
+    (Path(path).parent / "B.png").rename(Path(path).parent / "b.png")
+    _fails(r"1 of 3 pictures of .*table\.csv cannot be read: c\.png is no PNG", path=path, target="y")
