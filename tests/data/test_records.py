@@ -75,7 +75,7 @@ def test_digest_and_hashes_are_of_the_bytes(records: Records, noise: np.ndarray)
 def test_it_is_a_dataset_that_tfds_opens(records: Records, noise: np.ndarray) -> None:
     import tensorflow_datasets
 
-    builder = tensorflow_datasets.builder_from_directory(records.folder)
+    builder: Any = tensorflow_datasets.builder_from_directory(records.folder)
     source = builder.as_data_source(split="train")
     assert len(source) == 600
     for position in (0, 41, 599):
@@ -202,7 +202,7 @@ def test_what_killed_processes_left_is_removed_after_a_day(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
         (tmp_path / name / "shard").write_text("half")
         for path in (tmp_path / name / "shard", tmp_path / name):
-            os.utime(path, (time.time() - age,) * 2)
+            os.utime(path, (time.time() - age, time.time() - age))
     folder = open_records(_images(_pictures(3)), tmp_path).folder
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([folder.name, "y.part-2"])
 

@@ -168,7 +168,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The six arrays of a file."""
     needed = [f"{part}_{what}" for part in PARTS for what in ("images", "labels")]
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = list(archive.files)
             if set(needed) <= set(found):
                 return {key: archive[key] for key in needed}
