@@ -1,0 +1,136 @@
+"""Sheets of pictures: pixels on one scale, the mistakes that matter first, and maps over pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from research.errors import UserError
+from research.evaluation import Predictions
+from research.reporting import contact_sheet, explanation_sheet, mistakes_sheet
+from research.reporting.contact_sheet import folded, shown_pixels
+from research.reporting.mistakes import find_mistakes
+from research.task import Task
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1)).astype(np.uint8)
+BINARY = Task("binary", ("normal", "pneumonia"))
+
+
+def test_pictures_are_on_one_scale_and_not_stretched(tmp_path: Path) -> None:
+    pair = np.stack([np.full((4, 4), 64), np.full((4, 4), 128)]).astype(np.uint8)
+    path = contact_sheet(tmp_path / "sheet.png", pair, ["dark", "grey"])
+    with Image.open(path) as sheet:
+        values, counts = np.unique(np.asarray(sheet.convert("L")), return_counts=True)
+    side = (1.5 * 150) ** 2
+    found = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    assert found[64] == pytest.approx(side, rel=0.02) and found[128] == pytest.approx(side, rel=0.02)
+
+
+def test_floats_are_clipped_to_the_scale_that_is_stated() -> None:
+    values = np.array([[[-5.0, 0.0, 127.6, 300.0]]])
+    assert shown_pixels(values).tolist() == [[[0, 0, 128, 255]]]
+    assert shown_pixels(values / 255, white=1.0).tolist() == [[[0, 0, 128, 255]]]
+    assert shown_pixels(PICTURES).shape == (6, 8, 8)
+    assert shown_pixels(np.zeros((2, 3, 4, 3), np.uint8)).shape == (2, 3, 4, 3)
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (2, 8, 8, 2), (2, 8, 8, 1, 1), (2, 0, 8)])
+def test_what_is_no_picture_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="height, width"):
+        contact_sheet(tmp_path / "sheet.png", np.zeros(shape, np.uint8), ["a", "b"])
+
+
+def test_captions_are_as_many_as_pictures(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="6 pictures, 1 captions"):
+        contact_sheet(tmp_path / "sheet.png", PICTURES, ["a"])
+
+
+def test_long_captions_are_folded_where_names_have_joints() -> None:
+    assert folded("true normal\ntest/person523_bacteria_1569.jpeg") == (
+        "true normal\ntest/person523_\nbacteria_1569.jpeg"
+    )
+    assert folded("a" * 50, 20) == "\n".join(["a" * 20, "a" * 20, "a" * 10])
+    assert folded("costs $5 and $6") == "costs \\$5 and \\$6"
+
+
+def test_columns_are_as_asked(tmp_path: Path) -> None:
+    wide, tall = tmp_path / "wide.png", tmp_path / "tall.png"
+    contact_sheet(wide, PICTURES, [""] * 6, columns=6)
+    contact_sheet(tall, PICTURES, [""] * 6, columns=2, title="a title")
+    with Image.open(wide) as a, Image.open(tall) as b:
+        assert a.width > 2 * b.width and b.height > 2 * a.height
+
+
+def test_mistakes_of_two_classes_most_confident_first() -> None:
+    truth = np.array([0, 0, 1, 1, 0, 1], np.int32)
+    probability = np.array([0.9, 0.2, 0.05, 0.8, 0.6, 0.5])
+    found = find_mistakes(Predictions(BINARY, "test", np.arange(6), probability, truth))
+    assert found.row.tolist() == [2, 0, 4]
+    assert found.confidence == pytest.approx([0.95, 0.9, 0.6])
+    assert found.true == ("pneumonia", "normal", "normal") and found.said == ("normal", "pneumonia", "pneumonia")
+
+
+def test_mistakes_of_several_classes_and_labels() -> None:
+    shares = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.0, 0.1, 0.9]])
+    classes = Task("multiclass", ("a", "b", "c"))
+    found = find_mistakes(Predictions(classes, "test", np.arange(3), shares, np.array([0, 0, 1], np.int32)))
+    assert (found.row.tolist(), found.true, found.said) == ([2, 0], ("b", "a"), ("c", "b"))
+    labels = Task("multilabel", ("a", "b", "c"))
+    truth = np.array([[1, np.nan, 0], [1, 0, 0], [np.nan] * 3], np.float32)
+    probability = np.array([[0.2, 0.9, 0.6], [0.6, 0.4, 0.1], [1.0, 1.0, 1.0]])
+    found = find_mistakes(Predictions(labels, "test", np.arange(3), probability, truth))
+    # The worst label counts; labels that are missing are no mistakes.
+    assert (found.row.tolist(), found.true, found.said) == ([0], ("a",), ("no a",))
+    assert found.confidence == pytest.approx([0.8])
+
+
+def test_the_sheet_shows_the_pictures_of_the_mistaken_examples(tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    def images_of(examples: np.ndarray) -> np.ndarray:
+        asked.extend(examples.tolist())
+        return PICTURES[examples // 10]
+
+    truth = np.array([0, 0, 1], np.int32)
+    predictions = Predictions(BINARY, "test", np.array([50, 10, 30]), np.array([0.9, 0.7, 0.1]), truth, np.arange(3))
+    path = tmp_path / "mistakes.png"
+    found = mistakes_sheet(path, predictions, images_of, [f"{n}.png" for n in range(51)], count=2, title="a run")
+    assert found.paths == (path,) and path.is_file() and asked in ([50, 30], [30, 50])
+
+
+def test_without_mistakes_it_is_said_and_an_old_sheet_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "mistakes.png"
+    path.write_bytes(b"old")
+    right = Predictions(BINARY, "test", np.arange(2), np.array([0.1, 0.9]), np.array([0, 1], np.int32))
+    found = mistakes_sheet(path, right, lambda rows: PICTURES[rows])
+    assert found.paths == () and "none of 2 examples" in found.notes[0] and not path.exists()
+    task = Task("regression", ("age",))
+    quantity = Predictions(task, "test", np.arange(2), np.zeros(2), np.zeros(2))
+    with pytest.raises(UserError, match="classes or labels"):
+        mistakes_sheet(path, quantity, lambda rows: PICTURES[rows])
+
+
+def test_explanations_colour_what_the_maps_mark(tmp_path: Path) -> None:
+    grey = np.full((3, 8, 8, 1), 128, np.uint8)
+    maps = np.zeros((3, 4, 4), np.float32)
+    nothing = tmp_path / "nothing.png"
+    explanation_sheet(nothing, grey, maps, np.zeros((3, 8, 8), np.float32), ["a"] * 3, title="a run")
+    marked = maps.copy()
+    marked[:, 0, 0] = 1
+    something = tmp_path / "something.png"
+    explanation_sheet(something, grey, marked, np.zeros((3, 8, 8), np.float32), ["a"] * 3, title="a run")
+    with Image.open(nothing) as a, Image.open(something) as b:
+        assert a.size == b.size
+        changed = np.asarray(a.convert("RGB")) != np.asarray(b.convert("RGB"))
+    # A quarter by a quarter of each of three pictures, and the soft border around it.
+    share = changed.any(-1).sum() / (3 * (1.6 * 150) ** 2)
+    assert 1 / 16 < share < 1 / 5
+
+
+def test_explanations_need_as_many_of_each(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'captions': 5"):
+        explanation_sheet(tmp_path / "x.png", PICTURES, np.zeros((6, 4, 4)), np.zeros((6, 8, 8)), ["a"] * 5)
