@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -109,6 +111,9 @@ def _parser() -> _Parser:
     command = add("evaluate", _evaluate, "predict a split of a run's data again, and report metrics with intervals")
     command.add_argument("run", type=Path, metavar="RUN_DIR")
     command.add_argument("--split", default="test", help="train, validation or test (test)")
+    command.add_argument(
+        "--explain", type=int, default=0, metavar="N", help="explain N pictures by Grad-CAM and input gradients"
+    )
     command.add_argument("--json", action="store_true", help="print results for machines")
 
     command = add("predict", _predict, "predict for new patients with a trained run")
@@ -134,7 +139,11 @@ def _parser() -> _Parser:
 
     command = add("data", _data, "list datasets, show one, or prepare one")
     command.add_argument("action", choices=("list", "show", "prepare"))
-    command.add_argument("name", nargs="?", help="a dataset of the list, or csv:FILE?target=COLUMN")
+    command.add_argument("name", nargs="?", help="a dataset of the list; with --augmented an experiment file as well")
+    command.add_argument(
+        "--augmented", action="store_true", help="draw pictures and augmented forms of each"
+    )
+    command.add_argument("--out", type=Path, help="where to draw pictures (NAME.png)")
     return parser
 
 
@@ -189,16 +198,21 @@ def _run(options: argparse.Namespace) -> None:
     summary = result.summary
     stopped = f", stopped early of {summary['total_updates']}" if summary["stopped_early"] else ""
     console.print(f"weights of update {summary['reported_step']} of {summary['updates']}{stopped}; {result.directory}")
+    if execution.feed == "streaming" and result.fresh:
+        console.print(f"waited for input {100 * summary['input_wait_share']:.1f} % of the training time")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from research.runner import evaluate_run
 
-    title, report = evaluate_run(options.run, options.split)
+    title, report, figures = evaluate_run(options.run, options.split, options.explain)
     if options.json:
         _print_json({"directory": str(options.run), "split": options.split, "report": report.to_json()})
         return
-    _show(_console(), report, title)
+    console = _console()
+    _show(console, report, title)
+    if figures is not None:
+        console.print(f"figures: {figures}")
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -268,10 +282,10 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _list_datasets() -> None:
-    from research.data.catalog import catalog
+    from research.data.catalog import catalog, kinds
 
     summaries = {name: source().about().summary for name, source in sorted(catalog().items())}
-    _print_lines("datasets", summaries | {"csv:FILE?target=COLUMN": "any table of yours"})
+    _print_lines("datasets", summaries | {f"{kind}:{what}": words for kind, (_, what, words) in kinds().items()})
 
 
 def _print_lines(title: str, entries: dict[str, str]) -> None:
@@ -288,13 +302,45 @@ def _data(options: argparse.Namespace) -> None:
         return
     if options.name is None:
         raise UserError(f"data {options.action}: name a dataset; `research data list` names them.")
+    from research.reporting.show import prepare, show
+
+    console = _console()
+    if options.augmented or options.out is not None:
+        _draw_pictures(options, console)
+        return
     from research.data.catalog import parse_source
-    from research.reporting.show import show
 
     source = parse_source(options.name)
-    console = _console()
-    for part in show(source, details=options.action == "show"):
+    if options.action == "prepare":
+        from research.training.progress import PreparingDisplay
+
+        with contextlib.closing(PreparingDisplay(console)) as told:
+            console.print(prepare(source, told))
+        return
+    for part in show(source):
         console.print(part)
+
+
+def _draw_pictures(options: argparse.Namespace, console: Console) -> None:
+    """A contact sheet of a dataset, or of an experiment's data as its training sees it."""
+    from research.data.catalog import parse_source
+    from research.data.image_data import ImageData
+    from research.experiment_file import load_experiment
+    from research.reporting.show import data_of, gentle, show_pictures
+
+    if options.name.endswith(".py"):
+        data, name = load_experiment(Path(options.name))[0].data, Path(options.name).stem
+    else:
+        data, name = data_of(parse_source(options.name))[0], re.sub(r"\W+", "_", options.name)
+        if isinstance(data, ImageData) and options.augmented:
+            data = data.replace(augmentation=gentle())
+    if not isinstance(data, ImageData):
+        raise UserError(f"--augmented, --out: {options.name} has no pictures to draw.")
+    out = options.out or Path(f"{name}.png")
+    show_pictures(data if options.augmented else data.replace(augmentation=None), out)
+    if options.augmented:
+        console.print(f"augmentation: {data.augmentation}")
+    console.print(f"drawn in {out}")
 
 
 def _show(console: Console, report: Any, title: str) -> None:

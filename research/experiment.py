@@ -120,6 +120,7 @@ class Execution(Spec):
     checkpoint_minutes: Static[float] = field(5.0, above=0, help="minutes between checkpoints")
     checkpoint_every: int | None = field(None, minimum=1, help="updates between checkpoints, beside the minutes")
     tensorboard: bool = field(True, help="write TensorBoard events as well")
+    figures: bool = field(True, help="write pictures of the report and, of pictures, the worst mistakes")
 
 
 def check_experiment(value: object, source: str) -> Experiment:

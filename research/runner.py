@@ -10,10 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
-from research.errors import UserError
+from research.errors import ResearchError, UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
+from research.reporting.run_pictures import write_explanations, write_run_pictures
 from research.spec import check, fingerprint
 from research.trained_model import (
     TrainedModel,
@@ -29,9 +30,9 @@ from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.code import code_hash
 from research.training.loop import train
-from research.training.metrics_log import MetricsLog
+from research.training.metrics_log import MetricsLog, read_metrics
 from research.training.preflight import Preflight, preflight
-from research.training.progress import ProgressDisplay
+from research.training.progress import PreparingDisplay, ProgressDisplay
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory, write_json
 from research.training.setup import Setup, set_up, use_compilation_cache
@@ -107,7 +108,7 @@ def run(
     check_experiment(experiment, name)
     execution = execution or Execution()
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
-    setup, extended_to = _set_up(experiment, seed, execution, name, directory, extend, fresh)
+    setup, extended_to = _set_up(experiment, seed, execution, name, directory, extend, fresh, console)
     if fresh and directory.exists():
         directory.open()
         try:
@@ -123,10 +124,12 @@ def run(
             _say(console, f"this run has finished already; its result is in {directory.path}")
             return finished
         directory.record_execution(execution, extended_to)
-        carry = _train(setup, directory, now, notes, name, console)
-        return _report(setup, carry, directory, name, began)
+        carry, share = _train(setup, directory, now, notes, name, console)
+        return _report(setup, carry, directory, name, began, share, console)
     finally:
         directory.close()
+        if setup.feed is not None:
+            setup.feed.close()
 
 
 def dry_run(
@@ -155,6 +158,7 @@ def _set_up(
     directory: RunDirectory,
     extend: int,
     fresh: bool,
+    console: Console | None = None,
 ) -> tuple[Setup, int | None]:
     """Check everything that can be checked before the directory is touched; returns the length of an extended run too.
 
@@ -165,18 +169,28 @@ def _set_up(
         raise UserError(f"extend: a whole number of updates of at least 1 is needed, {extend!r} was given.")
     use_compilation_cache()
     extended_to = None if fresh else _recorded_extension(directory)
-    setup = set_up(experiment, seed, execution, extended_to)
-    if extend and (extended_to is None or directory.results_reach(extended_to)):
-        extended_to = setup.cadence.total + extend
-        setup = set_up(experiment, seed, execution, extended_to)
+    with contextlib.closing(PreparingDisplay(console)) as told:
+        setup = set_up(experiment, seed, execution, extended_to, told)
+        if extend and (extended_to is None or directory.results_reach(extended_to)):
+            extended_to = setup.cadence.total + extend
+            setup = set_up(experiment, seed, execution, extended_to, told)
     return setup, extended_to
 
 
-def evaluate_run(path: str | Path, split: str = "test") -> tuple[str, Report]:
-    """Predict a split of a finished run's own data again; returns a title and the report.
+def evaluate_run(path: str | Path, split: str = "test", explained: int = 0) -> tuple[str, Report, Path | None]:
+    """Predict a split of a finished run's own data again, and draw its pictures.
+
+    Args:
+        path: the run directory.
+        split: which split.
+        explained: how many pictures to explain by Grad-CAM and input gradients; 0 for none.
+
+    Returns:
+        A title, the report, and the folder of the pictures; None where none could be written.
 
     Raises:
-        UserError: if the run has not finished, its data has changed since, or there is no such split.
+        UserError: if the run has not finished, its data has changed since, or there is no such split; for
+            explanations, as `research.reporting.run_pictures.write_explanations`.
     """
     directory = RunDirectory(Path(path))
     experiment, seed, name = directory.experiment()
@@ -196,7 +210,38 @@ def evaluate_run(path: str | Path, split: str = "test") -> tuple[str, Report]:
     if code_hash(experiment)[0] != directory.environment()["code"]:
         note = "the code has changed since this run was made"
         report = dataclasses.replace(report, warnings=(*report.warnings, note))
-    return f"{name}, seed {seed}: {split} split", report
+    folder = _draw(setup, directory, rows, report, name, directory.read("results")["reported_step"], None)
+    if explained:
+        title = f"{name}, seed {seed}: {split}"
+        folder = directory.figures / split
+        folder.mkdir(parents=True, exist_ok=True)
+        write_explanations(folder / "explanations.png", setup, state, rows, explained, title)
+    return f"{name}, seed {seed}: {split} split", report, folder
+
+
+def _draw(
+    setup: Setup,
+    directory: RunDirectory,
+    rows: Predictions | Rows,
+    report: Report,
+    name: str,
+    best_step: int,
+    console: Console | None,
+) -> Path | None:
+    """Draw the pictures of a report; a run does not fail for want of them."""
+    if isinstance(rows, Rows):
+        return None
+    folder = directory.figures / rows.split
+    title = f"{name}, seed {setup.seed}"
+    try:
+        records = read_metrics(directory.metrics)
+        notes = write_run_pictures(folder, setup, rows, report, records, title, best_step)
+    except (ResearchError, OSError) as error:
+        _say(console, f"note: the figures could not be drawn ({error})")
+        return None
+    for note in notes:
+        _say(console, f"note: {note}")
+    return folder
 
 
 def load(path: str | Path) -> Result:
@@ -261,7 +306,8 @@ def _train(
     notes: tuple[str, ...],
     name: str,
     console: Console | None,
-) -> Carry:
+) -> tuple[Carry, float]:
+    """The carry after training, and the share of the time that was spent waiting for input."""
     carry = restore(setup, directory)
     facts = preflight(setup, carry, directory.path, notes)
     if console is not None:
@@ -277,7 +323,8 @@ def _train(
         if console is not None:
             display = ProgressDisplay(console, setup.cadence.total, step, setup.examples_per_update)
             stack.enter_context(contextlib.closing(display))
-        return train(
+        waited, began = _waited(setup), time.perf_counter()
+        carry = train(
             setup.program,
             carry,
             setup.feed,
@@ -289,6 +336,11 @@ def _train(
             best,
             display or (lambda record: None),
         )
+        return carry, (_waited(setup) - waited) / (time.perf_counter() - began)
+
+
+def _waited(setup: Setup) -> float:
+    return setup.feed.waited if setup.feed is not None else 0.0
 
 
 def _evaluate(rows: Predictions | Rows, validation: Predictions | Rows | None, experiment: Experiment) -> Report:
@@ -297,7 +349,15 @@ def _evaluate(rows: Predictions | Rows, validation: Predictions | Rows | None, e
     return evaluate(rows, chosen_on, resamples=experiment.evaluation.resamples, seed=experiment.evaluation.seed)
 
 
-def _report(setup: Setup, carry: Carry, directory: RunDirectory, name: str, began: float) -> Result:
+def _report(
+    setup: Setup,
+    carry: Carry,
+    directory: RunDirectory,
+    name: str,
+    began: float,
+    input_wait_share: float,
+    console: Console | None,
+) -> Result:
     """Predict, store, and compute every metric from what was stored."""
     if tripwire := Tripwire.armed():
         tripwire.reached("report", int(carry.step))
@@ -325,6 +385,9 @@ def _report(setup: Setup, carry: Carry, directory: RunDirectory, name: str, bega
         "split": names[-1],
         "report": report.to_json(),
         "seconds": round(time.perf_counter() - began, 3),
+        "input_wait_share": round(input_wait_share, 5),
     }
+    if setup.execution.figures:
+        _draw(setup, directory, predictions[names[-1]], report, name, summary["reported_step"], console)
     write_json(directory.results, summary)
     return Result(directory.path, setup.experiment, setup.seed, report, predictions, summary, fresh=True)

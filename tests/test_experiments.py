@@ -51,7 +51,7 @@ def test_golden_losses(name: str, tmp_path: Path, request: pytest.FixtureRequest
         request.getfixturevalue("data_dir")
     changes = {"epochs": None, "steps": UPDATES, "evaluation.every_steps": EVERY, "evaluation.resamples": 100}
     experiment = replace(experiment_of(ROOT / "experiments" / f"{name}.py"), changes)
-    result = research.run(experiment, runs=tmp_path, execution=Execution(tensorboard=False))
+    result = research.run(experiment, runs=tmp_path, execution=Execution(tensorboard=False, figures=False))
     records = read_metrics(result.directory / "metrics.jsonl")
     assert [record["step"] for record in records] == list(range(EVERY, UPDATES + 1, EVERY))
     for record, (train, validation) in zip(records, GOLDEN[name], strict=True):

@@ -174,7 +174,7 @@ OTHER_NUMBERS = {
 
 
 def test_whole_runs_with_other_numbers_compile_nothing(tmp_path: Path, compiles: Any) -> None:
-    quiet = Execution(tensorboard=False)
+    quiet = Execution(tensorboard=False, figures=False)
     first = research.run(FULL, runs=tmp_path, execution=quiet)
     before = compiles()
     assert before > 0  # the counter can count

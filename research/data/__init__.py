@@ -2,9 +2,9 @@
 
 from research.data.about import About
 from research.data.augmentation import Augmentation
-from research.data.catalog import SyntheticTable, Wisconsin, catalog, parse_source
+from research.data.catalog import TFDS, MedMNIST, SyntheticTable, SyntheticXray, Wisconsin, catalog, parse_source
 from research.data.dataset import BY_ROW, SPLITS, Dataset
-from research.data.formats import CSV
+from research.data.formats import CSV, DICOM, ImageFolder, ImagesCSV
 from research.data.image_data import ImageData, PreparedImages
 from research.data.images import Images
 from research.data.leakage import Leakage, check_leakage
@@ -21,7 +21,9 @@ from research.data.table_data import PreparedTable, TableData
 __all__ = [
     "BY_ROW",
     "CSV",
+    "DICOM",
     "SPLITS",
+    "TFDS",
     "About",
     "Augmentation",
     "Column",
@@ -30,8 +32,11 @@ __all__ = [
     "Examples",
     "FittedPreprocessing",
     "ImageData",
+    "ImageFolder",
     "Images",
+    "ImagesCSV",
     "Leakage",
+    "MedMNIST",
     "NewRows",
     "Pixels",
     "Prepared",
@@ -41,6 +46,7 @@ __all__ = [
     "Source",
     "Split",
     "SyntheticTable",
+    "SyntheticXray",
     "Table",
     "TableData",
     "Wisconsin",

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
 
+from research.errors import UserError
 from research.keys import GENERATOR
 from research.models.model import Forward, Hyperparameter, Model
 
@@ -53,16 +54,44 @@ def apply(
         key: key for modules that draw by themselves (a user's own ``nnx.Dropout``).
         dtype: floating-point type of the computation; parameters are cast to it on the fly.
     """
+    module = _rebuilt(model, params, model_state, inputs, outputs, key, dtype)
+    result = module(_cast(inputs, dtype), forward).astype(jnp.float32)
+    new_state = nnx.state(module, _is_model_state)
+    return result, nnx.to_pure_dict(new_state)
+
+
+def parts(model: Model, params: Tree, model_state: Tree, inputs: Any, outputs: int) -> tuple[Any, Any]:
+    """The two halves of a model of pictures, for evaluation: ``(features, head)``.
+
+    ``features(inputs) -> [B, h, w, C]`` are the last feature maps, ``head(maps) -> [B, K]`` the rest.
+
+    Args:
+        model, params, model_state, outputs: as for `apply`.
+        inputs: arrays ``[B, ...]``, for their shapes.
+
+    Raises:
+        UserError: where the module has no such halves.
+    """
+    module = _rebuilt(model, params, model_state, inputs, outputs, jax.random.key(0, impl=GENERATOR), jnp.float32)
+    if not (hasattr(module, "features") and hasattr(module, "head")):
+        raise UserError(
+            f"model: {type(model).__name__} has no feature maps to explain by. Its module needs features(inputs, "
+            f"forward) -> [B, h, w, C] and head(maps, forward) -> [B, K], as those of CNN, ResNet and DenseNet have."
+        )
+    return lambda x: module.features(x, Forward()), lambda maps: module.head(maps, Forward())
+
+
+def _rebuilt(
+    model: Model, params: Tree, model_state: Tree, inputs: Any, outputs: int, key: Key[Array, ""], dtype: Any
+) -> Any:
+    """The module, with the given values in place of initial ones."""
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
     graph, param_like, numbers, draws, state_like = _split(
         model, shapes, outputs, jax.random.key(0, impl=GENERATOR), key
     )
     nnx.replace_by_pure_dict(param_like, _cast(params, dtype))
     nnx.replace_by_pure_dict(state_like, model_state)
-    module: Any = nnx.merge(graph, param_like, numbers, draws, state_like, copy=True)
-    result = module(_cast(inputs, dtype), forward).astype(jnp.float32)
-    new_state = nnx.state(module, _is_model_state)
-    return result, nnx.to_pure_dict(new_state)
+    return nnx.merge(graph, param_like, numbers, draws, state_like, copy=True)
 
 
 def _split(model: Model, inputs: Any, outputs: int, key: Key[Array, ""], draws: Key[Array, ""]) -> Any:

@@ -18,7 +18,7 @@ from research.data.batch import Batch
 from research.data.dataset import Dataset
 from research.data.image_data import ImageData, PreparedImages
 from research.data.images import Images
-from research.data.prepare import Data, Prepared
+from research.data.prepare import Data, Listener, Prepared
 from research.data.source import Source
 from research.data.table_data import TableData
 from research.errors import UserError
@@ -34,12 +34,25 @@ def data_of(source: Source) -> tuple[Data, Dataset]:
     return (ImageData(source=source) if isinstance(raw, Images) else TableData(source=source)), raw
 
 
-def show(source: Source, details: bool = True) -> Iterator[RenderableType]:
+def prepare(source: Source, listener: Listener | None = None) -> Text:
+    """Make a dataset ready, pictures as records for the streaming feed, and say what it is in a line.
+
+    Args:
+        source: the dataset.
+        listener: told of progress.
+
+    Raises:
+        UserError: if the data is absent or not what the source declares.
+    """
+    data, raw = data_of(source)
+    return _headline(data.prepare(stored=True, listener=listener), raw)
+
+
+def show(source: Source) -> Iterator[RenderableType]:
     """Load and split a source with the default split, and yield what to print about it.
 
     Args:
         source: the dataset.
-        details: with licence, citation, notes and a line per feature; without, only that it is ready.
 
     Raises:
         UserError: if the data is absent or not what the source declares.
@@ -47,16 +60,8 @@ def show(source: Source, details: bool = True) -> Iterator[RenderableType]:
     data, raw = data_of(source)
     prepared = data.prepare()
     about = prepared.about
-    rows = sum(len(examples) for examples in prepared.splits.values())
     # Names and notes are the user's: as `Text` they are shown as they are, brackets included.
-    if isinstance(raw, table.Table):
-        size = f"{rows} examples, {len(raw.columns)} columns"
-    else:
-        assert isinstance(raw, Images)
-        size = f"{rows} pictures of {' x '.join(map(str, raw.shape))} (height, width, channels)"
-    yield Text(f"{about.name}: {size}, fingerprint {prepared.fingerprint}: ready")
-    if not details:
-        return
+    yield _headline(prepared, raw)
     yield Text(about.summary)
     facts = Table.grid(padding=(0, 2))
     for label in ("licence", "citation", "homepage"):
@@ -70,6 +75,16 @@ def show(source: Source, details: bool = True) -> Iterator[RenderableType]:
     yield _splits(prepared)
     if isinstance(raw, table.Table):
         yield _columns(prepared.splits["train"].inputs.shape[1], raw)
+
+
+def _headline(prepared: Prepared, raw: Dataset) -> Text:
+    rows = sum(len(examples) for examples in prepared.splits.values())
+    if isinstance(raw, table.Table):
+        size = f"{rows} examples, {len(raw.columns)} columns"
+    else:
+        assert isinstance(raw, Images)
+        size = f"{rows} pictures of {' x '.join(map(str, raw.shape))} (height, width, channels)"
+    return Text(f"{prepared.about.name}: {size}, fingerprint {prepared.fingerprint}: ready")
 
 
 def show_pictures(data: ImageData, path: Path, seed: int = 0, count: int = PICTURES_SHOWN) -> None:
@@ -104,11 +119,13 @@ def show_pictures(data: ImageData, path: Path, seed: int = 0, count: int = PICTU
         captions = [text for label in labels for text in (label, *[""] * VARIANTS_SHOWN)]
     ordered = np.stack(pictures, axis=1).reshape(-1, *pictures[0].shape[1:])
     title = f"{prepared.about.name}: training pictures"
+    columns = 4
     if data.augmentation is not None:
+        columns = len(pictures)
         title += f", and {VARIANTS_SHOWN} augmented forms of each"
     try:
         contact_sheet(
-            path, np.clip(ordered, 0, 1), captions, columns=len(pictures) if len(pictures) > 1 else 4, title=title
+            path, np.clip(ordered, 0, 1), captions, columns=columns, title=title
         )
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}). Choose another file with --out.") from None

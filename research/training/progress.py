@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 QUIET_SECONDS = 15.0
+PATIENCE_SECONDS = 2.0
 
 
 class ProgressDisplay:
@@ -51,6 +52,41 @@ class ProgressDisplay:
         rate = pace * self.per_update
         parts.append(f"{rate:,.0f} examples/s" if self.per_update else f"{pace:,.0f} updates/s")
         return "  ".join(parts)
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class PreparingDisplay:
+    """Shows how far the preparation of the data has come, once it has taken a while.
+
+    Args:
+        console: where to show it; None shows nothing.
+    """
+
+    def __init__(self, console: Console | None) -> None:
+        self.console = console
+        self._shown = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done; see `research.data.prepare.Listener`."""
+        now = time.monotonic()
+        if self.console is None or (self._bar is None and now - self._shown < PATIENCE_SECONDS):
+            return
+        if not self.console.is_terminal:
+            if now - self._shown > QUIET_SECONDS:
+                self._shown = now
+                self.console.print(f"{what}: {done}/{total}")
+            return
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=12), TextColumn("{task.completed}"))
+            self._bar = Progress(*columns, TextColumn("of {task.total}"), TimeRemainingColumn(), console=self.console)
+            self._bar.start()
+            self._task = self._bar.add_task(what, total=total)
+        self._bar.update(self._task, description=what, completed=done, total=total)
 
     def close(self) -> None:
         """Leave the last state on the screen."""

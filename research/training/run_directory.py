@@ -27,6 +27,7 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self.results = path / "results.json"
         self.predictions = path / "predictions"
+        self.figures = path / "figures"
         self.last = path / "checkpoints" / "last"
         self.best = path / "checkpoints" / "best"
         self.tensorboard = path / "tensorboard"

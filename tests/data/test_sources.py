@@ -86,8 +86,8 @@ def test_wisconsin_prepared() -> None:
 def test_fingerprint_is_stable_across_processes_and_depends_on_what_it_should(tmp_path: Path) -> None:
     data = TableData(source=SyntheticTable(patients=50, visits=2))
     fingerprint = data.prepare().fingerprint
-    program = "from research.data import *; "
-        "print(TableData(source=SyntheticTable(patients=50, visits=2)).prepare().fingerprint)"
+    made = "TableData(source=SyntheticTable(patients=50, visits=2))"
+    program = f"from research.data import *; print({made}.prepare().fingerprint)"
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == fingerprint
     changed = [

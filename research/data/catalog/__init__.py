@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import unquote
 
+from research.data.catalog.medmnist import MedMNIST
 from research.data.catalog.synthetic_table import SyntheticTable
+from research.data.catalog.synthetic_xray import SyntheticXray
+from research.data.catalog.tfds_catalogue import TFDS
 from research.data.catalog.wisconsin import Wisconsin
 from research.data.formats.csv import CSV
+from research.data.formats.dicom import DICOM
+from research.data.formats.image_folder import ImageFolder
+from research.data.formats.images_csv import ImagesCSV
 from research.data.source import Source
 from research.errors import UserError, did_you_mean
 from research.spec import apply_overrides, check
 
-__all__ = ["SyntheticTable", "Wisconsin", "catalog", "parse_source"]
+__all__ = ["TFDS", "MedMNIST", "SyntheticTable", "SyntheticXray", "Wisconsin", "catalog", "kinds", "parse_source"]
 
 
 def catalog() -> dict[str, type[Source]]:
     """Every dataset that needs no file of the user's: its name and its class, which has a default for every field."""
-    return {"wisconsin": Wisconsin, "synthetic_table": SyntheticTable}
+    return {"synthetic_table": SyntheticTable, "synthetic_xray": SyntheticXray, "wisconsin": Wisconsin}
+
+
+def kinds() -> dict[str, tuple[Callable[[str], Source], str, str]]:
+    """Sources that a text ``KIND:WHERE`` means: what makes them, what WHERE is, and what they are."""
+    return {
+        "medmnist": (lambda name: MedMNIST(name=name), "NAME", "one of the twelve 2D sets of MedMNIST v2"),  # pyright: ignore[reportArgumentType]
+        "tfds": (lambda name: TFDS(dataset=name), "NAME", "a dataset of TFDS' catalogue, as ArrayRecord"),
+        "csv": (lambda path: CSV(path=path), "FILE?target=COLUMN", "any table of yours"),
+        "image_folder": (lambda path: ImageFolder(path=path), "FOLDER", "your pictures, a folder per class"),
+        "images_csv": (lambda path: ImagesCSV(path=path), "FILE?target=COLUMN", "your pictures, named in a table"),
+        "dicom": (lambda path: DICOM(path=path), "FOLDER?labels=FILE&target=COLUMN", "your films, labels in a table"),
+    }
 
 
 def parse_source(text: str) -> Source:
     """The source that a text means.
 
-    ``wisconsin``, ``synthetic_table?patients=500``, ``csv:heart.csv?target=num&positive=>0&categorical=cp,thal``:
-    a name of the catalogue, or ``csv:`` and a path, then fields after ``?``, joined by ``&``. In values, ``%26``
-    stands for ``&`` (percent-encoding, as in addresses).
+    ``wisconsin``, ``synthetic_table?patients=500``, ``medmnist:breastmnist?size=64``,
+    ``csv:heart.csv?target=num&positive=>0&categorical=cp,thal``: a name of `catalog`, or one of `kinds`, a colon and
+    where it is, then fields after ``?``, joined by ``&``. In values, ``%26`` stands for ``&`` (percent-encoding, as in
+    addresses).
 
     Raises:
         UserError: for an unknown name or field, with the closest ones, or a value of the wrong type or out of range.
     """
     head, _, fields = text.partition("?")
-    name, colon, path = head.partition(":")
-    known = catalog()
-    if colon and name.strip().lower() == "csv":
-        if not path.strip():
-            raise UserError(f"{text!r} lacks the path of the file; write csv:PATH?target=COLUMN.")
-        source: Source = CSV(path=path.strip())
-    elif not colon and head.strip() in known:
-        source = known[head.strip()]()
+    name, colon, where = (part.strip() for part in head.partition(":"))
+    known, made = catalog(), kinds()
+    if colon and name.lower() in made:
+        make, what, _ = made[name.lower()]
+        if not where:
+            raise UserError(f"{text!r} lacks what follows the colon; write {name.lower()}:{what}.")
+        source = make(where)
+    elif not colon and name in known:
+        source = known[name]()
     else:
-        hint = did_you_mean(name, [*known, "csv"])
-        if not colon and head.strip().lower().endswith((".csv", ".data", ".tsv", ".txt")):
-            hint = f" For a file write 'csv:{head.strip()}'."
-        raise UserError(f"{text!r} is no known data.{hint} Known: {', '.join(known)}, csv:PATH.")
+        hint = did_you_mean(name, [*known, *made])
+        if not colon and name.lower().endswith((".csv", ".data", ".tsv", ".txt")):
+            hint = f" For a file write 'csv:{name}'."
+        forms = ", ".join(f"{kind}:{what.partition('?')[0]}" for kind, (_, what, _) in made.items())
+        raise UserError(f"{text!r} is no known data.{hint} Known: {', '.join(known)}, {forms}.")
     source = apply_overrides(source, [unquote(part) for part in fields.split("&") if part])
     check(source)
     return source

@@ -1,0 +1,157 @@
+"""The pictures of one run: figures of its report, its worst mistakes, and what moved chosen answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from research.algorithms.algorithm import State
+from research.data.image_data import PreparedImages
+from research.data.prepare import Examples
+from research.data.resident import put
+from research.errors import UserError
+from research.evaluation.explanation import explain
+from research.evaluation.predictions import Predictions, Rows
+from research.evaluation.report import Report
+from research.reporting import explanation_sheet, mistakes_sheet, write_figures
+from research.reporting.mistakes import find_mistakes
+from research.training.setup import Setup
+
+MOST_EXPLAINED = 48
+
+
+def write_run_pictures(
+    folder: Path,
+    setup: Setup,
+    predictions: Predictions | Rows,
+    report: Report,
+    records: Sequence[dict[str, Any]],
+    title: str,
+    best_step: int | None,
+) -> tuple[str, ...]:
+    """Write the figures of a report and, where the inputs are pictures, the most confident mistakes.
+
+    Args:
+        folder: where to; made if need be.
+        setup: the run.
+        predictions: what was evaluated.
+        report: of these predictions.
+        records: lines of the run's log.
+        title: name of the run.
+        best_step: the update whose weights are reported; None for the last.
+
+    Returns:
+        What was left out, and why.
+    """
+    if isinstance(predictions, Rows):
+        return ()
+    notes = write_figures(folder, predictions, report, records, title, best_step).notes
+    prepared = setup.prepared
+    if isinstance(prepared, PreparedImages) and predictions.task.kind != "regression":
+        pictures = _Pictures(prepared.splits[predictions.split])
+        sheet = mistakes_sheet(folder / "mistakes.png", predictions, pictures.of, pictures.names, title=title)
+        notes = (*notes, *sheet.notes)
+    return notes
+
+
+def write_explanations(
+    path: Path, setup: Setup, state: State, predictions: Predictions | Rows, count: int, title: str
+) -> int:
+    """Write Grad-CAM and input gradients of chosen pictures: confident mistakes, and answers of all degrees.
+
+    Args:
+        path: the PNG.
+        setup: the run.
+        state: its reported weights.
+        predictions: of the split that is looked at.
+        count: how many pictures at most.
+        title: above all.
+
+    Returns:
+        How many pictures are explained.
+
+    Raises:
+        UserError: for data without pictures, or a model without feature maps.
+    """
+    prepared, experiment = setup.prepared, setup.experiment
+    if not isinstance(prepared, PreparedImages) or isinstance(predictions, Rows):
+        raise UserError("--explain: only answers to pictures can be explained; this run learnt from something else.")
+    if not 1 <= count <= MOST_EXPLAINED:
+        raise UserError(f"--explain: a number of pictures from 1 to {MOST_EXPLAINED} is needed, {count} was given.")
+    assert experiment.model is not None and experiment.loss is not None
+    model, task = experiment.model, prepared.task
+    outputs = experiment.loss.outputs(task)
+    chosen = chosen_examples(predictions, count)
+    pictures = _Pictures(prepared.splits[predictions.split])
+    shown = pictures.of(predictions.example[chosen])
+    rows = np.arange(len(shown), dtype=np.int32)
+    batch = put(Examples(shown, pictures.examples.targets[rows], rows, None, rows), task, setup.device)
+    found = jax.jit(lambda state, batch: explain(model, state, prepared.data.transform(batch).inputs, outputs, task))(
+        state, batch
+    )
+    answers = np.asarray(found.answer, np.int64)
+    captions = [
+        _caption(predictions, int(row), int(answer), pictures.names)
+        for row, answer in zip(chosen, answers, strict=True)
+    ]
+    explanation_sheet(path, shown, np.asarray(found.cams), np.asarray(found.gradients), captions, title=title)
+    return len(chosen)
+
+
+def chosen_examples(predictions: Predictions, count: int) -> Int[np.ndarray, " n"]:
+    """Rows worth a look: up to a third the most confident mistakes, the rest from the surest answer to the least sure.
+
+    Args:
+        predictions: of one split, with targets.
+        count: how many rows at most.
+    """
+    wrong = np.zeros(0, np.int64)
+    if predictions.task.kind != "regression":
+        wrong = find_mistakes(predictions).row[: -(-count // 3)]
+    probability = predictions.prediction
+    if probability.ndim > 1:
+        probability = probability.max(1)
+    others = np.setdiff1d(np.argsort(-probability, kind="stable"), wrong, assume_unique=True)
+    spread = np.unique(np.linspace(0, len(others) - 1, min(count - len(wrong), len(others))).round().astype(np.int64))
+    return np.concatenate([wrong, others[spread]])
+
+
+class _Pictures:
+    """Pictures of a split by the number of their row in the source, as predictions name them."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+        self.position = np.full(int(examples.example.max()) + 1, -1, np.int32)
+        self.position[examples.example] = np.arange(len(examples), dtype=np.int32)
+        self.names: list[str] | None = None
+        if examples.names is not None:
+            self.names = [""] * len(self.position)
+            for row, name in zip(examples.example, examples.names, strict=True):
+                self.names[int(row)] = str(name)
+
+    def of(self, rows: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W C"]:
+        return self.examples.read(self.position[rows])
+
+
+def _caption(predictions: Predictions, row: int, answer: int, names: list[str] | None) -> str:
+    task, truth = predictions.task, predictions.targets
+    assert truth is not None
+    if task.kind == "binary":
+        lines = [f"true {task.names[int(truth[row])]}", f"{task.names[1]} {predictions.prediction[row]:.2f}"]
+    elif task.kind == "multiclass":
+        lines = [
+            f"true {task.names[int(truth[row])]}",
+            f"{task.names[answer]} {predictions.prediction[row, answer]:.2f}",
+        ]
+    else:
+        lines = [f"{task.names[answer]} {predictions.prediction[row, answer]:.2f}", f"true {truth[row, answer]:g}"]
+    if predictions.patient is not None:
+        lines.append(f"patient {predictions.patient[row]}")
+    if names is not None:
+        lines.append(names[int(predictions.example[row])][-40:])
+    return "\n".join(lines)
