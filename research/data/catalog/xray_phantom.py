@@ -1,8 +1,8 @@
 """The drawing of one chest-film phantom: a made-up person, how the film was taken, and an opacity in one lung.
 
 Lengths are in halves of the picture's width; ``u`` grows to the right and ``v`` downwards from the middle of the
-chest, so the heart lies at positive ``u``, as on a film seen from the front. Only sums, products, quotients and square
-roots of pixels are used: these are rounded in the same way on every machine, exponentials are not.
+chest, so the heart lies at positive ``u``, as on a film seen from the front. Shapes are made of sums, products and
+quotients alone: these are rounded in the same way on every machine, exponentials are not.
 """
 
 from __future__ import annotations
