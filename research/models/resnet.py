@@ -33,6 +33,7 @@ class ResNet(Model):
 
     depth: Literal[18, 20, 32, 34, 44, 50, 56, 110] = field(18, help="layers with kernels; 20 to 110 as for CIFAR")
     stem: StemName = field("auto", help="first layers; auto: 3x3 where a side of the image is below 64 pixels")
+    blocks: tuple[int, ...] | None = field(None, minimum=1, help="blocks of each stage; none: as published for depth")
     width: int | None = field(None, minimum=1, help="channels of the first stage; none: as published")
     normalization: Literal["batch", "group"] = field("batch", help="normalisation after each convolution")
     momentum: float = field(0.9, minimum=0, maximum=1, help="share of running statistics kept at each step")
@@ -40,7 +41,9 @@ class ResNet(Model):
     kernel_init: initializers.Name = field("he_normal", help="how kernels start")
 
     def validate(self) -> None:
-        """Raises `UserError` where the form for CIFAR is given the stem for ImageNet."""
+        """Raises `UserError` where the form for CIFAR is given the stem for ImageNet, or there is no stage."""
+        if self.blocks == ():
+            raise UserError("blocks: at least one stage is needed, () was given. Leave it out for the published ones.")
         if self.depth in CIFAR_DEPTHS and self.stem == "imagenet":
             raise UserError(
                 f"stem: ResNet-{self.depth} is the form for CIFAR, whose stem is 3x3, but 'imagenet' was given. Use "
@@ -55,14 +58,11 @@ class ResNet(Model):
         """
         name = f"ResNet-{self.depth}"
         shape = image_shape(inputs, name)
-        if self.depth in CIFAR_DEPTHS:
-            require_size(shape, 4, name, "Use larger images.")
-            blocks, stem = ((self.depth - 2) // 6,) * 3, "3x3"
-        else:
-            blocks, stem = BLOCKS[self.depth], choose_stem(self.stem, shape)
-            require_size(
-                shape, 32 if stem == "imagenet" else 8, name, "Use stem='3x3', a CIFAR depth or larger images."
-            )
+        cifar = self.depth in CIFAR_DEPTHS
+        stem = "3x3" if cifar else choose_stem(self.stem, shape)
+        blocks = self.blocks or (((self.depth - 2) // 6,) * 3 if cifar else BLOCKS[self.depth])
+        least = 2 ** (len(blocks) - 1) * (4 if stem == "imagenet" else 1)
+        require_size(shape, least, name, "Use stem='3x3', fewer stages (blocks) or larger images.")
         return ResidualNetwork(self, shape[2], stem, blocks, outputs, rngs)
 
 
@@ -145,7 +145,7 @@ class ResidualBlock(nnx.Module):
             channels = out_channels
         if spec.zero_init_residual:
             scale = self.path[-1].norm.scale
-            scale[...] = jnp.zeros_like(scale[...])
+            scale.set_value(jnp.zeros_like(scale[...]))
         changes = stride != 1 or in_channels != self.out_channels
         projects = changes and spec.depth not in CIFAR_DEPTHS
         self.projection = ConvolutionNorm(spec, in_channels, self.out_channels, 1, stride, rngs) if projects else None
