@@ -29,7 +29,7 @@ def agreement(predictions: Predictions, report: Report, title: str) -> list[Any]
         len(names), (side, side), f"Predicted against true: {title}", f"{about}; dashed line: identity", **grid
     )
     about = f"{about}; bias and limits of agreement; {by}"
-    bland, lower = style.panels(len(names), (side, side), f"Bland-Altman: {title}", about, aside=0.95, **grid)
+    bland, lower = style.panels(len(names), (side, side), f"Bland-Altman: {title}", about, aside=1.05, **grid)
     targets: Any = predictions.targets
     limits = limits_of_agreement(predictions)
     for index, name in enumerate(names):
@@ -85,6 +85,7 @@ def _against(axes: Any, true: Any, said: Any, title: str, unit: str, estimates: 
     margin = 0.04 * (high - low) or 1.0
     ends = (low - margin, high + margin)
     axes.scatter(true, said, color=style.BLUE, **_dots(len(true)))
+    axes.locator_params(nbins=6)
     axes.plot(ends, ends, color=style.GREY, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set(xlim=ends, ylim=ends, aspect="equal")
     style.dress(axes, _with_unit("true", unit), _with_unit("predicted", unit), title)
@@ -101,6 +102,7 @@ def _against(axes: Any, true: Any, said: Any, title: str, unit: str, estimates: 
 
 def _differences(axes: Any, mean: Any, difference: Any, limits: np.ndarray, title: str, unit: str) -> None:
     axes.scatter(mean, difference, color=style.BLUE, **_dots(len(mean)))
+    axes.locator_params(axis="x", nbins=5)
     axes.axhline(0, color=style.GREY, linewidth=0.8)
     left, right = axes.get_xlim()
     for (value, low, high), name in zip(limits, ("lower limit", "bias", "upper limit"), strict=True):

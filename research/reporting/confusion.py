@@ -78,7 +78,7 @@ def _names(axes: Any, report: Report, totals: np.ndarray) -> None:
     if classes > MOST_WITH_NAMES:
         return
     longest = 28 if classes <= MOST_WITH_NUMBERS else 16
-    names = [style.plain(name, longest) for name in report.classes]
+    names = [style.plain(style.shortened(name, longest)) for name in report.classes]
     rows = [f"{name}\nn = {total:,}" for name, total in zip(names, totals, strict=True)]
     size = style.SMALL_SIZE if classes <= MOST_WITH_NUMBERS else max(4.0, 9 - classes / 12)
     axes.set_yticks(range(classes), rows if classes <= MOST_WITH_NUMBERS else names, size=size)

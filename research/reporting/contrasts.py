@@ -13,9 +13,12 @@ from research.evaluation.intervals import unit_numbers
 from research.evaluation.predictions import Predictions
 from research.evaluation.report import Estimate, Report
 from research.evaluation.tables import with_interval
+from research.reporting.style import shortened
 
 MOST_PANELS = 15
 """A figure with more panels cannot be read on a page; the classes with most cases are shown then."""
+_LETTERS = 34
+"""Letters that fit above a panel."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,7 +103,8 @@ def facts(predictions: Predictions, found: list[Contrast]) -> str:
 
 def panel_title(contrast: Contrast, alone: bool) -> str:
     """What one panel of several shows."""
-    return "" if alone else f"{contrast.name}: {contrast.cases:,} of {len(contrast.rows):,}"
+    counts = f": {contrast.cases:,} of {len(contrast.rows):,}"
+    return "" if alone else shortened(contrast.name, _LETTERS - len(counts)) + counts
 
 
 def unit_name(predictions: Predictions) -> str:

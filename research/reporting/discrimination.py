@@ -34,7 +34,7 @@ def discrimination(predictions: Predictions, found: list[Contrast], title: str, 
         side = 4.4 if len(found) == 1 else 2.3
         heading = f"{name}{'s' if len(found) > 1 else ''}: {title}"
         figure, panels = style.panels(
-            len(found), (side, side), heading, about, below=0.6 if len(found) < 3 else 0.3, titled=len(found) > 1
+            len(found), (side, side), heading, about, below=0.6 if len(found) < 4 else 0.3, titled=len(found) > 1
         )
         for contrast, band, panel in zip(found, both, panels, strict=True):
             (_roc, _precision_recall)[kind](panel.axes, contrast, band[kind])
@@ -56,7 +56,7 @@ def _explain(figure: Any, axes: Any, band: str) -> None:
         handles[band] = Patch(color=style.BLUE, alpha=style.BAND_ALPHA, linewidth=0)
     options: dict[str, Any] = {"frameon": False, "fontsize": style.SMALL_SIZE, "labelcolor": style.INK}
     width, height = figure.get_size_inches()
-    columns = len(handles) if width > 7 else 1
+    columns = len(handles) if width > 9 else 1
     where = (0.6 / width, 0.03 / height)
     figure.legend(
         list(handles.values()), list(handles), loc="lower left", bbox_to_anchor=where, ncols=columns, **options

@@ -79,7 +79,7 @@ def reliability(predictions: Predictions, report: Report, found: list[Contrast],
     figure, panels = _panels(len(found), f"Reliability: {title}", about)
     for panel, contrast in zip(panels, found, strict=True):
         _draw(panel, contrast.score, contrast.positive, unit[contrast.rows])
-        name = style.plain(contrast.name, 30) if alone else "the label"
+        name = style.shortened(contrast.name, 30) if alone else "the label"
         words = (contrast.name, "others") if alone else ("with", "without")
         _label(panel, f"predicted probability of {name}", "observed share", panel_title(contrast, alone), words)
     _same_scale([panel.strip for panel in panels])
@@ -150,4 +150,4 @@ def _word(axes: Any, word: str, bars: list[Any], y: float, colour: str) -> None:
     left = sum(heights[:7]) <= sum(heights[-7:])
     look: dict[str, Any] = {"ha": "left" if left else "right", "va": "top" if y > 0.5 else "bottom", "color": colour}
     x = 0.02 if left else 0.98
-    axes.text(x, y, style.plain(word, 20), size=style.SMALL_SIZE, transform=axes.transAxes, **look)
+    axes.text(x, y, style.plain(style.shortened(word, 20)), size=style.SMALL_SIZE, transform=axes.transAxes, **look)

@@ -149,12 +149,15 @@ def panels(
     return figure, found
 
 
-def plain(text: str, longest: int | None = None) -> str:
-    """A name as it is, on one line: a dollar is no formula, and a name longer than allowed is cut with an ellipsis."""
-    text = " ".join(text.split())
-    if longest is not None and len(text) > longest:
-        text = text[: longest - 1].rstrip() + "…"
+def plain(text: str) -> str:
+    """A name as it is, for matplotlib, which would read dollars as a formula; to be applied once."""
     return text.replace("$", r"\$")
+
+
+def shortened(text: str, longest: int) -> str:
+    """A name on one line, cut with an ellipsis where it is longer than allowed."""
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
 def dress(axes: Any, x: str = "", y: str = "", title: str = "") -> None:

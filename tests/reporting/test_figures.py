@@ -17,6 +17,7 @@ from research.reporting.confusion import confusion
 from research.reporting.contrasts import MOST_PANELS, contrasts
 from research.reporting.discrimination import discrimination
 from research.reporting.learning import learning_curves
+from research.reporting.reliability import reliability
 from research.task import Task
 
 BINARY = Task("binary", ("normal", "pneumonia $5_a$"))
@@ -96,6 +97,9 @@ def test_numbers_are_those_of_the_report_and_names_are_shown_as_they_are() -> No
     assert f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}]" in texts(precision_recall)
     assert "60 examples of 30 patients; pneumonia \\$5_a\\$ in 20 (33.3 %)" in texts(roc)
     assert "bootstrap by patient" in texts(roc)
+    calibration = texts(reliability(predictions, report, found, ""))
+    assert "predicted probability of pneumonia \\$5_a\\$\n" in calibration
+    assert "pneumonia \\$5_a\\$\nn = 20" in texts(confusion(report, "", ""))
     altered = Report.from_json(report.to_json() | {"estimates": [dict(report.to_json()["estimates"][0], name="auroc")]})
     assert texts(discrimination(predictions, contrasts(predictions, altered)[0], "x", {})[0]) != texts(roc)
 
