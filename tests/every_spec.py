@@ -35,13 +35,20 @@ EXAMPLES: dict[str, Any] = {
     "CSV": {"path": "patients.csv", "target": "died"},
     "ImageData": {"source": SyntheticTable(patients=120)},
     "TableData": {"source": SyntheticTable(patients=120)},
+    "CNN": {"widths": (2, 2)},
+    "DICOM": {"path": "films", "labels": "films.csv", "target": "y"},
+    "DenseNet": {"blocks": (1, 1), "growth": 2},
     "Experiment": {
         "data": TableData(source=SyntheticTable(patients=120)),
         "model": MLP(widths=(4,)),
         "loss": CrossEntropy(),
         "steps": 8,
     },
+    "ImageFolder": {"path": "films"},
+    "ImagesCSV": {"path": "films.csv", "target": "y"},
     "OwnModule": {"module": Net},
+    "TFDS": {"dataset": "cifar10"},
+    "ResNet": {"blocks": (1, 1), "width": 2},
     "StartFrom": {"run": "runs/earlier"},
 }
 """What the required fields are given."""

@@ -20,7 +20,7 @@ from research.data import Augmentation, ImageData, Pixels, Source, SyntheticTabl
 from research.data.batch import Batch
 from research.experiment import Evaluation, Execution, Experiment, Selection
 from research.losses import BinaryCrossEntropy, CrossEntropy, Focal, Loss
-from research.models import MLP, functional
+from research.models import CNN, MLP, DenseNet, ResNet, functional
 from research.models.model import Forward, Model
 from research.optimizers import AdamW, Optimizer
 from research.schedules import Schedule, WarmupCosine
@@ -59,8 +59,10 @@ def optimizer(spec: Optimizer) -> Any:
 
 def model(spec: Model) -> Any:
     forward = Forward(train=True, keys=keys.example_keys(jax.random.key(0), BATCH.example))
-    params, state = functional.initialise(spec, jax.ShapeDtypeStruct((3,), jnp.float32), 2, jax.random.key(1))
-    return functional.apply(spec, params, state, INPUTS, 2, forward, jax.random.key(2))
+    inputs = SCALED if isinstance(spec, CNN | ResNet | DenseNet) else INPUTS
+    shapes = jax.ShapeDtypeStruct(inputs.shape[1:], jnp.float32)
+    params, state = functional.initialise(spec, shapes, 2, jax.random.key(1))
+    return functional.apply(spec, params, state, inputs, 2, forward, jax.random.key(2))
 
 
 def algorithm(spec: Algorithm) -> Any:
@@ -82,6 +84,7 @@ def experiment(spec: Experiment) -> Any:
     return scalars, spec.algorithm.deployed(spec, state)
 
 
+SCALED = jnp.asarray(np.random.default_rng(2).random((ROWS, 32, 32, 1)), jnp.float32)
 PICTURES = jnp.asarray(np.random.default_rng(1).integers(0, 256, size=(ROWS, 8, 8, 1)), jnp.uint8)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float32, Int32, Shaped
 
 from research.data.formats.csv import CSV
+from research.data.formats.picture_source import PictureSource
+from research.data.formats.pictures import new_pictures
 from research.data.prepare import Data
 from research.data.preprocessing import FittedPreprocessing
 from research.data.source import Source
@@ -94,9 +96,11 @@ class NewPictures:
                 f"--data: {text!r} is not readable; this run learnt from pictures, so write pictures:FILE or "
                 f"pictures:FOLDER."
             )
-        from research.data.formats.pictures import new_pictures
-
-        found = new_pictures(path, self.shape, getattr(self.trained_on, "resize", "stretch"))
+        source = self.trained_on
+        options: dict[str, Any] = {}
+        if isinstance(source, PictureSource):
+            options = {"resize": None if source.size is None else source.resize, "format": source.format()}
+        found = new_pictures(path, self.shape, **options)
 
         def read(positions: Int32[np.ndarray, " n"]) -> np.ndarray:
             return np.stack([found.read(int(position)) for position in positions])

@@ -221,9 +221,9 @@ def test_source_as_text(write: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("wisconsn", "Did you mean 'wisconsin'.*Known: wisconsin, synthetic_table, csv:PATH"),
+        ("wisconsn", "Did you mean 'wisconsin'.*Known: synthetic_table, synthetic_xray, wisconsin, .*csv:FILE"),
         ("heart.csv", "write 'csv:heart.csv'"),
-        ("csv:", "lacks the path"),
+        ("csv:", "lacks what follows the colon; write csv:FILE"),
         ("csv:a.csv?targt=y", "Did you mean 'target'"),
         ("csv:a.csv?header=maybe", "header: true or false is needed"),
         ("synthetic_table?patients=0", "patients"),
