@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
 from research.errors import UserError
 from research.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Focal, Huber, Loss
@@ -284,3 +285,29 @@ def test_one_program_serves_every_number(loss, outputs, targets):
         assert value == pytest.approx(float(mean_loss(changed, outputs, targets)), rel=1e-5)
         assert value != pytest.approx(float(mean_loss(loss, outputs, targets)), rel=1e-4)
     assert len(traces) == 1
+
+
+def test_balanced_weights_are_those_of_scikit_learn_and_make_classes_count_alike() -> None:
+    targets = np.asarray([0] * 60 + [1] * 30 + [2] * 10, np.int32)
+    task = Task("multiclass", ("a", "b", "c"))
+    fitted = CrossEntropy(balanced=True).fitted(task, targets)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=targets)
+    np.testing.assert_allclose(fitted.class_weight, expected)
+    _, weight = fitted.per_example(jnp.zeros((100, 3)), jnp.asarray(targets))
+    per_class = [float(weight[targets == number].sum()) for number in range(3)]
+    np.testing.assert_allclose(per_class, 100 / 3, rtol=1e-5)
+    assert CrossEntropy().fitted(task, targets) == CrossEntropy()
+
+
+def test_balanced_binary_and_multilabel_weights() -> None:
+    binary = BinaryCrossEntropy(balanced=True).fitted(Task("binary", ("no", "yes")), np.asarray([0, 0, 0, 1]))
+    np.testing.assert_allclose(binary.class_weight, (4 / 6, 2))
+    labels = np.asarray([[1, 0], [0, 0], [0, np.nan], [0, 1]], np.float32)
+    several = BinaryCrossEntropy(balanced=True).fitted(Task("multilabel", ("a", "b")), labels)
+    np.testing.assert_allclose(several.positive_weight, (3, 2))
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy, BinaryCrossEntropy])
+def test_weights_come_from_one_place(loss: type[CrossEntropy]) -> None:
+    with pytest.raises(UserError, match=r"loss\.class_weight: balanced=true takes the weights from train"):
+        check(loss(balanced=True, class_weight=(1, 2)))

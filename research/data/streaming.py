@@ -107,12 +107,16 @@ class StreamingFeed(Feed):
 
     def _start(self, number: int) -> Iterator[dict[str, np.ndarray]]:
         import grain
+        from absl import flags
 
         read = _ReadChunk(self.reading, self.examples, self.length)
         chunks = grain.MapDataset.range(number, self.chunks).map(read)
         threads = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
         ahead = chunks.to_iter_dataset(threads)
         if self.workers:
+            # Grain's worker processes read command-line flags that only an absl program would have parsed.
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=1)
             ahead = chunks.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
             ahead = ahead.mp_prefetch(options)

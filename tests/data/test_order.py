@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research.data import batches, epoch_order
+from research.data.order import balanced_order
 
 MASK = (1 << 64) - 1
 
@@ -106,3 +107,30 @@ def test_speed() -> None:
 def test_no_examples_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one example"):
         batches(0, 0, 1, 0, 4)
+
+
+def test_balanced_order_has_every_class_equally_often_and_evenly_spread() -> None:
+    classes = np.asarray([0] * 80 + [1] * 15 + [2] * 5)
+    order = balanced_order(3, 0, classes)
+    assert len(order) == 100
+    counts = np.bincount(classes[order])
+    assert counts.tolist() == [34, 33, 33]
+    for first in range(0, 90, 30):
+        assert (np.abs(np.bincount(classes[order[first : first + 30]], minlength=3) - 10) <= 2).all()
+    # The rarest class is gone through whole before any of its rows comes another time.
+    rare = [row for row in order if classes[row] == 2]
+    for first in range(0, 30, 5):
+        assert len(set(rare[first : first + 5])) == 5
+    assert len({tuple(rare[first : first + 5]) for first in range(0, 30, 5)}) > 1
+    # Of the most frequent class each row comes once at most, others in another epoch.
+    often = [row for row in order if classes[row] == 0]
+    assert len(set(often)) == 34
+    assert set(often) != {row for row in balanced_order(3, 1, classes) if classes[row] == 0}
+
+
+def test_balanced_batches_do_not_depend_on_how_they_are_cut() -> None:
+    classes = np.asarray([0] * 30 + [1] * 7)
+    whole, mask = batches(1, 0, 20, 37, 8, classes=classes)
+    parts = [batches(1, first, 4, 37, 8, classes=classes)[0] for first in range(0, 20, 4)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert mask.sum() == 4 * 37

@@ -1,0 +1,104 @@
+"""Both feeds give the same batches to the bit, wherever they start, whatever they feed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pictures import Dots
+
+from research.data import Data, ImageData, SyntheticTable, TableData
+from research.data.feed import Feed, Reading
+from research.data.prepare import Prepared
+from research.data.resident import ResidentFeed, put, take
+from research.data.streaming import CHUNK_BYTES, CHUNK_UPDATES, StreamedSplit, StreamingFeed, chunk_updates
+
+PICTURES = ImageData(source=Dots(count=80))
+TABLE = TableData(source=SyntheticTable(patients=60, visits=2))
+TOTAL = 20
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESEARCH_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def batches_of(feed: Feed, steps: Iterator[int] | range) -> list[list[bytes]]:
+    """Everything in the batch of each update, as bytes."""
+    found = []
+    for step in steps:
+        window = feed.window(step)
+        assert window.left >= 1
+        index, mask = np.asarray(window.index)[window.offset], np.asarray(window.mask)[window.offset]
+        rows: list[Any] = jax.tree.leaves(take(window.rows, jnp.asarray(index.ravel()), jnp.asarray(mask.ravel())))
+        # What fills up a short batch is arbitrary; only rows that count are compared.
+        found.append([np.asarray(part)[mask.ravel()].tobytes() for part in rows] + [mask.tobytes()])
+    feed.close()
+    return found
+
+
+def feeds(data: Data, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Feed, Feed]:
+    memory, disk = data.prepare(), data.prepare(stored=True)
+    train = memory.splits["train"]
+    classes = train.targets if data.balanced else None
+    workers = options.pop("workers", 0)
+    reading = Reading(5, len(train), 8, classes=classes, **options)
+    monkeypatch.setattr("research.data.streaming.CHUNK_UPDATES", 3)
+    streaming = StreamingFeed(reading, disk.splits["train"], disk.task, TOTAL, workers)
+    return ResidentFeed(reading, put(train, memory.task)), streaming
+
+
+@pytest.mark.parametrize(
+    "data", [PICTURES, TABLE, PICTURES.replace(balanced=True)], ids=["pictures", "table", "balanced"]
+)
+@pytest.mark.parametrize("batches_per_update", [1, 2])
+def test_both_feeds_give_equal_batches(data: Data, batches_per_update: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, streaming = feeds(data, monkeypatch, batches_per_update=batches_per_update)
+    assert streaming.length == 3
+    whole = batches_of(resident, range(TOTAL))
+    assert batches_of(streaming, range(TOTAL)) == whole
+    assert len({repr(batch) for batch in whole}) == TOTAL
+
+
+def test_a_stream_may_begin_anywhere_and_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, streaming = feeds(PICTURES, monkeypatch)
+    steps = [7, 8, 9, 10, 2, 3, 19]
+    assert batches_of(streaming, iter(steps)) == batches_of(resident, iter(steps))
+
+
+def test_worker_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, streaming = feeds(TABLE, monkeypatch, workers=2)
+    assert batches_of(streaming, range(10)) == batches_of(resident, range(10))
+
+
+def test_an_epoch_has_every_example_once() -> None:
+    prepared: Prepared = PICTURES.prepare()
+    count = len(prepared.splits["train"])
+    reading = Reading(0, count, 8)
+    index, mask = reading.rows(0, reading.updates_per_epoch)
+    assert sorted(index[mask].tolist()) == list(range(count))
+
+
+def test_a_split_streams_in_blocks_of_one_shape() -> None:
+    prepared = PICTURES.prepare(stored=True)
+    examples = prepared.splits["train"]
+    split = StreamedSplit(examples, prepared.task, 20)
+    blocks = list(split.blocks())
+    assert {block.inputs.shape for block in blocks} == {(20, 12, 12, 1)}
+    masks = np.concatenate([np.asarray(block.mask) for block in blocks])
+    example = np.concatenate([np.asarray(block.example) for block in blocks])[masks]
+    assert example.tolist() == list(range(len(examples)))
+    rows = np.concatenate([np.asarray(block.inputs) for block in blocks])[masks]
+    np.testing.assert_array_equal(rows, examples.read(np.arange(len(examples))))
+    assert split.targets().inputs is None and len(split.targets().targets) == len(examples)
+
+
+def test_chunks_are_bounded_in_bytes_and_updates() -> None:
+    assert chunk_updates(1) == CHUNK_UPDATES
+    assert chunk_updates(CHUNK_BYTES // 4) == 4
+    assert chunk_updates(10 * CHUNK_BYTES) == 1

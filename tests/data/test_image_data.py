@@ -1,0 +1,127 @@
+"""Pictures become splits: pixels scaled as asked for, the same from memory and disk, twins across splits named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pictures import Dots
+
+from research.data import Augmentation, ImageData, Pixels, SyntheticTable, TableData
+from research.data.resident import put
+from research.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESEARCH_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def test_splits_hold_the_pictures_as_bytes_and_whole_patients() -> None:
+    prepared = ImageData(source=Dots()).prepare()
+    source = Dots()
+    for examples in prepared.splits.values():
+        assert examples.inputs.dtype == np.uint8
+        for position in (0, len(examples) - 1):
+            np.testing.assert_array_equal(examples.inputs[position], source.read(int(examples.example[position])))
+            assert examples.names[position] == f"dot{examples.example[position]}.png"
+    patients = [set(examples.patient) for examples in prepared.splits.values()]
+    assert not (patients[0] & patients[1] or patients[0] & patients[2] or patients[1] & patients[2])
+    assert prepared.summary()["pictures"]["shape"] == [12, 12, 1]
+
+
+def test_from_disk_as_from_memory() -> None:
+    data = ImageData(source=Dots(channels=3), pixels=Pixels(standardize="train"))
+    memory, disk = data.prepare(), data.prepare(stored=True)
+    assert memory.fingerprint == disk.fingerprint
+    assert memory.data == disk.data
+    assert memory.leakage == disk.leakage
+    for name, examples in memory.splits.items():
+        stored = disk.splits[name]
+        assert stored.inputs.shape == examples.inputs.shape
+        positions = np.asarray([3, 0, len(examples) - 1])
+        np.testing.assert_array_equal(stored.read(positions), examples.read(positions))
+
+
+def test_the_fingerprint_depends_on_pixels_and_split() -> None:
+    data = ImageData(source=Dots())
+    found = {
+        data.prepare().fingerprint,
+        data.replace(source=Dots(twins=True)).prepare().fingerprint,
+        data.replace(source=Dots(count=98)).prepare().fingerprint,
+        data.replace(split=data.split.replace(seed=1)).prepare().fingerprint,
+    }
+    assert len(found) == 4
+    # What is done with the pixels on the device is no property of the data.
+    assert data.replace(pixels=Pixels(rescale=1.0)).prepare().fingerprint in found
+
+
+def test_the_same_picture_in_two_splits_is_counted_and_named() -> None:
+    prepared = ImageData(source=Dots(count=16, official=True, twins=True)).prepare()
+    assert prepared.leakage.identical["train/test"] == 1
+    assert "1 example has the same inputs in test as some example in train." in prepared.warnings
+    assert "such as dot0.png in train and dot15.png in test: remove one." in prepared.warnings
+    assert not any("such as" in text for text in ImageData(source=Dots(count=16, official=True)).prepare().warnings)
+
+
+def test_pixels_are_scaled_and_standardised() -> None:
+    def seen(pixels: Pixels, channels: int = 2) -> np.ndarray:
+        prepared = ImageData(source=Dots(channels=channels), pixels=pixels).prepare()
+        batch = put(prepared.splits["train"], prepared.task)
+        return np.asarray(prepared.data.transform(batch).inputs)
+
+    stored = ImageData(source=Dots(channels=2)).prepare().splits["train"].inputs / 255.0
+    np.testing.assert_allclose(seen(Pixels()), stored, rtol=1e-6)
+    np.testing.assert_allclose(
+        seen(Pixels(mean=(0.5, 0.2), deviation=(0.5, 2))), (stored - [0.5, 0.2]) / [0.5, 2], atol=1e-6
+    )
+    train = seen(Pixels(standardize="train"))
+    np.testing.assert_allclose(train.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(train.std((0, 1, 2)), 1, atol=1e-5)
+    each = seen(Pixels(standardize="picture"))
+    np.testing.assert_allclose(each.mean((1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(each.std((1, 2, 3)), 1, atol=1e-4)
+
+
+def test_only_training_pictures_are_augmented_each_by_its_own_draw() -> None:
+    data = ImageData(source=Dots(), augmentation=Augmentation(brightness=0.5))
+    prepared = data.prepare()
+    batch = put(prepared.splits["train"], prepared.task)
+    still, changed = data.transform(batch).inputs, data.transform(batch, jax.random.key(0)).inputs
+    np.testing.assert_array_equal(still, batch.inputs.astype(jnp.float32) / 255)
+    factors = np.asarray((changed / still.clip(1e-6))[:, 5, 5, 0])
+    assert len(np.unique(factors.round(3))) > len(factors) // 2
+
+
+def test_mixed_rows_carry_both_targets() -> None:
+    data = ImageData(source=Dots(), augmentation=Augmentation(mixup=1.0))
+    prepared = data.prepare()
+    batch = put(prepared.splits["train"], prepared.task)
+    mixed = data.transform(batch, jax.random.key(0))
+    np.testing.assert_array_equal(mixed.other_targets, np.roll(batch.targets, -1))
+    assert (np.asarray(mixed.share) > 0).all() and (np.asarray(mixed.share) < 1).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (ImageData(source=SyntheticTable(patients=50)), "ImageData takes pictures, but synthetic_table gives a table"),
+        (TableData(source=Dots()), "TableData takes tables, but dots gives pictures. Use ImageData"),
+        (ImageData(source=Dots(), pixels=Pixels(mean=(0.5,))), r"pixels\.deviation: needed"),
+        (
+            ImageData(source=Dots(channels=3), pixels=Pixels(mean=(0.5, 0.5), deviation=(0.5, 0.5))),
+            r"pixels\.mean: 2 numbers were given; the pictures have 3 channels",
+        ),
+        (
+            ImageData(source=Dots(), pixels=Pixels(mean=(0.5,), deviation=(0.5,), standardize="train")),
+            r"pixels\.standardize: mean and deviation are given",
+        ),
+        (ImageData(source=Dots(), augmentation=Augmentation(zoom=1.5)), "zoom"),
+    ],
+)
+def test_mistakes_are_named(data: ImageData, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        data.prepare()
