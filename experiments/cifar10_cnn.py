@@ -3,10 +3,8 @@
 draft
 """
 
-import os
-from pathlib import Path
 
-from research.data import TFDS, Augmentation, ImageData, ImageFolder, Split
+from research.data import Augmentation, ImageData, ImageFolder, Split
 from research.experiment import Evaluation, Experiment
 from research.losses import CrossEntropy
 from research.models import CNN

@@ -140,9 +140,7 @@ def _parser() -> _Parser:
     command = add("data", _data, "list datasets, show one, or prepare one")
     command.add_argument("action", choices=("list", "show", "prepare"))
     command.add_argument("name", nargs="?", help="a dataset of the list; with --augmented an experiment file as well")
-    command.add_argument(
-        "--augmented", action="store_true", help="draw pictures and augmented forms of each"
-    )
+    command.add_argument("--augmented", action="store_true", help="draw pictures and augmented forms of each")
     command.add_argument("--out", type=Path, help="where to draw pictures (NAME.png)")
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -124,9 +125,7 @@ def show_pictures(data: ImageData, path: Path, seed: int = 0, count: int = PICTU
         columns = len(pictures)
         title += f", and {VARIANTS_SHOWN} augmented forms of each"
     try:
-        contact_sheet(
-            path, np.clip(ordered, 0, 1), captions, columns=columns, title=title
-        )
+        contact_sheet(path, np.clip(ordered, 0, 1), captions, columns=columns, title=title)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}). Choose another file with --out.") from None
 
@@ -136,7 +135,7 @@ def gentle() -> Augmentation:
     return Augmentation(rotation=10.0, translation=0.1, zoom=0.2, horizontal_flip=True, brightness=0.2)
 
 
-def _label(prepared: Prepared, target: np.ndarray) -> str:
+def _label(prepared: Prepared, target: Any) -> str:
     assert isinstance(prepared, PreparedImages)
     task = prepared.task
     if task.is_classes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -19,7 +20,7 @@ def max_pool(
 ) -> Float[Array, "B h w C"]:
     """Greatest value within each window, per channel.
 
-    Where several pixels of a window share the greatest value, they share its gradient.
+    Where several pixels of a window share the greatest value, the first of them has its gradient, as in PyTorch.
 
     Args:
         x: images.
@@ -34,10 +35,53 @@ def max_pool(
     """
     strides = window if strides is None else strides
     _check(x, window, padding)
-    # XLA's own reduction over windows has a slow gradient on a CPU: views of the image take its place.
-    if window == strides and padding == 0:
-        return _tiles(x, window).max((2, 4))
+    return _greatest(x, window, strides, padding, x.shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _greatest(
+    x: Float[Array, "B H W C"], window: Pair, strides: Pair, padding: int, shape: tuple[int, ...]
+) -> Float[Array, "B h w C"]:
+    """As `max_pool`, with a gradient of its own.
+
+    XLA's reduction over windows has a slow gradient on a CPU, so views of the image take its place. The gradient goes
+    by the number of the greatest view, found in the forward pass. JAX's own asks which values *equal* the maximum:
+    where a compiler computes the two sides in different fusions they may differ in the last bit, and then nothing is
+    equal and the gradient is 0 / 0 (seen with ``--xla_backend_optimization_level=0``).
+    """
     return functools.reduce(jnp.maximum, shifted(_pad(x, padding, -np.inf), window, strides))
+
+
+def _greatest_forward(
+    x: Float[Array, "B H W C"], window: Pair, strides: Pair, padding: int, shape: tuple[int, ...]
+) -> tuple[Array, Array]:
+    views = shifted(_pad(x, padding, -np.inf), window, strides)
+    best, place = views[0], jnp.zeros(views[0].shape, jnp.int8)
+    for number, view in enumerate(views[1:], 1):
+        place = jnp.where(view > best, jnp.int8(number), place)
+        best = jnp.maximum(best, view)
+    return best, place
+
+
+def _greatest_backward(
+    window: Pair, strides: Pair, padding: int, shape: tuple[int, ...], place: Array, gradient: Array
+) -> tuple[Array]:
+    parts = [jnp.where(place == number, gradient, 0) for number in range(window[0] * window[1])]
+    if window == strides and padding == 0:
+        # Each pixel belongs to one window at most: the parts are laid side by side.
+        batch, rows, columns, channels = gradient.shape
+        tiles = jnp.stack(parts, axis=3).reshape(batch, rows, columns, *window, channels).swapaxes(2, 3)
+        whole = tiles.reshape(batch, rows * window[0], columns * window[1], channels)
+        rest = [(0, here - there) for here, there in zip(shape, whole.shape, strict=True)]
+        return (jnp.pad(whole, rest),)
+
+    # The views are a linear function of the image; its transpose lays the parts back where they come from.
+    image = jax.ShapeDtypeStruct(shape, gradient.dtype)
+    transposed = jax.linear_transpose(lambda image: shifted(_pad(image, padding, 0), window, strides), image)
+    return transposed(parts)
+
+
+_greatest.defvjp(_greatest_forward, _greatest_backward)
 
 
 def mean_pool(

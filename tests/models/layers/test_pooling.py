@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,10 +77,36 @@ def test_gradients_equal_torch():
         np.testing.assert_allclose(gradient, x.grad.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_pixels_that_share_the_maximum_share_its_gradient():
-    x = jnp.array([[3.0, 3.0], [1.0, 3.0]]).reshape(1, 2, 2, 1)
+def test_the_first_of_equal_pixels_has_the_gradient():
+    x = jnp.array([[1.0, 3.0], [3.0, 3.0]]).reshape(1, 2, 2, 1)
     gradient = jax.grad(lambda x: max_pool(x, (2, 2)).sum())(x)
-    np.testing.assert_allclose(gradient[0, :, :, 0], [[1 / 3, 1 / 3], [0, 1 / 3]], rtol=1e-6)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("case", [((2, 2), None, 0), ((3, 3), (2, 2), 1)], ids=str)
+def test_the_whole_gradient_arrives_however_the_program_is_compiled(case: Any):
+    """What is pooled is computed anew in the backward pass; it must not be compared with the maximum there."""
+    scale = jnp.asarray(np.random.default_rng(0).normal(size=4), jnp.float32)
+
+    @jax.jit
+    def pooled(x: jax.Array, scale: jax.Array) -> jax.Array:
+        wide = jnp.tanh(x) * scale[None, None, None] / jnp.sqrt(jnp.square(x).mean() + 1e-5)
+        return max_pool(wide, *case)
+
+    def along(x: jax.Array) -> jax.Array:
+        return pooled(x, scale).sum()
+
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(4, 12, 12, 4)), jnp.float32)
+    step = 1e-3 * jax.grad(along)(x)
+    slope = float((along(x + step) - along(x - step)) / 2)
+    assert slope == pytest.approx(float((jax.grad(along)(x) * step).sum()), rel=2e-2)
+
+
+def test_a_pixel_that_is_not_a_number_is_not_hidden():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1).at[0, 0, 1, 0].set(jnp.nan)
+    for case in (((2, 2),), ((3, 3), (2, 2), 1)):
+        assert jnp.isnan(max_pool(x, *case)[0, 0, 0, 0])
+        assert jnp.isnan(jax.vjp(lambda x, case=case: max_pool(x, *case), x)[0][0, 0, 0, 0])
 
 
 def test_global_mean():
