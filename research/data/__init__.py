@@ -2,7 +2,16 @@
 
 from research.data.about import About
 from research.data.augmentation import Augmentation
-from research.data.catalog import TFDS, MedMNIST, SyntheticTable, SyntheticXray, Wisconsin, catalog, parse_source
+from research.data.catalog import (
+    CIFAR10,
+    TFDS,
+    MedMNIST,
+    SyntheticTable,
+    SyntheticXray,
+    Wisconsin,
+    catalog,
+    parse_source,
+)
 from research.data.dataset import BY_ROW, SPLITS, Dataset
 from research.data.formats import CSV, DICOM, ImageFolder, ImagesCSV
 from research.data.image_data import ImageData, PreparedImages
@@ -20,6 +29,7 @@ from research.data.table_data import PreparedTable, TableData
 
 __all__ = [
     "BY_ROW",
+    "CIFAR10",
     "CSV",
     "DICOM",
     "SPLITS",

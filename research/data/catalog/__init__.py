@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from research.data.catalog.cifar10 import CIFAR10
 from research.data.catalog.medmnist import MedMNIST
 from research.data.catalog.synthetic_table import SyntheticTable
 from research.data.catalog.synthetic_xray import SyntheticXray
@@ -18,12 +19,27 @@ from research.data.source import Source
 from research.errors import UserError, did_you_mean
 from research.spec import apply_overrides, check
 
-__all__ = ["TFDS", "MedMNIST", "SyntheticTable", "SyntheticXray", "Wisconsin", "catalog", "kinds", "parse_source"]
+__all__ = [
+    "CIFAR10",
+    "TFDS",
+    "MedMNIST",
+    "SyntheticTable",
+    "SyntheticXray",
+    "Wisconsin",
+    "catalog",
+    "kinds",
+    "parse_source",
+]
 
 
 def catalog() -> dict[str, type[Source]]:
     """Every dataset that needs no file of the user's: its name and its class, which has a default for every field."""
-    return {"synthetic_table": SyntheticTable, "synthetic_xray": SyntheticXray, "wisconsin": Wisconsin}
+    return {
+        "cifar10": CIFAR10,
+        "synthetic_table": SyntheticTable,
+        "synthetic_xray": SyntheticXray,
+        "wisconsin": Wisconsin,
+    }
 
 
 def kinds() -> dict[str, tuple[Callable[[str], Source], str, str]]:
