@@ -12,13 +12,13 @@ from research.schedules import WarmupCosine
 
 experiment = Experiment(
     data=ImageData(
-        source=SyntheticXray(size=48),
+        source=SyntheticXray(patients=4000, size=48),
         augmentation=Augmentation(translation=0.05, horizontal_flip=True),
     ),
     model=CNN(widths=(16, 32, 32), dropout=0.2),
     loss=CrossEntropy(),
     optimizer=AdamW(learning_rate=WarmupCosine(peak=2e-3), weight_decay=1e-3, average=0.99),
-    epochs=12,
+    epochs=8,
     batch_size=32,
     evaluation=Evaluation(select=Selection(metric="loss")),
 )

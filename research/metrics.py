@@ -40,6 +40,7 @@ LARGER_IS_BETTER: dict[str, bool] = {
     "mae": False,
     "mse": False,
     "precision": True,
+    "quadratic_kappa": True,
     "r2": True,
     "sensitivity": True,
     "specificity": True,
@@ -125,6 +126,22 @@ def _ratio(xp: Any, numerator: Any, denominator: Any) -> Any:
 
 def _mean(xp: Any, weights: Any, values: Any) -> Any:
     return _ratio(xp, _total(xp, weights, values), weights.sum(-1))
+
+
+def quadratic_kappa(
+    said: Int[Any, " N"], targets: Int[Any, " N"], weights: Shaped[Any, "*batch N"] | None = None
+) -> Float[Any, "*batch"]:
+    """Agreement of grades with the true ones beyond chance; disagreement counts by the square of the distance.
+
+    Cohen's kappa with quadratic weights (Cohen, Psychological Bulletin 1968): 1 is perfect, 0 what independent grades
+    of the same frequencies would reach; NaN where there is only one grade.
+    """
+    xp, weights, said, targets = _prepare(weights, said, targets)
+    apart = _mean(xp, weights, (said - targets) ** 2)
+    first, second = _mean(xp, weights, said), _mean(xp, weights, targets)
+    # Of independent grades the mean square is that of the two variances and the distance of the means.
+    chance = _mean(xp, weights, said**2) + _mean(xp, weights, targets**2) - 2 * first * second
+    return 1 - _ratio(xp, apart, chance)
 
 
 def mean(values: Float[Any, " N"], weights: Shaped[Any, "*batch N"] | None = None) -> Float[Any, "*batch"]:

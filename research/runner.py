@@ -206,7 +206,7 @@ def evaluate_run(path: str | Path, split: str = "test", explained: int = 0) -> t
     state = reported(experiment, restore_finished(directory, setup.program.initialise(), setup.device))
     rows = predict_split(setup, state, split)
     validation = predict_split(setup, state, "validation") if "validation" in setup.splits else None
-    report = _evaluate(rows, validation, experiment)
+    report = _evaluate(rows, validation, setup)
     if code_hash(experiment)[0] != directory.environment()["code"]:
         note = "the code has changed since this run was made"
         report = dataclasses.replace(report, warnings=(*report.warnings, note))
@@ -343,10 +343,14 @@ def _waited(setup: Setup) -> float:
     return setup.feed.waited if setup.feed is not None else 0.0
 
 
-def _evaluate(rows: Predictions | Rows, validation: Predictions | Rows | None, experiment: Experiment) -> Report:
+def _evaluate(rows: Predictions | Rows, validation: Predictions | Rows | None, setup: Setup) -> Report:
     """The report on a split, with thresholds chosen on validation where the rows are predictions."""
     chosen_on = validation if isinstance(validation, Predictions) else None
-    return evaluate(rows, chosen_on, resamples=experiment.evaluation.resamples, seed=experiment.evaluation.seed)
+    options = setup.experiment.evaluation
+    report = evaluate(rows, chosen_on, resamples=options.resamples, seed=options.seed)
+    if setup.prepared is None:
+        return report
+    return dataclasses.replace(report, notes=(*report.notes, *setup.prepared.prevalence()))
 
 
 def _report(
@@ -368,7 +372,7 @@ def _report(
     for split in names:
         predictions[split] = predict_split(setup, state, split)
         predictions[split].write(directory.predictions / f"{split}.parquet")
-    report = _evaluate(predictions[names[-1]], predictions.get("validation"), setup.experiment)
+    report = _evaluate(predictions[names[-1]], predictions.get("validation"), setup)
     select = setup.experiment.evaluation.select
     if select is not None and not has_best(carry):
         warning = f"{select.metric} on validation was never defined: the last weights are reported, not the best."

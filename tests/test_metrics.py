@@ -264,3 +264,14 @@ def test_importing_metrics_is_light():
     code = "import sys, research.metrics; print([m for m in ('sklearn', 'pandas') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"
+
+
+def test_quadratic_kappa_is_that_of_scikit_learn_whatever_the_weights():
+    draw = np.random.default_rng(0)
+    targets = draw.integers(0, 5, 200)
+    said = np.clip(targets + draw.integers(-1, 3, 200), 0, 4)
+    weights = draw.integers(0, 3, (4, 200)).astype(float)
+    expected = [oracle.cohen_kappa_score(targets, said, weights="quadratic", sample_weight=row) for row in weights]
+    np.testing.assert_allclose(metrics.quadratic_kappa(said, targets, weights), expected)
+    assert metrics.quadratic_kappa(targets, targets) == 1
+    assert np.isnan(metrics.quadratic_kappa(np.ones(3, int), np.ones(3, int)))

@@ -20,6 +20,8 @@ from research.errors import UserError
 from research.spec import Spec, field
 from research.task import Task
 
+MOST_PREVALENCES = 10
+
 FEW = 5
 """Fewer patients of a class than this in a split are worth a warning."""
 
@@ -135,6 +137,26 @@ class Prepared:
             "identical_examples": self.leakage.identical,
             "warnings": list(self.warnings),
         } | self.details()
+
+    def prevalence(self) -> tuple[str, ...]:
+        """How frequent each class or label is in each split, a sentence each; none for quantities.
+
+        Of two classes only the positive one is named, and no more than ten in all.
+        """
+        if self.task.kind == "regression":
+            return ()
+        found = []
+        for number, name in list(enumerate(self.task.names))[self.task.kind == "binary" :][:MOST_PREVALENCES]:
+            shares = []
+            for split, examples in self.splits.items():
+                targets = examples.targets
+                if self.task.is_classes:
+                    share = float((targets == number).mean())
+                else:
+                    share = float(np.nanmean(targets[:, number])) if not np.isnan(targets[:, number]).all() else np.nan
+                shares.append(f"{split} {100 * share:.1f} %")
+            found.append(f"prevalence of {name}: {', '.join(shares)}")
+        return tuple(found)
 
     def details(self) -> dict[str, Any]:
         """What `summary` says of this kind of inputs; from it a trained model knows how to read new ones."""

@@ -180,6 +180,8 @@ class Measured:
             "brier": lambda: metrics.brier(p, y, weights),
             "log_loss": lambda: metrics.log_loss(p, y, weights),
         }
+        if self.task.ordinal:
+            overall["quadratic_kappa"] = lambda: metrics.quadratic_kappa(said, y, weights)
         return overall, _each(scores, "sensitivity", "precision", "f1") | {"auroc": areas}
 
     def _multilabel(self, weights: Any) -> tuple[Lazy, Lazy]:

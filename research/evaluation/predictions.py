@@ -101,7 +101,8 @@ class Predictions:
         """
         columns, about = _read(Path(path), "predictions")
         try:
-            task = Task(about["task"]["kind"], tuple(about["task"]["names"]), about["task"]["unit"])
+            stored = about["task"]
+            task = Task(stored["kind"], tuple(stored["names"]), stored["unit"], stored["ordinal"])
             known = any(name.startswith("target") for name in columns)
             return cls(
                 task=task,

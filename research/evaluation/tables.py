@@ -17,6 +17,7 @@ TITLES = {
     "auroc_weighted": "AUROC (weighted)",
     "average_precision": "average precision",
     "balanced_accuracy": "balanced accuracy",
+    "quadratic_kappa": "quadratic kappa",
     "brier": "Brier score",
     "f1": "F1",
     "log_loss": "log loss",

@@ -1,0 +1,132 @@
+"""The streaming feed on a set larger than its memory: peak memory, throughput, and the share of time spent waiting.
+
+    python scripts/prove/streaming.py [--gigabytes 2] [--folder FOLDER]
+
+Prepares made-up pictures of 224 x 224 x 3 pixels as records, then trains a network on one pass over them in a process
+of its own, and prints a dated table. Resident memory is the process's own (VmHWM - shared file pages are counted as
+well: RssFile is shown beside it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from research.data import About, Images, Source
+from research.spec import Static, field
+from research.task import Task
+from research.training.provenance import machine
+
+SIDE, CHANNELS = 224, 3
+
+
+class Noise(Source):
+    """Pictures of noise, brighter in the positive class; each is a function of its number."""
+
+    gigabytes: Static[float] = field(2.0, above=0, help="bytes of all pictures, in GiB")
+
+    def about(self) -> About:
+        """What the rows are."""
+        return About(name="noise", summary="made-up pictures", licence="Apache-2.0", citation="none")
+
+    def load(self) -> Images:
+        """Nothing is drawn before it is read."""
+        count = int(self.gigabytes * 2**30 / (SIDE * SIDE * CHANNELS))
+        return Images(
+            targets=(np.arange(count) % 2).astype(np.int32),
+            task=Task("binary", ("dark", "bright")),
+            patient=None,
+            split=None,
+            row=np.arange(count, dtype=np.int32),
+            about=self.about(),
+            shape=(SIDE, SIDE, CHANNELS),
+            read=read,
+            signature=f"noise {count}",
+        )
+
+
+def read(position: int) -> np.ndarray:
+    """Picture number ``position``."""
+    draw = np.random.default_rng(position)
+    return draw.integers(0, 200 + 20 * (position % 2), (SIDE, SIDE, CHANNELS), np.uint8)
+
+
+def memory() -> dict[str, float]:
+    """Peak resident memory of this process and its parts now, MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmHWM", "Rss"))}
+    return {name: value / 1024 for name, value in kilobytes.items()}
+
+
+def child(gigabytes: float, runs: Path) -> None:
+    """One pass over the data; prints what it took as JSON."""
+    import research
+    from research.data import ImageData
+    from research.experiment import Evaluation, Execution, Experiment
+    from research.losses import CrossEntropy
+    from research.models import CNN
+    from research.optimizers import Adam
+
+    before = memory()
+    experiment = Experiment(
+        data=ImageData(source=Noise(gigabytes=gigabytes)),
+        model=CNN(widths=(4,), kernel=3, pool=16, dense_widths=()),
+        loss=CrossEntropy(),
+        optimizer=Adam(),
+        epochs=1,
+        batch_size=32,
+        evaluation=Evaluation(batch_size=32, resamples=100),
+    )
+    execution = Execution(feed="streaming", tensorboard=False, figures=False)
+    began = time.perf_counter()
+    result = research.run(experiment, runs=runs, execution=execution, fresh=True)
+    facts = {
+        "seconds": time.perf_counter() - began,
+        "waited": result.summary["input_wait_share"],
+        "updates": result.summary["updates"],
+        "auroc": result.metrics["auroc"].value,
+        "peak": memory()["VmHWM"],
+        "file": memory()["RssFile"],
+        "start": before["VmHWM"],
+    }
+    print(json.dumps(facts))
+
+
+def main() -> None:
+    """Prepare, train, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gigabytes", type=float, default=2.0, help="GiB of pictures (2)")
+    parser.add_argument("--folder", type=Path, help="where to keep records and runs (a temporary folder)")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.gigabytes, options.folder)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        environment = os.environ | {"RESEARCH_CACHE_DIR": str(folder / "cache")}
+        command = [sys.executable, __file__, "--child", "--gigabytes", str(options.gigabytes), "--folder", str(folder)]
+        print(f"{datetime.datetime.now(datetime.UTC).date().isoformat()}, {machine()}; {options.gigabytes:g} GiB\n")
+        print("| pass | s | updates | waited for input | peak resident MiB | of files, at the end | at the start |")
+        print("|---|---|---|---|---|---|---|")
+        for name in ("records prepared first", "records there"):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            facts = json.loads(done.stdout.splitlines()[-1])
+            print(
+                f"| {name} | {facts['seconds']:.0f} | {facts['updates']} | {100 * facts['waited']:.1f} % "
+                f"| {facts['peak']:.0f} | {facts['file']:.0f} | {facts['start']:.0f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
