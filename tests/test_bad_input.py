@@ -387,7 +387,10 @@ def test_files_of_new_patients(command: Any, tmp_path: Path, finished: Result, t
 def test_predict_names_what_it_can_read_and_where_it_cannot_write(
     command: Any, tmp_path: Path, finished: Result
 ) -> None:
-    refused(command("predict", finished.directory, "--data", "new.csv"), r"--data: 'new\.csv' is not readable; write")
+    refused(
+        command("predict", finished.directory, "--data", "new.csv"),
+        r"--data: 'new\.csv' is not readable; .*so write csv:FILE",
+    )
     names = "age,sex,smoking,systolic_blood_pressure,body_mass_index,glucose,heart_rate,creatinine\n"
     (tmp_path / "new.csv").write_text(names + "50,male,never,120,25,90,70,1\n")
     outcome = command("predict", finished.directory, "--data", "csv:new.csv", "--out", "no/where.csv")

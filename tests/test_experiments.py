@@ -81,7 +81,6 @@ def test_data_is_named_relative_to_the_data_folder(file: Path):
     data = experiment_of(file).data
     assert data is not None
     path = getattr(data.source, "path", None)
-    assert (path is not None) == (file.stem in NEED_FILES)
     assert path is None or not Path(path).is_absolute()
 
 

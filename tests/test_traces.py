@@ -85,7 +85,7 @@ def experiment(spec: Experiment) -> Any:
 
 
 SCALED = jnp.asarray(np.random.default_rng(2).random((ROWS, 32, 32, 1)), jnp.float32)
-PICTURES = jnp.asarray(np.random.default_rng(1).integers(0, 256, size=(ROWS, 8, 8, 1)), jnp.uint8)
+PICTURES = jnp.asarray(np.random.default_rng(1).integers(0, 256, size=(ROWS, 8, 8, 2)), jnp.uint8)
 
 
 def image_data(spec: ImageData) -> Any:
