@@ -111,9 +111,7 @@ def _parser() -> _Parser:
     command = add("evaluate", _evaluate, "predict a split of a run's data again, and report metrics with intervals")
     command.add_argument("run", type=Path, metavar="RUN_DIR")
     command.add_argument("--split", default="test", help="train, validation or test (test)")
-    command.add_argument(
-        "--explain", type=int, default=0, metavar="N", help="explain N pictures by Grad-CAM and input gradients"
-    )
+    command.add_argument("--explain", type=int, metavar="N", help="explain N pictures by Grad-CAM and input gradients")
     command.add_argument("--json", action="store_true", help="print results for machines")
 
     command = add("predict", _predict, "predict for new patients with a trained run")
@@ -123,7 +121,7 @@ def _parser() -> _Parser:
         required=True,
         help="csv:FILE with the columns that the run was trained on, or pictures:FILE, pictures:FOLDER",
     )
-    command.add_argument("--out", type=Path, help="where to write the predictions (FILE.predictions.csv)")
+    command.add_argument("--out", type=Path, help="where to write them (NAME.predictions.csv, here)")
 
     command = add("compare", _compare, "what differs between two runs, and by how much their metrics do")
     command.add_argument("run_a", type=Path, metavar="RUN_A")
@@ -196,19 +194,25 @@ def _run(options: argparse.Namespace) -> None:
     summary = result.summary
     stopped = f", stopped early of {summary['total_updates']}" if summary["stopped_early"] else ""
     console.print(f"weights of update {summary['reported_step']} of {summary['updates']}{stopped}; {result.directory}")
+    if (figures := result.directory / "figures" / summary["split"]).is_dir():
+        console.print(f"figures: {figures}")
     if execution.feed == "streaming" and result.fresh:
-        console.print(f"waited for input {100 * summary['input_wait_share']:.1f} % of the training time")
+        console.print(f"waited for input {100 * summary['input_wait_share']:.1f} % of the time in training")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from research.runner import evaluate_run
 
-    title, report, figures = evaluate_run(options.run, options.split, options.explain)
+    title, report, figures, notes = evaluate_run(options.run, options.split, options.explain)
     if options.json:
-        _print_json({"directory": str(options.run), "split": options.split, "report": report.to_json()})
+        _print_json(
+            {"directory": str(options.run), "split": options.split, "report": report.to_json(), "figures": str(figures)}
+        )
         return
     console = _console()
     _show(console, report, title)
+    for note in notes:
+        console.print(f"note: {note}", style="yellow")
     if figures is not None:
         console.print(f"figures: {figures}")
 
@@ -217,14 +221,26 @@ def _predict(options: argparse.Namespace) -> None:
     from research.trained_model import TrainedModel
     from research.training.run_directory import RunDirectory
 
-    path = Path(options.data.partition(":")[2] or options.data)
-    out = options.out or path.with_suffix(".predictions.csv")
+    out = options.out or _default_out(options.data)
+    _check_writable(out)
     table, notes = TrainedModel(RunDirectory(options.run)).predict_file(options.data, out)
     console = _console()
     console.print(table.head(10).to_string(index=False))
     for note in notes:
         console.print(f"note: {note}", style="yellow")
     console.print(f"{len(table)} predictions in {out}")
+
+
+def _default_out(data: str) -> Path:
+    """In the current folder: the name of the file, without its suffix, or of the folder."""
+    path = Path(data.partition(":")[2] or data).expanduser().resolve()
+    return Path(f"{path.name if path.is_dir() else path.stem}.predictions.csv")
+
+
+def _check_writable(out: Path) -> None:
+    """Whether a file can be made there is seen before the work, not after it."""
+    if not out.parent.is_dir():
+        raise UserError(f"{out}: there is no folder {out.parent}. Make it, or choose another file with --out.")
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -300,14 +316,20 @@ def _data(options: argparse.Namespace) -> None:
         return
     if options.name is None:
         raise UserError(f"data {options.action}: name a dataset; `research data list` names them.")
+    if options.action == "prepare" and (options.augmented or options.out is not None):
+        raise UserError("--augmented, --out: these draw pictures; write research data show.")
     from research.reporting.show import prepare, show
 
     console = _console()
-    if options.augmented or options.out is not None:
+    if options.action == "show" and (options.augmented or options.out is not None):
         _draw_pictures(options, console)
         return
     from research.data.catalog import parse_source
 
+    if options.name.endswith(".py"):
+        raise UserError(
+            f"{options.name} is an experiment file; its data is drawn with --augmented, or into --out FILE."
+        )
     source = parse_source(options.name)
     if options.action == "prepare":
         from research.training.progress import PreparingDisplay

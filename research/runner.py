@@ -14,7 +14,12 @@ from research.errors import ResearchError, UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
-from research.reporting.run_pictures import write_explanations, write_run_pictures
+from research.reporting.run_pictures import (
+    EXPLANATIONS,
+    check_explainable,
+    write_explanations,
+    write_run_pictures,
+)
 from research.spec import check, fingerprint
 from research.trained_model import (
     TrainedModel,
@@ -177,16 +182,19 @@ def _set_up(
     return setup, extended_to
 
 
-def evaluate_run(path: str | Path, split: str = "test", explained: int = 0) -> tuple[str, Report, Path | None]:
+def evaluate_run(
+    path: str | Path, split: str = "test", explained: int | None = None
+) -> tuple[str, Report, Path | None, tuple[str, ...]]:
     """Predict a split of a finished run's own data again, and draw its pictures.
 
     Args:
         path: the run directory.
         split: which split.
-        explained: how many pictures to explain by Grad-CAM and input gradients; 0 for none.
+        explained: how many pictures to explain by Grad-CAM and input gradients; None for none.
 
     Returns:
-        A title, the report, and the folder of the pictures; None where none could be written.
+        A title, the report, the folder of the pictures (None where none could be written), and what was left out of
+        them and why.
 
     Raises:
         UserError: if the run has not finished, its data has changed since, or there is no such split; for
@@ -203,6 +211,8 @@ def evaluate_run(path: str | Path, split: str = "test", explained: int = 0) -> t
             f"{path}: this run was made from other data (fingerprint {data['fingerprint']}, now "
             f"{setup.prepared.fingerprint}). Restore the data that it was trained on."
         )
+    if explained is not None:
+        check_explainable(setup, explained)
     state = reported(experiment, restore_finished(directory, setup.program.initialise(), setup.device))
     rows = predict_split(setup, state, split)
     validation = predict_split(setup, state, "validation") if "validation" in setup.splits else None
@@ -210,13 +220,13 @@ def evaluate_run(path: str | Path, split: str = "test", explained: int = 0) -> t
     if code_hash(experiment)[0] != directory.environment()["code"]:
         note = "the code has changed since this run was made"
         report = dataclasses.replace(report, warnings=(*report.warnings, note))
-    folder = _draw(setup, directory, rows, report, name, directory.read("results")["reported_step"], None)
-    if explained:
-        title = f"{name}, seed {seed}: {split}"
+    folder, notes = _draw(setup, directory, rows, report, name, directory.read("results")["reported_step"])
+    if explained is not None:
         folder = directory.figures / split
         folder.mkdir(parents=True, exist_ok=True)
-        write_explanations(folder / "explanations.png", setup, state, rows, explained, title)
-    return f"{name}, seed {seed}: {split} split", report, folder
+        title = f"{name}, seed {seed}: {split}"
+        write_explanations(folder / EXPLANATIONS, setup, state, rows, explained, title)
+    return f"{name}, seed {seed}: {split} split", report, folder, notes
 
 
 def _draw(
@@ -226,22 +236,19 @@ def _draw(
     report: Report,
     name: str,
     best_step: int,
-    console: Console | None,
-) -> Path | None:
-    """Draw the pictures of a report; a run does not fail for want of them."""
+) -> tuple[Path | None, tuple[str, ...]]:
+    """Draw the pictures of a report; returns their folder, and notes. A run does not fail for want of them."""
     if isinstance(rows, Rows):
-        return None
+        return None, ()
     folder = directory.figures / rows.split
-    title = f"{name}, seed {setup.seed}"
+    assert setup.prepared is not None
+    title = f"{name}, seed {setup.seed}, {setup.prepared.about.name}"
     try:
         records = read_metrics(directory.metrics)
         notes = write_run_pictures(folder, setup, rows, report, records, title, best_step)
     except (ResearchError, OSError) as error:
-        _say(console, f"note: the figures could not be drawn ({error})")
-        return None
-    for note in notes:
-        _say(console, f"note: {note}")
-    return folder
+        return None, (f"the figures could not be drawn ({error})",)
+    return folder, notes
 
 
 def load(path: str | Path) -> Result:
@@ -350,7 +357,8 @@ def _evaluate(rows: Predictions | Rows, validation: Predictions | Rows | None, s
     report = evaluate(rows, chosen_on, resamples=options.resamples, seed=options.seed)
     if setup.prepared is None:
         return report
-    return dataclasses.replace(report, notes=(*report.notes, *setup.prepared.prevalence()))
+    data = f"data: {setup.prepared.about.name}, fingerprint {setup.prepared.fingerprint}"
+    return dataclasses.replace(report, notes=(data, *report.notes, *setup.prepared.prevalence()))
 
 
 def _report(
@@ -392,6 +400,7 @@ def _report(
         "input_wait_share": round(input_wait_share, 5),
     }
     if setup.execution.figures:
-        _draw(setup, directory, predictions[names[-1]], report, name, summary["reported_step"], console)
+        for note in _draw(setup, directory, predictions[names[-1]], report, name, summary["reported_step"])[1]:
+            _say(console, f"note: {note}")
     write_json(directory.results, summary)
     return Result(directory.path, setup.experiment, setup.seed, report, predictions, summary, fresh=True)

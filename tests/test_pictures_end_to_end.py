@@ -147,7 +147,8 @@ def test_data_show_draws_augmented_forms(
     assert main(["data", "show", "study.py", "--augmented"]) == 0
     assert "Augmentation(horizontal_flip=True)" in capsys.readouterr().out
     drawn = np.asarray(Image.open("study.png").convert("L"))
-    assert drawn.shape[0] > 100 and drawn.std() > 10
+    # Most of the sheet is pictures, whose pixels are neither the black of a wrong scale nor the white of the page.
+    assert ((drawn > 20) & (drawn < 200)).mean() > 0.2
     assert main(["data", "show", f"image_folder:{folder}?positive=dotted", "--out", "plain.png"]) == 0
     assert Path("plain.png").is_file()
 

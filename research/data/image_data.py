@@ -70,7 +70,10 @@ class ImageData(Data):
             patients_known=images.patient is not None,
             fingerprint=fingerprint_of(images, split, lambda digest: digest.update(pictures.digest.encode())),
             leakage=leakage,
-            warnings=(*warnings_of(images, split, leakage), *_twins(images, split, leakage, pictures.hashes)),
+            warnings=(
+                *warnings_of(images, split, leakage, self.source.about().notes),
+                *_twins(images, split, leakage, pictures.hashes),
+            ),
             shape=images.shape,
         )
 
@@ -226,5 +229,5 @@ def _twins(
         here, there = np.flatnonzero(split == first), np.flatnonzero(split == second)
         twin = there[np.isin(hashes[there], hashes[here])][0]
         original = here[hashes[here] == hashes[twin]][0]
-        found.append(f"such as {images.names[original]} in {first} and {images.names[twin]} in {second}: remove one.")
+        found.append(f"such as {images.names[original]} in {first} and {images.names[twin]} in {second}.")
     return found

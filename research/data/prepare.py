@@ -242,9 +242,18 @@ def check_present(dataset: Dataset, split: Shaped[np.ndarray, " N"]) -> None:
                 )
 
 
-def warnings_of(dataset: Dataset, split: Shaped[np.ndarray, " N"], leakage: Leakage) -> list[str]:
-    """What a reader of the results should know, whatever the kind of inputs."""
-    found = []
+def warnings_of(
+    dataset: Dataset, split: Shaped[np.ndarray, " N"], leakage: Leakage, declared: tuple[str, ...]
+) -> list[str]:
+    """What a reader of the results should know, whatever the kind of inputs.
+
+    Args:
+        dataset: all rows.
+        split: name of the split of each row.
+        leakage: what the gate counted.
+        declared: notes that the source gives without being loaded; others tell of what was met in loading.
+    """
+    found = [note for note in dataset.about.notes if note not in declared]
     for pair, count in leakage.identical.items():
         if count:
             first, second = pair.split("/")

@@ -47,7 +47,10 @@ class TableData(Data):
         check_present(table, split)
         fitted = self.preprocessing.fit(table, split == "train")
         features = fitted.transform(table.frame)
-        warnings = [*warnings_of(table, split, leakage), *_unlike_train(table, split, fitted)]
+        warnings = [
+            *warnings_of(table, split, leakage, self.source.about().notes),
+            *_unlike_train(table, split, fitted),
+        ]
         return PreparedTable(
             data=self,
             splits=divide(table, split, lambda rows: features[rows]),

@@ -100,26 +100,26 @@ def mistakes_sheet(
     images = np.asarray(images_of(predictions.example[found.row[: len(shown)]]))
     heading = "Most confident mistakes" + (f": {title}, {predictions.split}" if title else "")
     total = len(predictions)
-    what = "with a wrong label" if predictions.task.kind == "multilabel" else "put in a wrong class"
+    what = "with a wrong label" if predictions.task.kind == "multilabel" else "put in a wrong class by the likelier one"
     facts = f"{len(found.row):,} of {total:,} examples {what}; the {len(shown)} most confident are shown"
     return Figures((contact_sheet(path, images, captions, title=heading, facts=facts, white=white),))
 
 
 def _caption(predictions: Predictions, found: Mistakes, index: int, names: Sequence[str] | None) -> str:
     row = found.row[index]
-    lines = [f"true {found.true[index]}", f"said {found.said[index]} {_rounded(found.confidence[index])}"]
+    lines = [f"true {found.true[index]}", f"said {found.said[index]} {rounded(found.confidence[index])}"]
     if predictions.patient is not None:
         lines.append(f"patient {predictions.patient[row]}")
     if names is not None:
-        lines.append(_short(str(names[int(predictions.example[row])])))
+        lines.append(shortened(str(names[int(predictions.example[row])])))
     return "\n".join(lines)
 
 
-def _rounded(confidence: Any) -> str:
+def rounded(confidence: Any) -> str:
     """Two decimals; a confidence that is not certainty is not rounded up to it."""
     return ">0.99" if 0.995 <= confidence < 1 else f"{confidence:.2f}"
 
 
-def _short(name: str, longest: int = 40) -> str:
+def shortened(name: str, longest: int = 40) -> str:
     """The end of a long path, where files of one folder differ."""
     return name if len(name) <= longest else "…" + name[-(longest - 1) :]

@@ -19,10 +19,11 @@ from research.evaluation.explanation import explain
 from research.evaluation.predictions import Predictions, Rows
 from research.evaluation.report import Report
 from research.reporting import explanation_sheet, mistakes_sheet, write_figures
-from research.reporting.mistakes import find_mistakes
+from research.reporting.mistakes import find_mistakes, rounded, shortened
 from research.training.setup import Setup
 
 MOST_EXPLAINED = 48
+EXPLANATIONS = "explanations.png"
 
 
 def write_run_pictures(
@@ -50,6 +51,8 @@ def write_run_pictures(
     """
     if isinstance(predictions, Rows):
         return ()
+    # Those of earlier weights must not stand beside new numbers.
+    (folder / EXPLANATIONS).unlink(missing_ok=True)
     notes = write_figures(folder, predictions, report, records, title, best_step).notes
     prepared = setup.prepared
     if isinstance(prepared, PreparedImages) and predictions.task.kind != "regression":
@@ -76,13 +79,10 @@ def write_explanations(
         How many pictures are explained.
 
     Raises:
-        UserError: for data without pictures, or a model without feature maps.
+        UserError: for a model without feature maps.
     """
     prepared, experiment = setup.prepared, setup.experiment
-    if not isinstance(prepared, PreparedImages) or isinstance(predictions, Rows):
-        raise UserError("--explain: only answers to pictures can be explained; this run learnt from something else.")
-    if not 1 <= count <= MOST_EXPLAINED:
-        raise UserError(f"--explain: a number of pictures from 1 to {MOST_EXPLAINED} is needed, {count} was given.")
+    assert isinstance(prepared, PreparedImages) and isinstance(predictions, Predictions)
     assert experiment.model is not None and experiment.loss is not None
     model, task = experiment.model, prepared.task
     outputs = experiment.loss.outputs(task)
@@ -103,8 +103,16 @@ def write_explanations(
     return len(chosen)
 
 
+def check_explainable(setup: Setup, count: int) -> None:
+    """Raises `UserError` where the run has no pictures, or the number of them is out of range."""
+    if not isinstance(setup.prepared, PreparedImages):
+        raise UserError("--explain: only answers to pictures can be explained; this run learnt from something else.")
+    if not 1 <= count <= MOST_EXPLAINED:
+        raise UserError(f"--explain: a number of pictures from 1 to {MOST_EXPLAINED} is needed, {count} was given.")
+
+
 def chosen_examples(predictions: Predictions, count: int) -> Int[np.ndarray, " n"]:
-    """Rows worth a look: up to a third the most confident mistakes, the rest from the surest answer to the least sure.
+    """Rows worth a look: up to a third the most confident mistakes, the rest over all degrees of the answer.
 
     Args:
         predictions: of one split, with targets.
@@ -139,19 +147,19 @@ class _Pictures:
 
 
 def _caption(predictions: Predictions, row: int, answer: int, names: list[str] | None) -> str:
+    """What is true, and what the model says of the answer that is explained."""
     task, truth = predictions.task, predictions.targets
     assert truth is not None
-    if task.kind == "binary":
-        lines = [f"true {task.names[int(truth[row])]}", f"{task.names[1]} {predictions.prediction[row]:.2f}"]
-    elif task.kind == "multiclass":
-        lines = [
-            f"true {task.names[int(truth[row])]}",
-            f"{task.names[answer]} {predictions.prediction[row, answer]:.2f}",
-        ]
+    said = predictions.prediction[row] if task.kind == "binary" else predictions.prediction[row, answer]
+    if task.is_classes:
+        true = task.names[int(truth[row])]
     else:
-        lines = [f"{task.names[answer]} {predictions.prediction[row, answer]:.2f}", f"true {truth[row, answer]:g}"]
+        true = "not known" if np.isnan(truth[row, answer]) else f"{truth[row, answer]:g}"
+    explained = task.names[1] if task.kind == "binary" else task.names[answer]
+    value = f"{said:.3g}" if task.kind == "regression" else rounded(said)
+    lines = [f"true {true}", f"{explained} {value}"]
     if predictions.patient is not None:
         lines.append(f"patient {predictions.patient[row]}")
     if names is not None:
-        lines.append(names[int(predictions.example[row])][-40:])
+        lines.append(shortened(names[int(predictions.example[row])]))
     return "\n".join(lines)

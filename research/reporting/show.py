@@ -22,7 +22,7 @@ from research.data.images import Images
 from research.data.prepare import Data, Listener, Prepared
 from research.data.source import Source
 from research.data.table_data import TableData
-from research.errors import UserError
+from research.errors import RunError, UserError
 from research.keys import stream
 
 PICTURES_SHOWN = 8
@@ -124,10 +124,12 @@ def show_pictures(data: ImageData, path: Path, seed: int = 0, count: int = PICTU
     if data.augmentation is not None:
         columns = len(pictures)
         title += f", and {VARIANTS_SHOWN} augmented forms of each"
+    # After scaling, what was stored as 255 is to be seen as white.
+    white = 255 * float(data.pixels.rescale)
     try:
-        contact_sheet(path, np.clip(ordered, 0, 1), captions, columns=columns, title=title)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}). Choose another file with --out.") from None
+        contact_sheet(path, ordered, captions, columns=columns, title=title, white=white)
+    except RunError as error:
+        raise UserError(f"{error} Choose another file with --out.") from None
 
 
 def gentle() -> Augmentation:

@@ -76,9 +76,9 @@ def verdict(reference: Reference, values: np.ndarray, low: float, high: float) -
         return ""
     if reference.control:
         return "in the interval" if low <= reference.value <= high else "NOT in the interval"
-    gap = reference.value - float(values.mean())
+    gap = float(values.mean()) - reference.value
     if reference.within is not None:
-        return f"{gap:.4f} below{'' if gap <= reference.within else f', MORE than {reference.within}'}"
+        return f"{gap:+.4f}{'' if abs(gap) <= reference.within else f', MORE than {reference.within}'}"
     if reference.value > high:
         return "ABOVE the interval"
     return "inside the interval" if reference.value >= low else "below the interval"
@@ -94,8 +94,10 @@ def line(reference: Reference, runs: Path, seeds: int) -> str:
     values = np.array([estimate.value for estimate in found])
     low, high = (float(np.mean([getattr(estimate, end) for estimate in found])) for end in ("low", "high"))
     seconds = [result.summary["seconds"] for result in results]
+    assert experiment.data is not None
     cells = [
         reference.name + (f" {reference.control}=false" if reference.control else ""),
+        experiment.data.source.about().name,
         str(found[0].n),
         "not identified" if found[0].patients is None else str(found[0].patients),
         reference.metric,
@@ -113,10 +115,14 @@ def lines(runs: Path, seeds: int, only: list[str]) -> Iterator[str]:
     for reference in references():
         if only and reference.name not in only:
             continue
+        data = load_experiment(EXPERIMENTS / f"{reference.name}.py")[0].data
+        assert data is not None
         try:
-            yield line(reference, runs, seeds)
+            data.source.load()
         except UserError as error:
             print(f"{reference.name} is left out: {error}", file=sys.stderr)
+            continue
+        yield line(reference, runs, seeds)
 
 
 def main() -> None:
@@ -134,8 +140,8 @@ def main() -> None:
         f"Python {platform.python_version()}, {os.cpu_count()} cores; {options.seeds} seeds, test split. "
         f"Seconds: median run.\n"
     )
-    print("| experiment | n | patients | metric | mean (range) | 95 % interval | held against | verdict | s |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| experiment | data | n | patients | metric | mean (range) | 95 % interval | held against | verdict | s |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for text in lines(options.runs, options.seeds, options.only):
         print(text, flush=True)
 

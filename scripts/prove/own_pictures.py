@@ -57,6 +57,8 @@ def main() -> None:
         subprocess.run([*research, "run", "study.py"], cwd=folder, check=True)
         (run,) = (folder / "runs" / "study").iterdir()
         subprocess.run([*research, "evaluate", str(run), "--explain", "6"], cwd=folder, check=True)
+        new = ["--data", "pictures:films/disease", "--out", "new.csv"]
+        subprocess.run([*research, "predict", str(run), *new], cwd=folder, check=True)
         subprocess.run([*research, "data", "show", "study.py", "--augmented"], cwd=folder, check=True)
         for name in PICTURES:
             made = run / "figures" / "test" / name

@@ -8,8 +8,10 @@ Most kills are SIGKILL, some SIGTERM; half of them fall into the writing of a ch
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -36,19 +38,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, default=[EXPERIMENTS / "wisconsin_mlp.py"])
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--feeds", nargs="+", default=["resident"], choices=("resident", "streaming"))
+    parser.add_argument("--overrides", nargs="*", default=[], metavar="PATH=VALUE", help="such as steps=60")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     options = parser.parse_args()
     print(f"{time.strftime('%Y-%m-%d')}, {machine()}\n")
-    print("| experiment | updates | kills | moments that came | compared | unequal |")
-    print("|---|---|---|---|---|---|")
-    for file in options.files:
+    print("| experiment | feed | updates | kills | moments that came | compared | unequal |")
+    print("|---|---|---|---|---|---|---|")
+    differing = 0
+    for file, feed in itertools.product(options.files, options.feeds):
+        command = [str(file), f"execution.feed={feed}", "execution.figures=false", *options.overrides, "--seed", "0"]
         with tempfile.TemporaryDirectory() as folder:
             chosen = moments(options.kills, options.seed)
-            verdict = verify_resume([str(file), "--seed", "0"], Path(folder), lambda text: None, chosen)
+            verdict = verify_resume(command, Path(folder), lambda text: None, chosen)
         unequal = "; ".join(c.what for c in verdict.comparisons if c.difference) or "none"
-        compared = len(verdict.comparisons)
-        kills = len(verdict.kills)
-        print(f"| {file.stem} | {verdict.updates} | {kills} | {verdict.reached} | {compared} | {unequal} |", flush=True)
+        differing += not verdict.equal
+        row = (verdict.updates, len(verdict.kills), verdict.reached, len(verdict.comparisons), unequal)
+        print(f"| {file.stem} | {feed} | {' | '.join(map(str, row))} |", flush=True)
+    sys.exit(differing > 0)
 
 
 if __name__ == "__main__":

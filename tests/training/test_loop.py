@@ -237,7 +237,7 @@ def test_the_reported_loss_is_the_one_that_was_minimised(tmp_path: Path) -> None
     weighted = EXPERIMENT.replace(loss=CrossEntropy(class_weight=(1.0, 5.0)), steps=20)
     result = run(weighted, tmp_path)
     seen = {r["step"]: r["validation/loss"] for r in read_metrics(result.directory / "metrics.jsonl")}
-    _, report, _ = evaluate_run(result.directory, "validation")
+    _, report, _, _ = evaluate_run(result.directory, "validation")
     assert report["loss"].value == pytest.approx(seen[result.summary["reported_step"]], rel=1e-5)
     assert report["loss"].value != pytest.approx(report["log_loss"].value, rel=1e-2)
 
