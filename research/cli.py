@@ -203,7 +203,9 @@ def _run(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from research.runner import evaluate_run
 
-    title, report, figures, notes = evaluate_run(options.run, options.split, options.explain)
+    title, report, figures, notes = evaluate_run(
+        options.run, options.split, options.explain, None if options.json else _console()
+    )
     if options.json:
         _print_json(
             {"directory": str(options.run), "split": options.split, "report": report.to_json(), "figures": str(figures)}

@@ -122,6 +122,14 @@ class Execution(Spec):
     tensorboard: bool = field(True, help="write TensorBoard events as well")
     figures: bool = field(True, help="write pictures of the report and, of pictures, the worst mistakes")
 
+    def validate(self) -> None:
+        """Workers are those of the streaming feed."""
+        if self.workers and self.feed != "streaming":
+            raise UserError(
+                f"workers: {self.workers} processes were asked for, but the {self.feed} feed reads nothing while it "
+                f"trains. Set feed=streaming as well, or workers=0."
+            )
+
 
 def check_experiment(value: object, source: str) -> Experiment:
     """``value`` if it is a valid `Experiment`; else a `UserError` that names ``source`` and the field."""

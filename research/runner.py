@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from research.errors import ResearchError, UserError
+from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
@@ -152,7 +152,10 @@ def dry_run(
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
     setup, _ = _set_up(experiment, seed, execution, name, directory, extend, fresh)
     carry = begin(setup, setup.program.initialise()) if fresh else restore(setup, directory)
-    return preflight(setup, carry, directory.path, ("dry run: nothing is trained or written",))
+    facts = preflight(setup, carry, directory.path, ("dry run: nothing is trained, no run is written",))
+    if setup.feed is not None:
+        setup.feed.close()
+    return facts
 
 
 def _set_up(
@@ -183,7 +186,7 @@ def _set_up(
 
 
 def evaluate_run(
-    path: str | Path, split: str = "test", explained: int | None = None
+    path: str | Path, split: str = "test", explained: int | None = None, console: Console | None = None
 ) -> tuple[str, Report, Path | None, tuple[str, ...]]:
     """Predict a split of a finished run's own data again, and draw its pictures.
 
@@ -191,6 +194,7 @@ def evaluate_run(
         path: the run directory.
         split: which split.
         explained: how many pictures to explain by Grad-CAM and input gradients; None for none.
+        console: where to show progress in reading the data; None shows nothing.
 
     Returns:
         A title, the report, the folder of the pictures (None where none could be written), and what was left out of
@@ -204,7 +208,10 @@ def evaluate_run(
     experiment, seed, name = directory.experiment()
     directory.read("results")
     use_compilation_cache()
-    setup = set_up(experiment, seed, Execution())
+    recorded = directory.execution()
+    execution = recorded.replace(device="auto")
+    with contextlib.closing(PreparingDisplay(console)) as told:
+        setup = set_up(experiment, seed, execution, listener=told)
     data = directory.read("data")
     if setup.prepared is not None and data["fingerprint"] != setup.prepared.fingerprint:
         raise UserError(
@@ -246,8 +253,8 @@ def _draw(
     try:
         records = read_metrics(directory.metrics)
         notes = write_run_pictures(folder, setup, rows, report, records, title, best_step)
-    except (ResearchError, OSError) as error:
-        return None, (f"the figures could not be drawn ({error})",)
+    except Exception as error:
+        return None, (f"the figures could not be drawn ({type(error).__name__}: {error})",)
     return folder, notes
 
 
@@ -399,8 +406,8 @@ def _report(
         "seconds": round(time.perf_counter() - began, 3),
         "input_wait_share": round(input_wait_share, 5),
     }
+    write_json(directory.results, summary)
     if setup.execution.figures:
         for note in _draw(setup, directory, predictions[names[-1]], report, name, summary["reported_step"])[1]:
             _say(console, f"note: {note}")
-    write_json(directory.results, summary)
     return Result(directory.path, setup.experiment, setup.seed, report, predictions, summary, fresh=True)

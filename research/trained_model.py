@@ -153,7 +153,17 @@ class TrainedModel:
 
         Returns:
             Probability of the positive class ``[N]`` for a binary task; else probabilities or values ``[N, K]``.
+
+        Raises:
+            UserError: for inputs of another type or shape than those of the training.
         """
+        blank = self.inputs.blank
+        if inputs.shape[1:] != blank.shape[1:] or inputs.dtype != blank.dtype or not len(inputs):
+            shape = ", ".join(("N", *map(str, blank.shape[1:])))
+            raise UserError(
+                f"inputs: {blank.dtype} of shape ({shape}) with N of at least 1 is needed, as the run was trained on; "
+                f"{inputs.dtype} of shape {inputs.shape} was given. Files of any kind are read by predict_file."
+            )
         # Blocks of one size, the last one filled up, so that one program serves files of any length.
         size = self.experiment.evaluation.batch_size
         blocks = [inputs[first : first + size] for first in range(0, len(inputs), size)]

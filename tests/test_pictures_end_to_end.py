@@ -86,9 +86,21 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **options: Any)
 
     with monkeypatch.context() as patch:
         patch.setattr(MetricsLog, "write", stop)
+        patch.setattr("research.data.streaming.CHUNK_UPDATES", 4)
         with pytest.raises((KeyboardInterrupt, Interrupted)):
             research.run(runs=tmp_path, **options)
+    with monkeypatch.context() as patch:
+        # The last chunk ends with the last update; the run is stopped once more, before its report.
+        patch.setattr("research.data.streaming.CHUNK_UPDATES", 4)
+        patch.setattr("research.runner._report", fail)
+        with pytest.raises(ZeroDivisionError):
+            research.run(runs=tmp_path, **options)
     return research.run(runs=tmp_path, **options)
+
+
+def fail(*arguments: Any) -> None:
+    """Stands for a kill."""
+    raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("feed", ["resident", "streaming"])

@@ -28,7 +28,8 @@ class Supervised(Algorithm):
     Penalties act on parameters with two or more axes (kernels), not on biases and norm scales:
     ``l1 * sum(|w|) + l2 / 2 * sum(w ** 2)`` is added to the mean loss of each batch. Where the optimizer's ``average``
     is set, an exponential moving average of the weights is evaluated and deployed in their place; its decay is
-    ``min(average, (1 + t) / (10 + t))`` after t updates, so that the initial weights are soon forgotten.
+    ``min(average, (1 + t) / (10 + t))`` after t updates, so that the initial weights are soon forgotten. Running
+    statistics of batch normalisation, which are averages already, are those of the trained weights.
     """
 
     rows: ClassVar = "example"

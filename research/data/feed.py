@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,21 +68,43 @@ class Reading:
         return index, mask
 
 
+BLOCK_BYTES = 2**23
+"""Inputs of one forward pass in evaluation, as float32; the network's own memory is some hundred times that."""
+
+
+def block_rows(batch_size: int, shape: tuple[int, ...]) -> int:
+    """Rows of one forward pass in evaluation: ``batch_size``, or fewer where rows are large.
+
+    Args:
+        batch_size: as the experiment says.
+        shape: of all rows, ``(N, ...)``.
+    """
+    return max(1, min(batch_size, shape[0], BLOCK_BYTES // (4 * math.prod(shape[1:]))))
+
+
 class Feed(abc.ABC):
     """What the training loop asks for rows.
 
     Attributes:
         reading: which rows when.
-        waited: seconds that the loop has waited for rows so far.
+        waited: seconds that `window` has taken so far, in which nothing new is given to the device.
     """
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.waited = 0.0
 
-    @abc.abstractmethod
     def window(self, step: int) -> Window:
         """A window that holds the update after ``step`` updates; all windows of a feed have the same shapes."""
+        began = time.perf_counter()
+        try:
+            return self.make_window(step)
+        finally:
+            self.waited += time.perf_counter() - began
+
+    @abc.abstractmethod
+    def make_window(self, step: int) -> Window:
+        """See `window`, which measures how long this takes."""
 
     def close(self) -> None:  # noqa: B027
         """Stop reading ahead, where the feed does."""

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from research.data.dataset import Dataset
+from research.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,3 +29,19 @@ class Images(Dataset):
     read: Callable[[int], UInt8[np.ndarray, "H W C"]]
     signature: str
     names: Shaped[np.ndarray, " N"] | None = None
+
+    def picture(self, position: int) -> UInt8[np.ndarray, "H W C"]:
+        """What `read` gives, after a look at its type and shape.
+
+        Raises:
+            UserError: for anything but bytes of the declared shape; NumPy would bring other arrays into that form
+                silently.
+        """
+        found = self.read(position)
+        if getattr(found, "dtype", None) != np.uint8 or found.shape != self.shape:
+            what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
+            raise UserError(
+                f"{self.about.name}: picture {position} is {what}; uint8 of shape {self.shape} is declared. Correct "
+                f"the source that reads it."
+            )
+        return found

@@ -97,7 +97,7 @@ def batches(
         index[:, :count] = _positions(seed, first_epoch, len(index), examples)
     else:
         for epoch in range(len(index)):
-            index[epoch, :count] = balanced_order(seed, first_epoch + epoch, classes)
+            index[epoch, :count] = _remembered_balanced(seed, first_epoch + epoch, _Numbers(classes))
     mask = np.broadcast_to(np.arange(width) < count, index.shape)
     rows = slice(first_step - first_epoch * per_epoch, first_step - first_epoch * per_epoch + steps)
     return index.reshape(-1, batch_size)[rows], mask.reshape(-1, batch_size)[rows]
@@ -130,6 +130,11 @@ def _positions(seed: int, first: int, epochs: int, examples: int | Int[np.ndarra
     starts = range(first, first + epochs, block)
     parts = [np.arange(start, min(start + block, first + epochs)) for start in starts]
     return np.concatenate([np.argsort(_hashes(seed, part, numbers.values), axis=1) for part in parts])
+
+
+@functools.lru_cache(maxsize=4)
+def _remembered_balanced(seed: int, epoch: int, classes: _Numbers) -> Int[np.ndarray, " N"]:
+    return balanced_order(seed, epoch, classes.values)
 
 
 @functools.lru_cache(maxsize=4)

@@ -36,7 +36,9 @@ class Data(Spec):
 
     source: Source
     split: Split = Split()
-    balanced: bool = field(False, help="every class equally often in training, however rare; classes only")
+    balanced: bool = field(
+        False, help="every class equally often in training; a row that comes twice in a batch has the same draws"
+    )
 
     def prepare(self, stored: bool = False, listener: Listener | None = None) -> Prepared:
         """Load, split, pass the leakage gate, and fit what is fitted to the training rows.
@@ -141,7 +143,7 @@ class Prepared:
     def prevalence(self) -> tuple[str, ...]:
         """How frequent each class or label is in each split, a sentence each; none for quantities.
 
-        Of two classes only the positive one is named, and no more than ten in all.
+        Of two classes only the positive one is named; after ten the others are counted.
         """
         if self.task.kind == "regression":
             return ()
@@ -156,7 +158,8 @@ class Prepared:
                     share = float(np.nanmean(targets[:, number])) if not np.isnan(targets[:, number]).all() else np.nan
                 shares.append(f"{split} {100 * share:.1f} %")
             found.append(f"prevalence of {name}: {', '.join(shares)}")
-        return tuple(found)
+        more = len(self.task.names) - (self.task.kind == "binary") - len(found)
+        return (*found, f"prevalence of {more} more: see data.json") if more else tuple(found)
 
     def details(self) -> dict[str, Any]:
         """What `summary` says of this kind of inputs; from it a trained model knows how to read new ones."""
@@ -170,7 +173,7 @@ class Prepared:
 def task_of(summary: dict[str, Any]) -> Task:
     """The task that `Prepared.summary` wrote."""
     task = summary["task"]
-    return Task(task["kind"], tuple(task["names"]), task["unit"], task["ordinal"])
+    return Task(task["kind"], tuple(task["names"]), task["unit"], task.get("ordinal", False))
 
 
 def _describe_targets(targets: Shaped[np.ndarray, "N ..."], task: Task) -> dict[str, Any]:

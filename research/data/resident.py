@@ -22,7 +22,7 @@ def put(examples: Examples, task: Task, device: Any = None) -> Batch:
     """A whole split on the device, as one batch in which ``example`` counts 0, 1, 2 ... and no row is padding."""
     count = len(examples)
     host = Batch(
-        inputs=examples.read(np.arange(count)),
+        inputs=examples.inputs if isinstance(examples.inputs, np.ndarray) else examples.read(np.arange(count)),
         targets=examples.targets,
         mask=np.ones(count, bool),
         example=np.arange(count, dtype=np.int32),
@@ -59,8 +59,8 @@ class ResidentFeed(Feed):
         self._start = -1
         self._window: tuple[Any, Any] = (None, None)
 
-    def window(self, step: int) -> Window:
-        """See `Feed.window`."""
+    def make_window(self, step: int) -> Window:
+        """See `Feed.make_window`."""
         start = step - step % self.length
         if start != self._start:
             self._window = jax.device_put(self.reading.rows(start, self.length), self.device)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
+import multiprocessing
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +21,7 @@ import numpy as np
 from research.data.batch import Batch
 from research.data.feed import Feed, Reading, Window
 from research.data.prepare import Examples
+from research.errors import RunError
 from research.task import Task
 
 CHUNK_BYTES = 2**23
@@ -42,6 +45,9 @@ class _ReadChunk:
     length: int
 
     def __call__(self, chunk: int) -> dict[str, np.ndarray]:
+        if multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread():
+            # Ctrl-C reaches the whole group: the parent saves its state first and ends this process then.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         index, mask = self.reading.rows(int(chunk) * self.length, self.length)
         rows = index.reshape(-1)
         return {
@@ -71,7 +77,7 @@ class StreamingFeed(Feed):
             reading: which rows when.
             examples: the training split; its inputs may be on disk.
             task: what the targets mean.
-            total: updates of the whole run; nothing beyond is read.
+                total: updates of the whole run; the chunk of the last one is the last that is read.
             workers: processes that read; 0: threads of this process.
             device: where the rows go.
         """
@@ -85,19 +91,32 @@ class StreamingFeed(Feed):
         self._number = -1
         self._window: Window | None = None
 
-    def window(self, step: int) -> Window:
-        """See `Feed.window`; waits for the chunk where it has not been read yet."""
+    def make_window(self, step: int) -> Window:
+        """See `Feed.make_window`; waits for the chunk where it has not been read yet.
+
+        Raises:
+            RunError: if a process that reads has ended.
+        """
         number, offset = divmod(step, self.length)
         if self._window is None or number != self._number:
             if self._iterator is None or number != self._next:
                 self.close()
                 self._iterator = self._start(number)
-            began = time.perf_counter()
-            chunk = next(self._iterator)
-            self.waited += time.perf_counter() - began
-            self._window = self._send(chunk)
+            self._window = self._send(self._take(self._iterator))
             self._number, self._next = number, number + 1
         return self._window._replace(offset=offset, left=self.length - offset)
+
+    def _take(self, chunks: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        try:
+            return next(chunks)
+        except RuntimeError as error:
+            if not self.workers:
+                raise
+            raise RunError(
+                f"execution.workers: a process that reads has ended ({str(error).splitlines()[0]}). A script of your "
+                f"own that calls research.run with workers must do so below `if __name__ == '__main__':`. Or set "
+                f"workers=0: threads read then. What was saved is kept; run the same command again."
+            ) from None
 
     def close(self) -> None:
         """See `Feed.close`."""
@@ -169,6 +188,23 @@ class StreamedSplit:
         code = self.examples.patient_code
         return jax.device_put(
             Batch(None, self.examples.targets, np.ones(count, bool), rows, code, self.task), self.device
+        )
+
+    def block_like(self) -> Batch:
+        """Shapes and types of a block (`jax.ShapeDtypeStruct`)."""
+        inputs, targets = self.examples.inputs, self.examples.targets
+
+        def like(shape: tuple[int, ...], dtype: Any) -> Any:
+            return jax.ShapeDtypeStruct((self.size, *shape[1:]), dtype)
+
+        whole = like((0,), np.int32)
+        return Batch(
+            like(inputs.shape, inputs.dtype),
+            like(targets.shape, targets.dtype),
+            like((0,), np.bool_),
+            whole,
+            whole,
+            self.task,
         )
 
     def blocks(self) -> Iterator[Batch]:

@@ -102,7 +102,7 @@ class Predictions:
         columns, about = _read(Path(path), "predictions")
         try:
             stored = about["task"]
-            task = Task(stored["kind"], tuple(stored["names"]), stored["unit"], stored["ordinal"])
+            task = Task(stored["kind"], tuple(stored["names"]), stored["unit"], stored.get("ordinal", False))
             known = any(name.startswith("target") for name in columns)
             return cls(
                 task=task,

@@ -50,7 +50,9 @@ class Preflight:
 
 def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...] = ()) -> Preflight:
     """The facts of a run that is about to start; compiles the programs, which the run then uses."""
-    window = setup.feed.window(int(carry.step)) if setup.feed is not None else None
+    # A run that has made its last update is still to be reported: any window has the shapes.
+    at = min(int(carry.step), setup.cadence.total - 1)
+    window = setup.feed.window(at) if setup.feed is not None else None
     cost = setup.program.compile(carry, window, setup.splits.get("validation"), setup.cadence.evaluate is not None)
     cadence, experiment = setup.cadence, setup.experiment
     parameters = sum(leaf.size for leaf in jax.tree.leaves(carry.state.params))

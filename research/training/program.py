@@ -22,7 +22,7 @@ from research import keys, metrics
 from research.algorithms.algorithm import State
 from research.context import Context
 from research.data.batch import Batch
-from research.data.feed import Window
+from research.data.feed import Window, block_rows
 from research.data.resident import take
 from research.data.streaming import StreamedSplit
 from research.errors import UserError
@@ -115,21 +115,23 @@ class Program:
         if not assess:
             return self._run("log", _log, (1,), self.spec, carry, self.run, None)
         if isinstance(validation, StreamedSplit):
-            rows = self._stream(self._run("deploy", _deploy, (), self.spec, carry), validation, "validation")
+            deployed = self._run("deploy", _deploy, (), self.spec, carry)
+            rows = self._stream(deployed, validation, "evaluate", carry.step)
             return self._run("conclude", _conclude_rows, (1,), self.spec, carry, self.run, validation.targets(), rows)
         return self._run("assess", _assess, (1,), self.spec, carry, self.run, validation)
 
     def predict(self, state: State, split: Split | None, name: str) -> dict[str, Array]:
         """Rows of a deployed state over a whole split, each example once."""
         if isinstance(split, StreamedSplit):
-            return self._stream(state, split, name)
+            return self._stream(state, split, "predict", jnp.int32(0))
         return self._run(f"predict {name}", _predict, (), self.spec, state, self.run, split)
 
-    def _stream(self, state: State, split: StreamedSplit, name: str) -> dict[str, Array]:
+    def _stream(self, state: State, split: StreamedSplit, purpose: str, step: Array) -> dict[str, Array]:
         """As `predict`, block by block; one block is on the device at a time."""
-        found = []
+        found, program = [], f"{purpose} block of {len(split)}"
         for block in split.blocks():
-            found.append(self._run(f"predict block of {name}", _predict, (), self.spec, state, self.run, block))
+            bound = functools.partial(_evaluate_block, purpose)
+            found.append(self._run(program, bound, (), self.spec, state, self.run, block, step))
             jax.block_until_ready(found[-1])
         return jax.tree.map(lambda *parts: jnp.concatenate(parts)[: len(split)], *found)
 
@@ -137,16 +139,22 @@ class Program:
         """Compile what training needs, so that mistakes show before the first update.
 
         Returns:
-            FLOPs of one update, and bytes of memory that the training program needs beside its arguments.
+            FLOPs of one update, and bytes of memory that the programs of training need beside their arguments.
         """
-        if assess and not isinstance(validation, StreamedSplit):
-            self._executable("assess", _assess, (1,), (self.spec, carry, self.run, validation))
+        needed = []
+        if assess and isinstance(validation, StreamedSplit):
+            rehearse = functools.partial(_rehearse, self.outline, len(validation))
+            jax.eval_shape(rehearse, self.spec, carry, self.run, validation.block_like(), validation.targets())
+        elif assess:
+            assessing = self._executable("assess", _assess, (1,), (self.spec, carry, self.run, validation))
+            needed.append(assessing.memory_analysis())
         arguments = (self.spec, carry, self.run, *_arguments(window), np.int32(0))
         compiled = self._executable("advance", _advance, (1,), arguments)
         cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+        needed.append(memory)
         return {
             "flops_per_update": float(cost.get("flops", math.nan)),
-            "temporary_bytes": float(getattr(memory, "temp_size_in_bytes", math.nan)),
+            "temporary_bytes": max(float(getattr(each, "temp_size_in_bytes", math.nan)) for each in needed),
             "argument_bytes": float(getattr(memory, "argument_size_in_bytes", math.nan)),
         }
 
@@ -275,6 +283,15 @@ def _conclude_rows(outline: Outline, spec: Experiment, carry: Carry, run: Run, v
     return _conclude(outline, spec, carry, run, validation, rows, validation.mask)
 
 
+def _rehearse(
+    outline: Outline, count: int, spec: Experiment, carry: Carry, run: Run, block: Batch, validation: Batch
+) -> Any:
+    """What happens to a streamed validation split, for its shapes and its mistakes."""
+    rows = _evaluate_block("evaluate", outline, spec, _deploy(outline, spec, carry), run, block, carry.step)
+    whole = jax.tree.map(lambda row: jnp.zeros((count, *row.shape[1:]), row.dtype), rows)
+    return _conclude_rows(outline, spec, carry, run, validation, whole)
+
+
 def _conclude(
     outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch | None, rows: Any, mask: Array
 ) -> Any:
@@ -319,6 +336,12 @@ def _predict(outline: Outline, spec: Experiment, state: State, run: Run, split: 
     return _evaluate(outline, run, spec, state, key, split)[0]
 
 
+def _evaluate_block(
+    purpose: str, outline: Outline, spec: Experiment, state: State, run: Run, block: Batch, step: Array
+) -> Any:
+    return _evaluate(outline, run, spec, state, keys.stream(run.seed, purpose, step), block)[0]
+
+
 def _evaluate(
     outline: Outline, run: Run, spec: Experiment, state: State, key: Key[Array, ""], split: Batch | None
 ) -> Any:
@@ -328,11 +351,13 @@ def _evaluate(
         rows = spec.algorithm.evaluate(spec, state, None, key, context)
         return rows, jnp.ones(len(jax.tree.leaves(rows)[0]), bool)
     count = len(split.example)
-    size = min(count, spec.evaluation.batch_size)
+    size = min(block_rows(spec.evaluation.batch_size, leaf.shape) for leaf in jax.tree.leaves(split.inputs))
     index = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32).reshape(-1, size)
 
     def one_batch(index: Array) -> dict[str, Array]:
-        batch = _transform(spec, take(split, index, index < count))
+        # A split that came in blocks says itself which rows only fill up the last one.
+        counts = (index < count) & jnp.take(split.mask, index, mode="clip")
+        batch = _transform(spec, take(split, index, counts))
         return spec.algorithm.evaluate(spec, state, batch, key, context)
 
     stacked = lax.map(one_batch, index)

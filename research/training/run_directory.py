@@ -122,6 +122,12 @@ class RunDirectory:
             new["earlier"] = [*old["earlier"], {key: old[key] for key in ("execution", "extended_to")}]
             write_json(self.path / "execution.json", new)
 
+    def execution(self) -> Execution:
+        """How the run was carried out last."""
+        found = from_json(self.read("execution")["execution"])
+        assert isinstance(found, Execution)
+        return found
+
     def environment(self) -> dict[str, Any]:
         """The environment in which the run went on last."""
         latest = self.read("environment")["sessions"][-1]

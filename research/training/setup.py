@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from research.data.feed import Feed, Reading
+from research.data.feed import Feed, Reading, block_rows
 from research.data.prepare import Examples, Listener, Prepared
 from research.data.resident import ResidentFeed, put
 from research.data.streaming import StreamedSplit, StreamingFeed
@@ -97,7 +97,7 @@ def set_up(
         size = experiment.evaluation.batch_size
         feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, device)
         splits = {
-            name: StreamedSplit(examples, prepared.task, min(size, len(examples)), device)
+            name: StreamedSplit(examples, prepared.task, block_rows(size, examples.inputs.shape), device)
             for name, examples in prepared.splits.items()
         }
     else:
@@ -127,6 +127,8 @@ def with_fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
     """The experiment with the statistics of train in its data and its loss, as the programs take them."""
     loss = experiment.loss
     if loss is not None:
+        if prepared.data.balanced and getattr(loss, "balanced", False):
+            raise UserError("data.balanced, loss.balanced: each makes classes count alike; set one of them.")
         loss = loss.fitted(prepared.task, prepared.splits["train"].targets)
     return experiment.replace(data=prepared.data, loss=loss)
 

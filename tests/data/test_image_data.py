@@ -101,7 +101,8 @@ def test_mixed_rows_carry_both_targets() -> None:
     prepared = data.prepare()
     batch = put(prepared.splits["train"], prepared.task)
     mixed = data.transform(batch, jax.random.key(0))
-    np.testing.assert_array_equal(mixed.other_targets, np.roll(batch.targets, -1))
+    assert sorted(np.asarray(mixed.other_targets)) == sorted(np.asarray(batch.targets))
+    assert (mixed.other_targets != batch.targets).any()
     assert (np.asarray(mixed.share) > 0).all() and (np.asarray(mixed.share) < 1).all()
 
 

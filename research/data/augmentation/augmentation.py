@@ -88,9 +88,9 @@ class Augmentation(Spec):
         return changed.astype(images.dtype)
 
     def mix(self, images: Float[Array, "B H W C"], mask: Bool[Array, " B"], keys: UInt32[Array, "B 2"]) -> Mixed:
-        """Each image mixed with that of the next row that counts; see `Mixed` for what becomes of the loss.
+        """Each image mixed with that of another row that counts; see `Mixed` for what becomes of the loss.
 
-        Batches are shuffled, so the next row is a random one. Where mixup and cutmix are both on, each image undergoes
+        Partners are drawn as `research.data.augmentation.mixing.partners` says. Where mixup and cutmix are both on, each image undergoes
         one of them, with equal probability. Only where `mixes`.
 
         Args:
@@ -100,7 +100,7 @@ class Augmentation(Spec):
         """
         assert self.mixes
         count, height, width, _ = images.shape
-        partner = mixing.partners(mask)
+        partner = mixing.partners(mask, keys)
         share, own = self._shares(keys, height, width)
         alone = partner == jnp.arange(count, dtype=jnp.int32)
         share = jnp.where(alone, 1, share)

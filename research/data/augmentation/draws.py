@@ -37,6 +37,7 @@ class Draw(enum.IntEnum):
     CUTMIX_SHARE = ROTATION + 13
     CUTMIX_PLACE = ROTATION + 14
     MIXUP_OR_CUTMIX = ROTATION + 15
+    PARTNER = ROTATION + 16
 
 
 def within(

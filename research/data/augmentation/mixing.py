@@ -27,14 +27,18 @@ class Mixed(NamedTuple):
     """Weight of the row's own label, in [0, 1]; 1 where nothing was mixed in."""
 
 
-def partners(mask: Bool[Array, " B"]) -> Int32[Array, " B"]:
-    """For each row that counts the next one that counts, the first after the last; for the others themselves."""
+def partners(mask: Bool[Array, " B"], keys: UInt32[Array, "B 2"]) -> Int32[Array, " B"]:
+    """For each row that counts another one at random, for the others themselves.
+
+    Rows that count are put into a circle in the order of a number drawn for each, and each has the next one as its
+    partner: so every row is the partner of exactly one other, whatever the order in which the batch came.
+    """
     rows = jnp.arange(mask.shape[0], dtype=jnp.int32)
-    nobody = jnp.int32(mask.shape[0])
-    counting = jnp.where(mask, rows, nobody)
-    here_or_later = jax.lax.cummin(counting, reverse=True)
-    later = jnp.append(here_or_later[1:], nobody)
-    return jnp.where(mask, jnp.where(later == nobody, counting.min(), later), rows)
+    # Rows that do not count come after all others.
+    circle = jnp.argsort(jnp.where(mask, uniform(keys, Draw.PARTNER, ()), 2)).astype(jnp.int32)
+    count = mask.sum(dtype=jnp.int32)
+    following = circle[jnp.where(rows + 1 < count, rows + 1, 0)]
+    return jnp.where(mask, jnp.zeros_like(rows).at[circle].set(following), rows)
 
 
 def mixup(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,11 +57,15 @@ def _greatest_forward(
     x: Float[Array, "B H W C"], window: Pair, strides: Pair, padding: int, shape: tuple[int, ...]
 ) -> tuple[Array, Array]:
     views = shifted(_pad(x, padding, -np.inf), window, strides)
-    best, place = views[0], jnp.zeros(views[0].shape, jnp.int8)
+    best, place = views[0], jnp.zeros(views[0].shape, _place_type(window))
     for number, view in enumerate(views[1:], 1):
-        place = jnp.where(view > best, jnp.int8(number), place)
+        place = jnp.where(view > best, place.dtype.type(number), place)
         best = jnp.maximum(best, view)
     return best, place
+
+
+def _place_type(window: Pair) -> Any:
+    return jnp.int8 if window[0] * window[1] <= 128 else jnp.int32
 
 
 def _greatest_backward(

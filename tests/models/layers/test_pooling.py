@@ -102,6 +102,13 @@ def test_the_whole_gradient_arrives_however_the_program_is_compiled(case: Any):
     assert slope == pytest.approx(float((jax.grad(along)(x) * step).sum()), rel=2e-2)
 
 
+def test_large_windows_have_one_pixel_each_with_the_gradient():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 25, 24, 2)), jnp.float32)
+    gradient = np.asarray(jax.grad(lambda x: max_pool(x, (12, 12)).sum())(x))
+    assert (gradient == 1).sum() == gradient.sum() == 2 * 2 * 2
+    assert np.asarray(x)[gradient == 1].sum() == pytest.approx(float(max_pool(x, (12, 12)).sum()))
+
+
 def test_a_pixel_that_is_not_a_number_is_not_hidden():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1).at[0, 0, 1, 0].set(jnp.nan)
     for case in (((2, 2),), ((3, 3), (2, 2), 1)):
