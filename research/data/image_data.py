@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from research.data.prepare import (
 )
 from research.data.source import Source
 from research.data.split import Split
+from research.data.unreadable import Unreadable, attempt, check_readable
 from research.errors import UserError
 from research.spec import check, field, to_json
 
@@ -131,16 +133,22 @@ class _InMemory:
         count = len(images)
         pictures, hashes = np.empty((count, *images.shape), np.uint8), np.empty(count, np.uint64)
         whole = hashlib.sha256()
+        unreadable: dict[int, Unreadable] = {}
         with ThreadPoolExecutor(THREADS) as pool:
             for first in range(0, count, BLOCK):
                 block = range(first, min(first + BLOCK, count))
-                for position, picture in zip(block, pool.map(images.read, block), strict=True):
+                found = pool.map(functools.partial(attempt, images.read), block)
+                for position, picture in zip(block, found, strict=True):
+                    if isinstance(picture, Unreadable):
+                        unreadable[position] = picture
+                        continue
                     pictures[position] = picture
                     content = picture.tobytes()
                     whole.update(content)
                     hashes[position] = np.frombuffer(hashlib.sha256(content).digest(), "<u8", 1)[0]
                 if listener is not None:
                     listener("reading pictures", block.stop, count)
+        check_readable(images, unreadable)
         return cls(pictures, whole.hexdigest(), hashes)
 
     def rows(self, positions: Shaped[np.ndarray, " B"]) -> UInt8[np.ndarray, "B H W C"]:

@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Shaped
 
 from research.data.formats.csv import CSV
-from research.data.formats.picture_source import PictureSource
-from research.data.formats.pictures import new_pictures
+from research.data.formats.new_pictures import new_pictures
 from research.data.prepare import Data
 from research.data.preprocessing import FittedPreprocessing
 from research.data.source import Source
@@ -73,7 +72,7 @@ class NewPictures:
 
     Attributes:
         shape: height, width and channels of the training pictures.
-        trained_on: source of the training; its way of resizing holds.
+        trained_on: source of the training; its way of reading files holds (size, colour, format, patient).
     """
 
     shape: tuple[int, int, int]
@@ -96,16 +95,16 @@ class NewPictures:
                 f"--data: {text!r} is not readable; this run learnt from pictures, so write pictures:FILE or "
                 f"pictures:FOLDER."
             )
-        source = self.trained_on
-        options: dict[str, Any] = {}
-        if isinstance(source, PictureSource):
-            options = {"resize": None if source.size is None else source.resize, "format": source.format()}
+        options = {} if self.trained_on is None else self.trained_on.reads_pictures()
         found = new_pictures(path, self.shape, **options)
 
         def read(positions: Int32[np.ndarray, " n"]) -> np.ndarray:
             return np.stack([found.read(int(position)) for position in positions])
 
-        return NewRows(len(found.names), read, {"file": found.names}, found.notes)
+        columns = {"file": found.names}
+        if found.patient is not None:
+            columns["patient"] = found.patient
+        return NewRows(len(found.names), read, columns, found.notes)
 
 
 def new_inputs(summary: dict[str, Any], data: Data) -> tuple[NewTables | NewPictures, Data]:

@@ -20,6 +20,7 @@ from jaxtyping import Shaped, UInt8, UInt64
 
 from research.data.cache import REMEDY, cache_dir, is_full, make_room, no_room, unfinished
 from research.data.images import Images
+from research.data.unreadable import Unreadable, attempt, check_readable
 from research.errors import RunError, UserError
 
 Listener = Callable[[int, int], None]
@@ -85,7 +86,7 @@ def open_records(images: Images, folder: Path | None = None, listener: Listener 
         listener: told of progress.
 
     Raises:
-        UserError: if the disk has too little room, or a picture cannot be read.
+        UserError: if the disk has too little room, or pictures cannot be read, which are then told together.
         RunError: if the disk fills up while writing.
     """
     place = (cache_dir() / "datasets" if folder is None else Path(folder)) / _name(images)
@@ -161,16 +162,21 @@ def _write(images: Images, part: Path, listener: Listener | None) -> None:
 
     whole, hashes = hashlib.sha256(), np.empty(len(images), np.uint64)
     done = 0
+    unreadable: dict[int, Unreadable] = {}
     writer = PictureWriter(part, images.shape, f"{images.about.name}: {images.about.summary}")
     for block in _blocks(images):
-        for picture in block:
+        for position, picture in enumerate(block, done):
+            if isinstance(picture, Unreadable):
+                unreadable[position] = picture
+                continue
             content = picture.tobytes()
             whole.update(content)
-            hashes[done] = np.frombuffer(hashlib.sha256(content).digest(), "<u8", 1)[0]
-            done += 1
-        writer.write(block)
+            hashes[position] = np.frombuffer(hashlib.sha256(content).digest(), "<u8", 1)[0]
+        done += len(block)
+        writer.write([picture for picture in block if not isinstance(picture, Unreadable)])
         if listener is not None:
             listener(done, len(images))
+    check_readable(images, unreadable)
     writer.close()
     np.save(part / HASHES, hashes)
     files = {path.name: path.stat().st_size for path in sorted(part.iterdir())}
@@ -178,7 +184,7 @@ def _write(images: Images, part: Path, listener: Listener | None) -> None:
     (part / DESCRIPTION).write_text(json.dumps(said, indent=1))
 
 
-def _blocks(images: Images) -> Iterator[list[UInt8[np.ndarray, "H W C"]]]:
+def _blocks(images: Images) -> Iterator[list[UInt8[np.ndarray, "H W C"] | Unreadable]]:
     """All pictures in order, read ahead by a few threads."""
     size = max(1, min(BLOCK, BLOCK_BYTES // math.prod(images.shape)))
     piece = -(-size // THREADS)
@@ -197,10 +203,10 @@ def _blocks(images: Images) -> Iterator[list[UInt8[np.ndarray, "H W C"]]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _read(images: Images, positions: range) -> list[UInt8[np.ndarray, "H W C"]]:
-    pictures = [images.read(position) for position in positions]
+def _read(images: Images, positions: range) -> list[UInt8[np.ndarray, "H W C"] | Unreadable]:
+    pictures = [attempt(images.read, position) for position in positions]
     for position, picture in zip(positions, pictures, strict=True):
-        if picture.shape != images.shape or picture.dtype != np.uint8:
+        if not isinstance(picture, Unreadable) and (picture.shape != images.shape or picture.dtype != np.uint8):
             name = f"number {position}" if images.names is None else images.names[position]
             raise UserError(
                 f"{images.about.name}: picture {name} is {picture.dtype} of shape {picture.shape}; uint8 of shape "

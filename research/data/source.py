@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from research.data.about import About
 from research.data.dataset import Dataset
@@ -34,6 +34,14 @@ class Source(Spec):
         """Licence, citation and notes; nothing is loaded for it."""
         raise NotImplementedError
 
+    def reads_pictures(self) -> dict[str, Any]:
+        """How files become pictures, so that those of new patients are read in the same way.
+
+        Returns:
+            Options of `research.data.formats.new_pictures.new_pictures`; none where the source has no such choices.
+        """
+        return {}
+
 
 def find_file(path: str) -> Path:
     """The file that ``path`` means: as given, or below ``$RESEARCH_DATA_DIR``.
@@ -49,21 +57,26 @@ def find_file(path: str) -> Path:
     return place
 
 
-def find_folder(path: str) -> Path:
-    """The folder that ``path`` means, looked for as `find_file` does; raises `UserError`."""
-    place = find(path, Path.is_dir)
+def find_folder(path: str, beside: Path | None = None) -> Path:
+    """The folder that ``path`` means, looked for as `find_file` does, but first in ``beside``; raises `UserError`."""
+    place = find(path, Path.is_dir, beside)
     if not place.is_dir():
         raise UserError(f"{place} is a file; give the path of a folder.")
     return place
 
 
-def find(path: str, wanted: Callable[[Path], bool] = Path.exists) -> Path:
-    """The file or folder that ``path`` means, the first one that is ``wanted``; raises `UserError` if there is none."""
+def find(path: str, wanted: Callable[[Path], bool] = Path.exists, beside: Path | None = None) -> Path:
+    """The file or folder that ``path`` means, the first one that is ``wanted``; raises `UserError` if there is none.
+
+    Where ``beside`` is a folder, a relative path is looked for in it first.
+    """
     expanded = os.path.expandvars(os.path.expanduser(path))
     unset = re.search(r"\$\{?(\w+)", expanded)
     if unset:
         raise UserError(f"{path}: the environment variable {unset[1]} is not set. Set it to the folder of the data.")
     places = [Path(expanded)]
+    if beside is not None and not Path(expanded).is_absolute():
+        places.insert(0, beside / expanded)
     folder = os.environ.get(DATA_DIR)
     if folder and not Path(expanded).is_absolute():
         places.append(Path(folder) / expanded)

@@ -25,8 +25,9 @@ class Split(Spec):
     data are not stratified.
 
     With ``folds`` the test split is fold number ``fold`` of a k-fold division of the patients, and validation is
-    taken from the others as before. Official splits of the data are kept as they are; where they have no validation
-    split, ``validation`` of the training patients becomes one. The same seed gives the same split.
+    taken from the others as before. Official splits of the data are kept as they are; where they have no test
+    split, ``test`` of the training patients becomes one, and where they have no validation split, ``validation`` of the
+    training patients that are left. The same seed gives the same split.
     """
 
     test: Static[float] = field(0.2, above=0, below=1, help="fraction of the patients in the test split")
@@ -47,7 +48,7 @@ class Split(Spec):
 
         Raises:
             UserError: if there are too few patients (of a class) to divide, naming the class and the count, or if
-                folds are asked of data with official splits.
+                folds are asked of data with official splits, or these have no train split.
         """
         if dataset.split is not None:
             return self._official(dataset)
@@ -56,9 +57,9 @@ class Split(Spec):
         if self.folds is not None:
             held_out = _fold(labels, len(patients), self.folds, self.fold, self.seed, dataset)
         else:
-            held_out = _carve(labels, rest, self.test, self.seed, "test", dataset)
+            held_out = _carve(labels, rest, self.test, self.seed, "test", dataset, FEWEST_PATIENTS)
         rest = np.setdiff1d(rest, held_out)
-        chosen = _carve(labels, rest, self.validation, self.seed, "validation", dataset)
+        chosen = _carve(labels, rest, self.validation, self.seed, "validation", dataset, FEWEST_PATIENTS - 1)
         names = np.full(len(patients), "train", dtype="<U10")
         names[held_out] = "test"
         names[chosen] = "validation"
@@ -72,12 +73,19 @@ class Split(Spec):
                 f"without its split column."
             )
         names = dataset.split.astype("<U10")
-        if "validation" in names:
-            return names
+        if "train" not in names:
+            raise UserError(
+                f"the official splits of {dataset.about.name} have no train split, only "
+                f"{' and '.join(sorted(set(names.tolist())))}. Add the training data, or load the data without its "
+                f"splits."
+            )
         labels = _patient_labels(dataset)[1]
-        train = np.unique(dataset.unit[names == "train"])
-        chosen = _carve(labels, train, self.validation, self.seed, "validation", dataset)
-        names[np.isin(dataset.unit, chosen) & (names == "train")] = "validation"
+        lacking = [name for name in ("test", "validation") if name not in names]
+        for number, name in enumerate(lacking):
+            train = np.unique(dataset.unit[names == "train"])
+            fraction = self.test if name == "test" else self.validation
+            chosen = _carve(labels, train, fraction, self.seed, name, dataset, fewest=1 + len(lacking) - number)
+            names[np.isin(dataset.unit, chosen) & (names == "train")] = name
         return names
 
 
@@ -94,13 +102,19 @@ def _patient_labels(dataset: Dataset) -> tuple[np.ndarray, Int[np.ndarray, " P"]
 
 
 def _carve(
-    labels: Int[np.ndarray, " P"] | None, among: np.ndarray, fraction: float, seed: int, name: str, dataset: Dataset
+    labels: Int[np.ndarray, " P"] | None,
+    among: np.ndarray,
+    fraction: float,
+    seed: int,
+    name: str,
+    dataset: Dataset,
+    fewest: int,
 ) -> np.ndarray:
-    """``fraction`` of the patients ``among``, stratified by ``labels``."""
+    """``fraction`` of the patients ``among``, stratified by ``labels``; each class needs at least ``fewest``."""
     from sklearn.model_selection import train_test_split
 
     strata = None if labels is None else labels[among]
-    _check_enough(strata, len(among), dataset, FEWEST_PATIENTS if name == "test" else FEWEST_PATIENTS - 1)
+    _check_enough(strata, len(among), dataset, fewest)
     return _divide(
         name, len(among), dataset, train_test_split, among, test_size=fraction, random_state=seed, stratify=strata
     )

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from research.data.dataset import SPLITS
+from research.data.images import Images
 from research.errors import UserError, did_you_mean
 
 SHARD_BYTES = 2**29
 BLOCK = 1024
 _VERSION = re.compile(r"\d+\.\d+\.\d+").fullmatch
-INSTALL = "pip install -e '.[tfds]'"
+INSTALL = "pip install -c constraints.txt -e '.[tfds]'"
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 """Names of splits in the catalogue that are official splits here."""
 
@@ -71,6 +73,67 @@ def raw_records(folder: str) -> tuple[Any, UInt8[np.ndarray, "H W C"]]:
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     first = builder.as_data_source(split="train")[0]["image"]
     return builder.as_data_source(split="train", deserialize_method=raw), first
+
+
+def builder(images: Images, data_dir: Path | str) -> Any:
+    """A TFDS builder of pictures, such as those of `MedMNIST`; it prepares and reads them without TensorFlow.
+
+    Each example has ``image``, uint8 ``[H, W, C]``; ``label``, a class, or for other targets ``targets``, float32
+    ``[L]`` (NaN where missing; the description names them); and where patients are known ``patient``, a text. The
+    splits are the official ones, or all is ``train``; the order is kept. After ``download_and_prepare()`` the examples
+    are read by ``as_data_source(split=...)``, or elsewhere by TFDS' ``builder_from_directory``.
+
+    Args:
+        images: the pictures.
+        data_dir: folder of prepared datasets; the dataset is called as ``images.about.name``, in letters that TFDS
+            takes.
+
+    Returns:
+        A ``tfds.core.GeneratorBasedBuilder`` that writes ArrayRecord.
+    """
+    tfds = _tfds()
+    task, split, patient = images.task, images.split, images.patient
+    features: dict[str, Any] = {"image": tfds.features.Tensor(shape=images.shape, dtype=np.uint8, encoding="bytes")}
+    label = "label" if task.is_classes else "targets"
+    if task.is_classes:
+        features[label] = tfds.features.ClassLabel(names=list(task.names))
+    else:
+        features[label] = tfds.features.Tensor(shape=(len(task.names),), dtype=np.float32)
+    if patient is not None:
+        features["patient"] = tfds.features.Text()
+
+    def example(row: int) -> dict[str, Any]:
+        target = int(images.targets[row]) if task.is_classes else images.targets[row]
+        whose = {} if patient is None else {"patient": str(patient[row])}
+        return {"image": images.read(row), label: target} | whose
+
+    class Pictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore
+        """Made-up name; see `builder`."""
+
+        name = re.sub(r"[^a-z0-9]+", "_", images.about.name.lower()).strip("_")
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            about = images.about
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description="\n".join([about.summary, f"{label}: {', '.join(task.names)}", *about.notes]),
+                features=tfds.features.FeaturesDict(features),
+                citation=about.citation,
+                homepage=about.homepage,
+                license=about.licence,
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager: Any) -> Any:
+            names = np.full(len(images), "train") if split is None else split
+            rows = {name: np.flatnonzero(names == name).tolist() for name in SPLITS}
+            return {name: self._generate_examples(found) for name, found in rows.items() if found}
+
+        def _generate_examples(self, rows: list[int]) -> Any:
+            return ((row, example(row)) for row in rows)
+
+    return Pictures(data_dir=str(data_dir), file_format="array_record")
 
 
 def fetch(url: str, folder: Path) -> Path:

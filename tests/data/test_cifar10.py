@@ -65,3 +65,10 @@ def test_other_archives_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch
         accept(monkeypatch, place)
         with pytest.raises(UserError, match=r"cannot be read .* Fetch https"):
             CIFAR10().load()
+    with tarfile.open(place, "w:gz") as whole:
+        folder = tarfile.TarInfo(f"cifar-10-batches-bin/{FILES[0]}")
+        folder.type = tarfile.DIRTYPE
+        whole.addfile(folder)
+    accept(monkeypatch, place)
+    with pytest.raises(UserError, match=r"cannot be read \(data_batch_1\.bin is no file in it\)"):
+        CIFAR10().load()

@@ -12,7 +12,8 @@ import pytest
 from research.data.formats import DICOM
 from research.data.formats.dicom import DICOMImages
 from research.data.formats.dicom_format import DicomFormat, linear
-from research.data.formats.pictures import new_pictures
+from research.data.formats.new_pictures import new_pictures
+from research.data.new_rows import NewPictures
 from research.errors import UserError
 from research.spec import check, from_json, to_json
 
@@ -164,7 +165,8 @@ def test_pictures_without_a_window(tmp_path: Path) -> None:
     np.testing.assert_array_equal(inverted, 255 - np.rint(RAMP / 3300 * 255))
     bytes8 = (RAMP // 100).astype(np.uint8)
     np.testing.assert_array_equal(_decoded(_write(tmp_path / "eight.dcm", bytes8)), bytes8)
-    stretched = _decoded(_write(tmp_path / "slope.dcm", bytes8, **PLAIN))
+    np.testing.assert_array_equal(_decoded(_write(tmp_path / "slope.dcm", bytes8, **PLAIN)), bytes8)
+    stretched = _decoded(_write(tmp_path / "steep.dcm", bytes8, **(PLAIN | {"RescaleSlope": 2})))
     assert (stretched.min(), stretched.max()) == (0, 255)
     assert not _decoded(_write(tmp_path / "flat.dcm", np.full((2, 2), 9, np.uint16))).any()
     table = Dataset()
@@ -174,6 +176,28 @@ def test_pictures_without_a_window(tmp_path: Path) -> None:
     table["LUTData"].VR = "US"
     path = _write(tmp_path / "lut.dcm", np.asarray([[0, 1], [2, 9]], np.uint16), VOILUTSequence=[table])
     assert _decoded(path).tolist() == [[255, 125], [62, 0]]
+
+
+@pytest.mark.parametrize("limit", [None, 60000])
+def test_padding_counts_for_nothing_and_is_black(tmp_path: Path, limit: int | None) -> None:
+    padded = RAMP + np.uint16(500)
+    padded[0, :2] = 65000, 65000 if limit is None else 62000
+    tags = {"PixelPaddingValue": 65000, "PixelPaddingRangeLimit": limit}
+    film = np.rint((RAMP - 600.0) / 2700 * 255)
+    film[0, :2] = 0
+    np.testing.assert_array_equal(_decoded(_write(tmp_path / "m2.dcm", padded, **tags)), film)
+    inverted = 255 - film
+    inverted[0, :2] = 0
+    tags["PhotometricInterpretation"] = "MONOCHROME1"
+    np.testing.assert_array_equal(_decoded(_write(tmp_path / "m1.dcm", padded, **tags)), inverted)
+    nothing = np.full((2, 2), 65000, np.uint16)
+    assert not _decoded(_write(tmp_path / "none.dcm", nothing, **tags)).any()
+
+
+def test_grades_have_an_order(films: Path) -> None:
+    (films / "films.csv").write_text("file,y\na.dcm,10\nb,9\nc,2\n")
+    task = _load(films, task="multiclass", ordinal=True).task
+    assert task.ordinal and task.names == ("2", "9", "10")
 
 
 def test_colour(tmp_path: Path) -> None:
@@ -263,6 +287,7 @@ def test_damaged_files(films: Path) -> None:
         ({"key_column": "y"}, r"key_column: column 'y' is target already"),
         ({"window": (40, 0.5)}, r"window: a width of at least 1"),
         ({"window": (40,)}, r"window: "),
+        ({"white": 4095}, r"white: DICOM files have windows; set window="),
         ({"target": "z"}, r"target: .* no column 'z'"),
     ],
 )
@@ -296,7 +321,11 @@ def test_a_window_that_is_none(films: Path) -> None:
 
 def test_pydicom_absent(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    _fails(r"pip install -e '\.\[medical\]'", films)
+    needed = r"pip install -c constraints\.txt -e '\.\[medical\]'"
+    _fails(needed, films)
+    trained_on = DICOM(path=str(films / "films"), labels="films.csv", target="y")
+    with pytest.raises(UserError, match=needed):
+        NewPictures((3, 4, 1), trained_on).read(f"pictures:{films}")
 
 
 def test_new_films(films: Path) -> None:
@@ -304,3 +333,12 @@ def test_new_films(films: Path) -> None:
     new = new_pictures(str(films / "films"), (3, 4, 1), "stretch", source.format())
     assert new.names.tolist() == ["a.dcm", "b", "deep/c.img"]
     np.testing.assert_array_equal(new.read(2), _load(films, window=(1500, 3000)).read(2))
+    assert new.patient is None
+
+
+def test_new_films_say_their_patient(films: Path) -> None:
+    _write(films / "films/b", PatientID="")
+    source = DICOM(path="x", labels="y", size=(3, 4))
+    rows = NewPictures((3, 4, 1), source).read(f"pictures:{films}/films")
+    assert rows.columns["patient"].tolist() == ["P-a", None, "P-c"]
+    assert "patient" not in NewPictures((3, 4, 1), source.replace(patient=None)).read(f"pictures:{films}/films").columns

@@ -14,7 +14,6 @@ from PIL import Image
 
 from research.data import ImageData, Images
 from research.data.formats import ImageFolder
-from research.data.formats.pictures import new_pictures
 from research.errors import UserError
 from research.spec import check, from_json, to_json
 
@@ -69,6 +68,7 @@ def test_splits_classes_and_patients(folder: str) -> None:
     assert images.split is not None and images.split.tolist() == ["test"] * 4 + ["train"] * 4 + ["validation"] * 4
     assert images.patient is not None and images.patient[:5].tolist() == ["p0t", "p1t", "p0t", "p1t", "p0n"]
     assert images.row.tolist() == list(range(12))
+    assert "patients found by patient: 6, such as 'p0t' in 'p0t_a.png'" in images.about.notes
     for position in (0, 7):
         path = Path(folder) / images.names[position]
         np.testing.assert_array_equal(images.read(position)[:, :, 0], np.asarray(Image.open(path)))
@@ -203,6 +203,8 @@ def test_every_kind_of_pixel_becomes_a_byte(tmp_path: Path) -> None:
     deep = np.asarray([[0, 128, 129, 257, 65535 - 129, 65535]], np.uint16)
     for suffix in ("png", "tif"):
         assert stored(Image.fromarray(deep), f"deep{suffix}.{suffix}")[0, :, 0].tolist() == [0, 0, 1, 1, 254, 255]
+    for_note = "2 pictures have 16 bits, with 65535 taken as white; if they are too dark, set white=4095 (12 bits)"
+    assert for_note in _load(path=str(tmp_path / "deeppng")).about.notes
     assert stored(Image.new("1", (2, 2), 1), "bits.png").ravel().tolist() == [255] * 4
     cyan = stored(Image.new("CMYK", (2, 2), (255, 0, 0, 0)), "ink.tif")
     assert cyan[0, 0].tolist() == [0, 255, 255]
@@ -212,6 +214,35 @@ def test_every_kind_of_pixel_becomes_a_byte(tmp_path: Path) -> None:
     assert stored(palette, "clear.png", transparency=1)[0, 0].tolist() == [0, 0, 0]
     assert stored(Image.new("RGBA", (2, 2), (200, 100, 50, 128)), "alpha.png")[0, 0].tolist() == [100, 50, 25]
     assert stored(Image.new("LA", (2, 2), (200, 0)), "greyalpha.png").tolist() == [[[0]] * 2] * 2
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_twelve_bits_in_sixteen(tmp_path: Path, suffix: str) -> None:
+    deep = np.asarray([[0, 8, 9, 2047, 4095, 5000]], np.uint16)
+    for kind in ("no", "yes"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(deep).save(tmp_path / kind / f"a.{suffix}")
+    assert _load(path=str(tmp_path)).read(0).ravel().tolist() == [0, 0, 0, 8, 16, 19]
+    images = _load(path=str(tmp_path), white=4095)
+    assert images.read(0).ravel().tolist() == [0, 0, 1, 127, 255, 255]
+    assert "the grey value 4095 of 16-bit files becomes white" in images.about.notes
+    assert images.signature != _load(path=str(tmp_path)).signature
+    assert not any("65535" in note for note in images.about.notes)
+    _fails(r"white: .*65535", path=str(tmp_path), white=65536)
+
+
+def test_folders_of_grades_are_in_order(draw: Draw, tmp_path: Path) -> None:
+    for name in ("10", "2", "1"):
+        draw(f"{name}/x{name}.png")
+    assert _load(path=str(tmp_path)).task.names == ("1", "2", "10")
+    task = _load(path=str(tmp_path), ordinal=True).task
+    assert task.ordinal and task.names == ("1", "2", "10")
+    (tmp_path / "10").rename(tmp_path / "bad")
+    _fails(r"ordinal: the order of '1', '2', 'bad' is not known", path=str(tmp_path), ordinal=True)
+    assert _load(path=str(tmp_path), ordinal=True, classes=("1", "2", "bad")).task.ordinal
+    (tmp_path / "bad/x10.png").unlink()
+    (tmp_path / "bad").rmdir()
+    _fails(r"ordinal: three or more classes have an order", path=str(tmp_path), ordinal=True, classes=("1", "2"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -339,29 +370,6 @@ def test_links_do_not_go_round(folder: str, tmp_path: Path) -> None:
     (tmp_path / "train/normal/up").symlink_to(tmp_path / "train")
     (tmp_path / "train/normal/more").symlink_to(tmp_path / "test/normal")
     assert len(_load(path=folder)) == 14
-
-
-def test_new_pictures(folder: str, tmp_path: Path) -> None:
-    _damage(folder)
-    (tmp_path / "read.me").write_text("")
-    new = new_pictures(folder, (5, 4, 3), "stretch")
-    assert len(new.names) == 12 and new.patient is None
-    assert [note.split(":")[0] for note in new.notes] == [
-        "4 of 16 pictures cannot be read and are left out",
-        "files of other kinds ignored",
-    ]
-    source = ImageFolder(path=folder, size=(5, 4), color="rgb", unreadable="skip").load()
-    assert source.names is not None and new.names.tolist() == source.names.tolist()
-    np.testing.assert_array_equal(new.read(4), source.read(4))
-    single = new_pictures(f"{folder}/test/normal/p0t_n.png", (6, 8, 1))
-    assert single.names.tolist() == ["p0t_n.png"] and single.read(0).shape == (6, 8, 1)
-    with pytest.raises(UserError, match=r"p0t_n\.png has a height and width of 6 x 8; 5 x 4 is needed"):
-        new_pictures(f"{folder}/test/normal/p0t_n.png", (5, 4, 3), None)
-    with pytest.raises(UserError, match=r"1 of 1 pictures .*a_empty\.png is empty"):
-        new_pictures(f"{folder}/train/normal/a_empty.png", (5, 4, 3))
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(UserError, match=r"bare holds no pictures\. They end in \.png"):
-        new_pictures(f"{folder}/bare", (5, 4, 3))
 
 
 def test_cifar10_small(data_dir: Path) -> None:

@@ -72,7 +72,11 @@ def test_uncertain_and_blank_labels(write: Any, options: Any, targets: list[Any]
     np.testing.assert_array_equal(images.targets, np.asarray(targets, np.float32))
     assert images.task.kind == "multilabel" and images.task.names == ("Edema", "Effusion")
     assert images.patient is not None and images.patient.tolist() == ["patient1", "patient1", "patient2"]
-    assert images.about.notes[-2:] == ("1 uncertain labels", "1 blank labels")
+    assert images.about.notes[-3:] == (
+        "1 uncertain labels",
+        "1 blank labels",
+        "patients found by patient_pattern: 2, such as 'patient1' in '/train/patient1/study1/view1.png'",
+    )
     assert f"blank labels are {options.get('blanks', 'missing')}" in images.about.notes
     assert images.shape == (3, 4, 1)
     assert [int(images.read(n).mean()) for n in range(3)] == [0, 1, 2]
@@ -125,6 +129,13 @@ def test_classes_patients_splits_and_root(write: Any, tmp_path: Path) -> None:
         ({"root": "no_such_folder"}, r"'no_such_folder' was not found"),
         ({"task": "binary", "target": "Edema", "blanks": "negative"}, r"blanks: only multilabel"),
         ({"task": "binary", "target": "Edema", "uncertain": "positive"}, r"uncertain: only multilabel"),
+        ({"task": "binary", "target": "Edema", "uncertain": "error"}, r"uncertain: only multilabel"),
+        (
+            {"task": "binary", "target": "Edema", "positive": ">0"},
+            r"line 3, column 'Edema': -1\.0 in a binary target\. If -1 means uncertain, use task='multilabel' with "
+            r"target=\('Edema',\)",
+        ),
+        ({"task": "binary", "target": "Edema", "ordinal": True}, r"ordinal: only the classes of a multiclass target"),
         ({"task": "regression", "classes": ("a",)}, r"classes: a regression target has none"),
         ({"path": "absent.csv"}, r"'absent.csv' was not found"),
     ],
@@ -132,6 +143,45 @@ def test_classes_patients_splits_and_root(write: Any, tmp_path: Path) -> None:
 def test_declarations_that_do_not_fit(write: Any, options: Any, message: str) -> None:
     declared = {"path": write(CHEXPERT), "image": "Path", "task": "multilabel", "target": ("Edema", "Effusion")}
     _fails(message, **(declared | options))
+
+
+def test_minus_one_may_be_declared_a_class(write: Any) -> None:
+    images = _load(path=write("path,y\na.png,-1\nb.png,1\n"), target="y", classes=("-1", "1"))
+    assert images.targets.tolist() == [0, 1] and images.task.names == ("-1", "1")
+
+
+def test_the_pattern_sees_the_path_as_it_is_written(write: Any, tmp_path: Path) -> None:
+    # The folder of the table is called "pictures": it says nothing of patients.
+    path = write("path,y\ntom/a.png,0\ntim/b.png,1\n")
+    images = _load(path=path, target="y", patient_pattern=r"^/(\w+)/")
+    assert images.patient is not None and images.patient.tolist() == ["tom", "tim"]
+    _fails(r"finds a patient in none of 2 paths", path=path, target="y", patient_pattern=r"/(pictures)/")
+
+
+def test_root_is_looked_for_beside_the_table(write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("path,y\na.png,0\nb.png,1\n")
+    table = tmp_path / "tables/table.csv"
+    table.parent.mkdir()
+    Path(path).rename(table)
+    (tmp_path / "elsewhere/pictures").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    images = _load(path=str(table), target="y", root="../pictures")
+    assert [int(images.read(n).mean()) for n in range(2)] == [0, 1]
+    (tmp_path / "tables/pictures").mkdir()
+    _fails(rf"Relative paths start from {tmp_path}/tables/pictures", path=str(table), target="y", root="pictures")
+    # Where there is none beside the table, the usual places follow.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tables/pictures").rmdir()
+    assert len(_load(path=str(table), target="y", root="pictures")) == 2
+
+
+def test_grades_have_an_order(write: Any) -> None:
+    path = write("path,y\na.png,severe\nb.png,none\nc.png,mild\n")
+    _fails(r"ordinal: the order of 'mild', 'none', 'severe' is not known.*classes=", path=path, target="y",
+           task="multiclass", ordinal=True)  # fmt: skip
+    images = _load(path=path, target="y", task="multiclass", ordinal=True, classes=("none", "mild", "severe"))
+    assert images.task.ordinal and images.targets.tolist() == [2, 0, 1]
+    assert not _load(path=path, target="y", task="multiclass").task.ordinal
 
 
 def test_tables_that_do_not_fit(write: Any) -> None:

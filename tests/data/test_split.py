@@ -138,8 +138,31 @@ def test_class_absent_from_train_is_an_error_with_counts(monkeypatch: pytest.Mon
         TableData(source=Wisconsin()).prepare()
 
 
-def test_empty_split_is_an_error_with_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = _table([0, 1] * 10, split=["train"] * 20)
-    monkeypatch.setattr(Wisconsin, "load", lambda self: table)
-    with pytest.raises(UserError, match=r"the test split of made up is empty \(rows: train 16, validation 4, test 0\)"):
-        TableData(source=Wisconsin()).prepare()
+def test_test_is_carved_from_official_train_where_it_lacks() -> None:
+    patient = [f"p{row // 2}" for row in range(200)]
+    targets = np.arange(200) // 2 % 4 == 0
+    alone = Split(test=0.2, validation=0.25).assign(_table(targets, patient, ["train"] * 200))
+    names, counts = np.unique(alone, return_counts=True)
+    assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {"test": 40, "train": 120, "validation": 40}
+    assert (alone[::2] == alone[1::2]).all()
+    assert {name: int(targets[alone == name].sum()) for name in names.tolist()} == {
+        "test": 10,
+        "train": 30,
+        "validation": 10,
+    }
+    beside = Split(test=0.25).assign(_table(targets, patient, ["train"] * 160 + ["validation"] * 40))
+    assert (beside[160:] == "validation").all()
+    assert (beside[:160] == "test").sum() == 40 and (beside[:160] == "validation").sum() == 0
+
+
+def test_a_class_needs_a_patient_for_every_split_that_is_made() -> None:
+    two = [1] * 2 + [0] * 38
+    with pytest.raises(UserError, match=r"class 'yes' .* has 2 rows; at least 3"):
+        Split().assign(_table(two, split=["train"] * 40))
+    found = Split(test=0.5).assign(_table([*two, 0, 1], split=["train"] * 40 + ["validation"] * 2))
+    assert sorted(found[:2].tolist()) == ["test", "train"]
+
+
+def test_official_splits_without_train_are_refused() -> None:
+    with pytest.raises(UserError, match=r"splits of made up have no train split, only test and validation\. Add the"):
+        Split().assign(_table([0, 1] * 10, split=["test"] * 10 + ["validation"] * 10))

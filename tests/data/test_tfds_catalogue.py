@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from research.data import About, Images, tfds
 from research.data.catalog.tfds_catalogue import TFDS
 from research.errors import UserError
 from research.spec import check
+from research.task import Task
 
 SIZES = {"train": 12, "valid": 4, "test": 5, "extra": 3}
 
@@ -94,10 +97,10 @@ def test_a_prepared_dataset_is_read_by_name_or_folder(
 ) -> None:
     folder = str(catalogue)
     source = {
-        "name": TFDS(dataset="two_kinds_of_noise", image="pixels", data_dir=folder),
-        "version": TFDS(dataset="two_kinds_of_noise:1.2.0", image="pixels", data_dir=folder),
-        "folder": TFDS(dataset=f"{folder}/two_kinds_of_noise/1.2.0", image="pixels"),
-        "environment": TFDS(dataset="two_kinds_of_noise", image="pixels"),
+        "name": TFDS(dataset="two_kinds_of_noise", image="pixels", positive="loud", data_dir=folder),
+        "version": TFDS(dataset="two_kinds_of_noise:1.2.0", image="pixels", positive="loud", data_dir=folder),
+        "folder": TFDS(dataset=f"{folder}/two_kinds_of_noise/1.2.0", image="pixels", positive="loud"),
+        "environment": TFDS(dataset="two_kinds_of_noise", image="pixels", positive="loud"),
     }[way]
     monkeypatch.setenv("TFDS_DATA_DIR", folder if way == "environment" else "/nonexistent")
     images = source.load()
@@ -117,8 +120,17 @@ def test_a_prepared_dataset_is_read_by_name_or_folder(
     assert "splits that are not used: extra" in about.notes
 
 
+def test_the_positive_class_is_the_second_one(catalogue: Path) -> None:
+    source = TFDS(dataset="two_kinds_of_noise", image="pixels", positive="loud", data_dir=str(catalogue))
+    loud, quiet = source.load(), source.replace(positive="quiet").load()
+    assert loud.task.names == ("quiet", "loud") and quiet.task.names == ("loud", "quiet")
+    np.testing.assert_array_equal(quiet.targets, 1 - loud.targets)
+    np.testing.assert_array_equal(quiet.read(1), loud.read(1))
+    assert "positive class: loud" in loud.about.notes and "positive class: quiet" in quiet.about.notes
+
+
 def test_pictures_of_different_sizes_need_a_size(catalogue: Path) -> None:
-    source = TFDS(dataset="two_kinds_of_noise", data_dir=str(catalogue))
+    source = TFDS(dataset="two_kinds_of_noise", positive="loud", data_dir=str(catalogue))
     with pytest.raises(UserError, match=r"size: the pictures of two_kinds_of_noise/1\.2\.0 differ in size"):
         source.load()
     images = source.replace(size=(3, 8)).load()
@@ -137,7 +149,12 @@ def test_pictures_of_different_sizes_need_a_size(catalogue: Path) -> None:
         ({"image": "pixel"}, r"image: two_kinds_of_noise/1\.2\.0 has no feature 'pixel'\. Did you mean 'pixels'"),
         ({"image": "label"}, r"image: 'label' .* is no grey or coloured picture"),
         ({"image": "pixels", "label": "number"}, r"label: 'number' .* is no class"),
-        ({"image": "pixels", "label": "odd"}, r"split 'train' has labels from -1 to 0; classes are 0 to 1"),
+        ({"image": "pixels"}, r"which class is positive: 'quiet', 'loud'\? Declare it: positive='loud'"),
+        ({"image": "pixels", "positive": "lod"}, r"positive: 'lod' is none of .*quiet, loud\. Did you mean 'loud'"),
+        (
+            {"image": "pixels", "label": "odd", "positive": "1"},
+            r"split 'train' has labels from -1 to 0; classes are 0 to 1",
+        ),
         ({"dataset": "two_kinds_of_noise:9.0.0"}, r"'two_kinds_of_noise:9\.0\.0'.*only: 1\.2\.0"),
         ({"dataset": "nothing_of_the_kind"}, r"neither prepared below .* nor a name in TFDS' catalogue.*NAME/CONFIG"),
         ({"dataset": "cifar1O"}, r"Did you mean 'cifar10'"),
@@ -150,7 +167,9 @@ def test_what_does_not_fit_is_told(catalogue: Path, options: dict[str, Any], mes
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
 def test_what_needs_tensorflow_names_the_extra(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cifar10/.* needs TensorFlow, .*pip install -e '\.\[tfds\]'"):
+    with pytest.raises(
+        UserError, match=r"cifar10/.* needs TensorFlow, .*pip install -c constraints\.txt -e '\.\[tfds\]'"
+    ):
         TFDS(dataset="cifar10", data_dir=str(tmp_path)).load()
 
 
@@ -166,6 +185,51 @@ def test_other_file_formats_and_several_configurations_are_told(catalogue: Path,
         TFDS(dataset="noise", data_dir=str(tmp_path)).load()
     with pytest.raises(UserError, match=r"is prepared as tfrecord, which cannot be read at random"):
         TFDS(dataset="noise/b", data_dir=str(tmp_path)).load()
+
+
+def _kept(split: list[str] | None, targets: np.ndarray, task: Task, patient: bool) -> Images:
+    draw = np.random.default_rng(0)
+    pictures = draw.integers(0, 256, (len(targets), 4, 3, 3)).astype(np.uint8)
+    return Images(
+        targets=targets,
+        task=task,
+        patient=np.asarray([f"p{n // 2}" for n in range(len(targets))], dtype=object) if patient else None,
+        split=None if split is None else np.asarray(split, dtype="<U10"),
+        row=np.arange(len(targets), dtype=np.int32),
+        about=About("Breast-MNIST 64", "made up", "CC0", "Nobody, 2020", "https://example.org/made_up"),
+        shape=(4, 3, 3),
+        read=pictures.__getitem__,
+        signature="made up",
+    )
+
+
+def test_pictures_become_a_dataset_of_tfds_without_tensorflow(tmp_path: Path) -> None:
+    targets = np.asarray([0, 2, 1, 1, 0, 2, 0], np.int32)
+    split = ["train", "test", "train", "validation", "train", "train", "test"]
+    images = _kept(split, targets, Task("multiclass", ("none", "mild", "severe"), ordinal=True), patient=True)
+    made = tfds.builder(images, tmp_path)
+    made.download_and_prepare()
+    for name in ("train", "validation", "test"):
+        rows, found = np.flatnonzero(np.asarray(split) == name), made.as_data_source(split=name)
+        assert len(found) == len(rows)
+        for row, example in zip(rows.tolist(), found, strict=True):
+            np.testing.assert_array_equal(example["image"], images.read(row))
+            assert example["label"] == targets[row] and example["patient"] == f"p{row // 2}".encode()
+    assert made.info.full_name == "breast_mnist_64/1.0.0" and made.info.citation == "Nobody, 2020"
+    again = TFDS(dataset="breast_mnist_64", data_dir=str(tmp_path)).load()
+    assert again.task.names == ("none", "mild", "severe")
+    assert again.targets.tolist() == [0, 1, 0, 2, 1, 2, 0] and again.shape == (4, 3, 3)
+    assert "tensorflow" not in sys.modules
+
+
+def test_labels_that_may_be_missing_become_numbers(tmp_path: Path) -> None:
+    targets = np.asarray([[0, 1], [np.nan, 1], [1, 0]], np.float32)
+    images = _kept(None, targets, Task("multilabel", ("edema", "effusion")), patient=False)
+    made = tfds.builder(images, tmp_path)
+    made.download_and_prepare()
+    found = made.as_data_source(split="train")
+    np.testing.assert_array_equal([example["targets"] for example in found], targets)
+    assert "targets: edema, effusion" in made.info.description and set(made.info.splits) == {"train"}
 
 
 def test_an_empty_name_is_refused() -> None:

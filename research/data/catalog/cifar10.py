@@ -109,8 +109,9 @@ def _rows(path: Path) -> UInt8[np.ndarray, "N K"]:
         with tarfile.open(path, "r:gz") as archive:
             for file in FILES:
                 member = archive.extractfile(f"cifar-10-batches-bin/{file}")
-                assert member is not None
+                if member is None:
+                    raise ValueError(f"{file} is no file in it")
                 parts.append(np.frombuffer(member.read(), np.uint8).reshape(ROWS, length))
-    except (tarfile.TarError, KeyError, ValueError, EOFError, OSError, AssertionError) as error:
+    except (tarfile.TarError, KeyError, ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: this archive of CIFAR-10 cannot be read ({error}). Fetch {ADDRESS} again.") from None
     return np.concatenate(parts)

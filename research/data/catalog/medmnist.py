@@ -36,6 +36,12 @@ class MedMNIST(Source):
     Class numbers are the official ones, but for breastmnist: there the official positive class is normal or benign;
     here it is malignant, the disease. AUROC and accuracy are the same either way.
 
+    The same pictures become a dataset of TFDS, for other programs; that takes no TensorFlow::
+
+        builder = research.data.tfds.builder(MedMNIST(name="breastmnist").load(), data_dir)
+        builder.download_and_prepare()
+        builder.as_data_source(split="test")[0]  # image, label
+
     Yang et al., "MedMNIST v2 - A large-scale lightweight benchmark for 2D and 3D biomedical image classification",
     Scientific Data 10, 41 (2023).
     """

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,10 +16,12 @@ from PIL import Image
 from research.data.about import About
 from research.data.dataset import SPLITS
 from research.data.formats.decoding import fit
+from research.data.formats.labels import plainly_positive
 from research.data.images import Images
 from research.data.source import Source
 from research.data.tfds import Catalogued, open_catalogued
-from research.errors import UserError
+from research.data.unreadable import Unreadable
+from research.errors import UserError, did_you_mean
 from research.spec import field
 from research.task import Task
 
@@ -31,14 +33,16 @@ class TFDS(Source):
     """A dataset of the TensorFlow Datasets catalogue whose examples are pictures of one class each.
 
     It is read from ArrayRecord files. Where it has not been prepared as such, it is: most datasets need TensorFlow for
-    that (``pip install -e '.[tfds]'``) and a connection; afterwards TensorFlow is not needed. The splits ``train``,
-    ``validation`` and ``test`` of the catalogue are the official ones; where a split lacks, `research.data.Split`
-    makes one. The catalogue does not say whose the pictures are, so splits and intervals are by row.
+    that (``pip install -c constraints.txt -e '.[tfds]'``) and a connection; afterwards TensorFlow is not needed. The
+    splits ``train``, ``validation`` and ``test`` of the catalogue are the official ones; where validation or test
+    lacks, `research.data.Split` takes it from train. The catalogue does not say whose the pictures are, so splits and
+    intervals are by row.
     """
 
     dataset: str = field(help="NAME, NAME/CONFIGURATION:VERSION, or the folder of a prepared dataset")
     image: str = field("image", help="name of the feature that is the picture")
     label: str = field("label", help="name of the feature that is the class")
+    positive: str | None = field(None, help="the positive one of two classes; needed where their names do not say it")
     size: tuple[int, int] | None = field(None, minimum=1, help="height and width to resize to; needed if sizes differ")
     resize: Literal["stretch", "fit", "crop"] = field("stretch", help="how: distort, add a border, or cut the middle")
     data_dir: str = field("", help="folder of prepared datasets; $TFDS_DATA_DIR or ~/tensorflow_datasets if empty")
@@ -59,6 +63,10 @@ class TFDS(Source):
             notes=self._notes(),
         )
 
+    def reads_pictures(self) -> dict[str, Any]:
+        """See `Source.reads_pictures`."""
+        return {"resize": None if self.size is None else self.resize, "recolor": False, "declared": True}
+
     @property
     def _name(self) -> str:
         return Path(self.dataset.partition(":")[0]).name if Path(self.dataset).is_absolute() else self.dataset
@@ -76,7 +84,7 @@ class TFDS(Source):
         """
         folder = Path(os.path.expanduser(self.data_dir or os.environ.get(DATA_DIR) or "~/tensorflow_datasets"))
         found = open_catalogued(self.dataset, self.image, self.label, folder)
-        shape = self._shape(found)
+        shape, task = self._shape(found), self._task(found)
         splits = [name for name in SPLITS if name in found.splits]
         labels = {name: found.labels(name) for name in splits}
         for name, numbers in labels.items():
@@ -88,19 +96,38 @@ class TFDS(Source):
         rows = [(name, number) for name in splits for number in range(len(labels[name]))]
         names = np.empty(len(rows), dtype=object)
         names[:] = [f"{name}[{number}]" for name, number in rows]
+        targets = np.concatenate([labels[name] for name in splits])
         return Images(
-            targets=np.concatenate([labels[name] for name in splits]),
-            task=Task("binary" if len(found.classes) == 2 else "multiclass", found.classes),
+            targets=targets if task.names == found.classes else 1 - targets,
+            task=task,
             patient=None,
             # With train alone there is no official division.
             split=None if splits == ["train"] else np.asarray([name for name, _ in rows], dtype="<U10"),
             row=np.arange(len(rows), dtype=np.int32),
-            about=self._found(found),
+            about=self._found(found, task),
             shape=shape,
             read=_Reader(found, rows, shape, self.resize if self.size else None),
             signature=_signature(found, self.image, shape, self.resize if self.size else None),
             names=names,
         )
+
+    def _task(self, found: Catalogued) -> Task:
+        """Of two classes the second is the positive one, whatever their numbers in the catalogue."""
+        classes = found.classes
+        if self.positive is not None and self.positive not in classes:
+            raise UserError(
+                f"positive: {self.positive!r} is none of the classes of {found.name}: {', '.join(classes)}."
+                f"{did_you_mean(self.positive, classes)}"
+            )
+        if len(classes) != 2:
+            if self.positive is not None:
+                raise UserError(f"positive: only one of two classes is positive; {found.name} has {len(classes)}.")
+            return Task("multiclass", classes)
+        positive = self.positive or plainly_positive(classes)
+        if positive is None:
+            shown = ", ".join(map(repr, classes))
+            raise UserError(f"{found.name}: which class is positive: {shown}? Declare it: positive={classes[1]!r}.")
+        return Task("binary", classes if positive == classes[1] else classes[::-1])
 
     def _shape(self, found: Catalogued) -> tuple[int, int, int]:
         height, width, channels = found.shape
@@ -114,8 +141,9 @@ class TFDS(Source):
             )
         return height, width, channels
 
-    def _found(self, found: Catalogued) -> About:
+    def _found(self, found: Catalogued, task: Task) -> About:
         about = self.about()
+        positive = (f"positive class: {task.names[1]}",) if task.kind == "binary" else ()
         left_out = (f"splits that are not used: {', '.join(found.left_out)}",) if found.left_out else ()
         return dataclasses.replace(
             about,
@@ -124,7 +152,7 @@ class TFDS(Source):
             licence=found.licence or "not stated",
             citation=found.citation or "not stated",
             homepage=found.homepage or about.homepage,
-            notes=(*about.notes, *left_out),
+            notes=(*positive, *about.notes, *left_out),
         )
 
 
@@ -155,7 +183,8 @@ class _Reader:
                 pixels = np.array(image.convert("L" if self.shape[2] == 1 else "RGB"))
         except (OSError, ValueError, SyntaxError) as error:
             split, number = self.rows[position]
-            raise UserError(f"{self.found.name}: picture {number} of {split} cannot be decoded ({error}).") from error
+            remedy = f"The dataset is damaged: remove {self.found.folder}, and prepare it again."
+            raise Unreadable(f"{self.found.name}/{split}[{number}]", f"cannot be decoded ({error})", remedy) from error
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 

@@ -90,6 +90,7 @@ class CSV(Source):
     positive: str | tuple[str, ...] | None = field(None, help="labels of the positive class, or a comparison like '>0'")
     classes: tuple[str, ...] = field((), help="every label that may occur in the target; any other is an error")
     class_names: tuple[str, ...] = field((), help="names to show for the classes, in order; negative, positive")
+    ordinal: bool = field(False, help="whether the order of multiclass classes means something, such as grades")
     header: bool = field(True, help="whether the first line names the columns")
     columns: tuple[str, ...] = field((), help="column names where there is no header")
     patient: str | None = field(None, help="column that identifies the patient")
@@ -121,6 +122,8 @@ class CSV(Source):
             raise UserError(f"positive: only a binary target has a positive class; task is {self.task!r}.")
         if not self._is_classes and (self.classes or self.class_names):
             raise UserError(f"classes: a {self.task} target has none; remove classes and class_names.")
+        if self.ordinal and self.task != "multiclass":
+            raise UserError(f"ordinal: only the classes of a multiclass target have an order; task is {self.task!r}.")
 
     @property
     def _is_classes(self) -> bool:
@@ -294,7 +297,7 @@ class CSV(Source):
             positive = (self.positive,) if isinstance(self.positive, str) else self.positive or ()
             return labels.binary(file, columns[0], self.classes, positive, self.class_names)
         if self.task == "multiclass":
-            return labels.multiclass(file, columns[0], self.classes, self.class_names)
+            return labels.multiclass(file, columns[0], self.classes, self.class_names, self.ordinal)
         if self.task == "multilabel":
             return labels.multilabel(file, columns)
         return labels.regression(file, columns, self.unit)

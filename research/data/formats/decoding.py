@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from research.errors import UserError
+from research.data.unreadable import Unreadable
 
 Resize = Literal["stretch", "fit", "crop"]
 
@@ -22,6 +22,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 GREY = ("1", "L", "LA", "La")
 GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+LARGEST_16 = 65535
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 
 TRANSPOSED = {
@@ -39,28 +40,20 @@ ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)
 
 
-class Unreadable(UserError):
-    """A picture file that cannot be read.
-
-    Attributes:
-        reason: what is wrong, to follow the name of the file.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path} {reason}.")
-        self.path, self.reason = path, reason
-
-    def __reduce__(self) -> tuple[type[Unreadable], tuple[Path, str]]:
-        return type(self), (self.path, self.reason)
-
-
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the beginning of a file says of its picture: upright height and width, and channels (1 grey, 3 colour)."""
+    """What the beginning of a file says of its picture.
+
+    Attributes:
+        height, width: in pixels, upright.
+        channels: 1 grey, 3 colour.
+        deep: whether grey values have more than 8 bits and `Pillow.white` says which of them is white.
+    """
 
     height: int
     width: int
     channels: int
+    deep: bool = False
 
 
 class PictureFormat:
@@ -85,11 +78,16 @@ class PictureFormat:
 class Pillow(PictureFormat):
     """PNG, JPEG, BMP and TIFF, told apart by their content.
 
-    EXIF orientation is applied. 16-bit grey values are divided by 257, so that 65535 becomes 255 (colour of 16 bits
-    keeps its upper 8); black and white become 0 and 255. A palette counts as colour, CMYK becomes RGB, and what is
-    transparent is laid over black. Files of several pages or frames are refused, for one of them would have to be
-    chosen.
+    EXIF orientation is applied. 16-bit grey values are scaled so that ``white`` becomes 255, and what lies above it too
+    (colour of 16 bits keeps its upper 8); black and white become 0 and 255. A palette counts as colour, CMYK becomes
+    RGB, and what is transparent is laid over black. Files of several pages or frames are refused, for one of them would
+    have to be chosen.
+
+    Attributes:
+        white: the 16-bit grey value that becomes 255; None: 65535, the largest that such a file can hold.
     """
+
+    white: int | None = None
 
     def header(self, path: Path) -> Header:
         """See `PictureFormat.header`."""
@@ -97,7 +95,7 @@ class Pillow(PictureFormat):
             width, height = image.size
             if _orientation(image) in TURNED:
                 width, height = height, width
-            return Header(height, width, 3 if image.mode in COLOUR else 1)
+            return Header(height, width, 3 if image.mode in COLOUR else 1, image.mode in GREY_16)
 
     def decode(self, path: Path) -> UInt8[np.ndarray, "H W C"]:
         """See `PictureFormat.decode`."""
@@ -105,7 +103,7 @@ class Pillow(PictureFormat):
             # Asked before loading, as in `header`: some files say it only after the pixels, where `header` cannot see.
             orientation = _orientation(image)
             image.load()
-            picture = _bytes(image, path)
+            picture = _bytes(image, path, self.white)
             if orientation in TRANSPOSED:
                 picture = picture.transpose(TRANSPOSED[orientation])
             pixels = np.array(picture)
@@ -194,13 +192,14 @@ def _orientation(image: Image.Image) -> int:
     return int(image.getexif().get(ORIENTATION, 1))
 
 
-def _bytes(image: Image.Image, path: Path) -> Image.Image:
-    """The picture as mode L or RGB."""
+def _bytes(image: Image.Image, path: Path, white: int | None) -> Image.Image:
+    """The picture as mode L or RGB; ``white`` as in `Pillow`."""
     if image.mode in GREY_16:
         values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
+        if values.min() < 0 or values.max() > LARGEST_16:
             raise Unreadable(path, f"holds grey values from {values.min()} to {values.max()}; save it with 16 bits")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        largest = LARGEST_16 if white is None else white
+        return Image.fromarray(((np.minimum(values, largest) * 255 + largest // 2) // largest).astype(np.uint8))
     mode = "RGB" if image.mode in COLOUR else "L"
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))

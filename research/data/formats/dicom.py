@@ -16,9 +16,10 @@ from research.data.formats.csv import CSV, Labelled
 from research.data.formats.delimited import Delimited
 from research.data.formats.dicom_format import DicomFormat, DicomHeader, check_pydicom
 from research.data.formats.picture_source import PictureSource
-from research.data.formats.pictures import SHOWN, Found, ignored, list_pictures, survey, text
+from research.data.formats.pictures import Found, ignored, list_pictures, survey, text
 from research.data.images import Images
 from research.data.source import find
+from research.data.unreadable import SHOWN
 from research.errors import UserError
 from research.spec import Static, field
 
@@ -56,6 +57,7 @@ class DICOM(PictureSource):
     positive: str | tuple[str, ...] | None = field(None, help="labels of the positive class, or a comparison like '>0'")
     classes: tuple[str, ...] = field((), help="every label that may occur in the target; any other is an error")
     class_names: tuple[str, ...] = field((), help="names to show for the classes, in order; negative, positive")
+    ordinal: bool = field(False, help="whether the order of multiclass classes means something, such as grades")
     patient: Literal["PatientID"] | None = field("PatientID", help="the tag that identifies the patient, or none")
     split: str | None = field(None, help="column with official splits: train, validation, test")
     window: Static[tuple[float, float] | None] = field(
@@ -76,9 +78,12 @@ class DICOM(PictureSource):
         self._table().validate()
         if self.window is not None and self.window[1] < 1:
             raise UserError(f"window: a width of at least 1 is needed, {self.window[1]:g} was given.")
+        if self.white is not None:
+            raise UserError("white: DICOM files have windows; set window=(center, width) instead.")
 
     def format(self) -> DicomFormat:
-        """How the files are read."""
+        """How the files are read; raises `UserError` without pydicom."""
+        check_pydicom()
         return DicomFormat(self.window)
 
     @property
@@ -93,6 +98,7 @@ class DICOM(PictureSource):
             positive=self.positive,
             classes=self.classes,
             class_names=self.class_names,
+            ordinal=self.ordinal,
             split=self.split,
             missing=self.missing,
             unlabelled=self.unlabelled,
@@ -128,7 +134,6 @@ class DICOM(PictureSource):
                 a transfer syntax that cannot be decoded here, lacks its patient or its row in the table; each names
                 the files and the remedy.
         """
-        check_pydicom()
         place, rows = find(self.path), self._table().labelled(self._with_key)
         found, notes = self._files(place)
         found, numbers, more = self._matched(found, rows, place)
@@ -149,6 +154,10 @@ class DICOM(PictureSource):
             about=dataclasses.replace(about, notes=notes),
             study=text(study),
         )
+
+    def patient_of(self, picture: Found) -> str | None:
+        """See `PictureSource.patient_of`: by the tag."""
+        return None if self.patient is None else _identifiers(picture).get(self.patient)
 
     def _files(self, place: Path) -> tuple[list[Found], list[str]]:
         form = self.format()

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Shaped, UInt8
+from jaxtyping import Bool, Float64, Shaped, UInt8
 
-from research.data.formats.decoding import Header, PictureFormat, Unreadable
+from research.data.formats.decoding import Header, PictureFormat
+from research.data.unreadable import Unreadable
 from research.errors import UserError
 
 IDENTIFIERS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID")
@@ -31,6 +32,7 @@ HEADER = (
 
 PREAMBLE = 128
 UNDEFINED = 0xFFFFFFFF
+INSTALL = "pip install -c constraints.txt -e '.[medical]'"
 LARGE = 4096
 """Elements of more bytes than this are left in the file while only the header is read."""
 
@@ -59,7 +61,7 @@ class DicomHeader(Header):
         identifiers: the tags of `IDENTIFIERS`, as text; those that the file lacks, or leaves empty, are absent.
     """
 
-    identifiers: dict[str, str]
+    identifiers: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,8 @@ class DicomFormat(PictureFormat):
 
     Grey: the rescale slope and intercept (or lookup table) are applied, then the window, and MONOCHROME1 is inverted.
     Without a window in the file its VOI lookup table holds; without that, unsigned pictures of 8 bits stay as they
-    are and others are stretched from their smallest to their largest value. Colour becomes RGB of 8 bits.
+    are and others are stretched from their smallest to their largest value. Padding, where the file says how it is
+    marked, counts for nothing in that and becomes black. Colour becomes RGB of 8 bits.
 
     Attributes:
         window: center and width of the window (LINEAR), in the rescaled unit; None: the first one of each file.
@@ -129,17 +132,21 @@ class DicomFormat(PictureFormat):
             stored = pixel_array(data)
             if stored.ndim == 3:
                 return stored if stored.dtype == np.uint8 else _narrowed(stored, int(data.BitsStored))
+            padding = _padding(stored, data)
             rescaled = np.asarray(apply_modality_lut(stored, data))
-            grey = np.rint(self._windowed(path, rescaled, data)).astype(np.uint8)
+            grey = np.rint(self._windowed(path, rescaled, padding, data)).astype(np.uint8)
         except Unreadable:
             raise
         except Exception as error:  # Decoders raise whatever their parsing stumbles over.
             raise _damaged(path, error) from None
         if data.PhotometricInterpretation == "MONOCHROME1":
             grey = 255 - grey
+        grey = np.where(padding, np.uint8(0), grey)
         return grey[:, :, None]
 
-    def _windowed(self, path: Path, rescaled: Shaped[np.ndarray, "H W"], data: Any) -> Float64[np.ndarray, "H W"]:
+    def _windowed(
+        self, path: Path, rescaled: Shaped[np.ndarray, "H W"], padding: Bool[np.ndarray, "H W"], data: Any
+    ) -> Float64[np.ndarray, "H W"]:
         """Grey values from 0 to 255."""
         from pydicom.pixels.processing import apply_voi
 
@@ -153,11 +160,28 @@ class DicomFormat(PictureFormat):
         if table:
             bits = int(table[0].LUTDescriptor[2])
             return apply_voi(rescaled.astype(np.int64), data).astype(np.float64) * (255 / (2**bits - 1))
-        plain = "RescaleSlope" not in data and "ModalityLUTSequence" not in data
-        if plain and rescaled.dtype == np.uint8 and data.BitsStored == 8:
+        if not data.PixelRepresentation and data.BitsStored == 8 and _unscaled(data):
             return values
-        low, high = values.min(), values.max()
-        return (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
+        shown = values[~padding]
+        low, high = (shown.min(), shown.max()) if shown.size else (0.0, 0.0)
+        return np.clip((values - low) * (255 / (high - low)), 0, 255) if high > low else np.zeros_like(values)
+
+
+def _unscaled(data: Any) -> bool:
+    """Whether a file's rescaling changes nothing, or there is none."""
+    slope, intercept = data.get("RescaleSlope"), data.get("RescaleIntercept")
+    identity = (slope is None or float(slope) == 1) and (intercept is None or float(intercept) == 0)
+    return identity and not data.get("ModalityLUTSequence")
+
+
+def _padding(stored: Shaped[np.ndarray, "H W"], data: Any) -> Bool[np.ndarray, "H W"]:
+    """Pixels that are no part of the picture (PixelPaddingValue, and its range limit; DICOM PS3.3 C.7.5.1.1.2)."""
+    value = data.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    limit = data.get("PixelPaddingRangeLimit")
+    low, high = sorted((int(value), int(value if limit is None else limit)))
+    return (stored >= low) & (stored <= high)
 
 
 def _file_window(
@@ -243,4 +267,4 @@ def check_pydicom() -> None:
     try:
         import pydicom  # noqa: F401
     except ImportError:
-        raise UserError("DICOM files are read by pydicom, which is absent: pip install -e '.[medical]'.") from None
+        raise UserError(f"DICOM files are read by pydicom, which is absent: {INSTALL}.") from None

@@ -12,10 +12,16 @@ from research.data.about import About
 from research.data.dataset import SPLITS
 from research.data.formats import labels
 from research.data.formats.csv import SPLIT_NAMES
-from research.data.formats.picture_source import PictureSource, check_pattern, patients_by_pattern
-from research.data.formats.pictures import SHOWN, ignored, list_pictures, survey, visible
+from research.data.formats.picture_source import (
+    PictureSource,
+    check_pattern,
+    patient_by_pattern,
+    patients_by_pattern,
+)
+from research.data.formats.pictures import Found, ignored, list_pictures, survey, visible
 from research.data.images import Images
 from research.data.source import find_folder
+from research.data.unreadable import SHOWN
 from research.errors import UserError, did_you_mean
 from research.spec import field
 from research.task import Task
@@ -46,7 +52,10 @@ class ImageFolder(PictureSource):
     patient: str | None = field(
         None, help="regular expression whose group is the patient, in the file name; with / in it, in the path"
     )
-    classes: tuple[str, ...] = field((), help="folders of the classes, in order; of two the second is positive")
+    classes: tuple[str, ...] = field(
+        (), help="folders of the classes, in order (else sorted, numbers by value); of two the second is positive"
+    )
+    ordinal: bool = field(False, help="whether the order of three or more classes means something, such as grades")
     positive: str | None = field(None, help="folder of the positive class, where there are two")
 
     def validate(self) -> None:
@@ -89,7 +98,10 @@ class ImageFolder(PictureSource):
         rows = np.asarray([picture.row for picture in found], dtype=np.int32)
         number = {name: index for index, name in enumerate(task.names)}
         about = self.about()
-        below = [listing.below[row] for row in rows]
+        below, patient = [listing.below[row] for row in rows], None
+        if self.patient is not None:
+            patient, note = patients_by_pattern(self.patient, "patient", below)
+            notes.append(note)
         return Images(
             shape=opened.shape,
             read=opened.read,
@@ -97,11 +109,15 @@ class ImageFolder(PictureSource):
             names=opened.names,
             targets=np.asarray([number[listing.classes[row]] for row in rows], dtype=np.int32),
             task=task,
-            patient=None if self.patient is None else patients_by_pattern(self.patient, "patient", below),
+            patient=patient,
             split=None if listing.splits is None else np.asarray([listing.splits[row] for row in rows]),
             row=rows,
-            about=dataclasses.replace(about, notes=(*about.notes, *notes, *ignored(listing.others))),
+            about=dataclasses.replace(about, notes=(*about.notes, *opened.notes, *notes, *ignored(listing.others))),
         )
+
+    def patient_of(self, picture: Found) -> str | None:
+        """See `PictureSource.patient_of`: by the pattern."""
+        return None if self.patient is None else patient_by_pattern(self.patient, picture.name)
 
     def _task(self, root: Path, folders: list[str]) -> Task:
         counts = Counter(folders)
@@ -109,7 +125,11 @@ class ImageFolder(PictureSource):
         if len(found) != 2:
             if self.positive is not None:
                 raise UserError(f"positive: only one of two classes is positive; {root} has {len(found)}.")
-            return Task("multiclass", found)
+            if self.ordinal:
+                labels.check_order(found, bool(self.classes))
+            return Task("multiclass", found, ordinal=self.ordinal)
+        if self.ordinal:
+            raise UserError(f"ordinal: three or more classes have an order; {root} has two. Remove ordinal.")
         first, second = found
         positive = self.positive or (second if self.classes else labels.plainly_positive(found))
         shown = ", ".join(f"{name!r} ({counts[name]})" for name in found)
@@ -128,7 +148,7 @@ class ImageFolder(PictureSource):
             twice = [name for name in sorted(counts) if alike[name.strip().casefold()] > 1]
             if twice:
                 raise UserError(f"{root}: are the folders {', '.join(map(repr, twice))} one class? Name them alike.")
-            return tuple(sorted(counts))
+            return tuple(labels.in_order(set(counts)))
         for name in self.classes:
             if name not in counts:
                 raise UserError(

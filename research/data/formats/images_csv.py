@@ -12,10 +12,16 @@ import numpy as np
 from research.data.about import About
 from research.data.formats.csv import CSV, Labelled
 from research.data.formats.delimited import Delimited, as_number
-from research.data.formats.picture_source import PictureSource, check_pattern, patients_by_pattern
-from research.data.formats.pictures import SHOWN, survey
+from research.data.formats.picture_source import (
+    PictureSource,
+    check_pattern,
+    patient_by_pattern,
+    patients_by_pattern,
+)
+from research.data.formats.pictures import Found, survey
 from research.data.images import Images
 from research.data.source import find_folder
+from research.data.unreadable import SHOWN
 from research.errors import UserError, did_you_mean
 from research.spec import field
 
@@ -37,7 +43,10 @@ class ImagesCSV(PictureSource):
 
     path: str = field(help="the table; relative paths are tried as given, then below $RESEARCH_DATA_DIR")
     image: str = field("path", help="column with the path of each picture")
-    root: str | None = field(None, help="folder that relative paths start from; none: that of the table")
+    root: str | None = field(
+        None,
+        help="folder that relative paths start from, looked for beside the table first; none: the table's folder",
+    )
     target: str | tuple[str, ...] | None = field(
         None, help="name of the target column; several for multilabel, regression"
     )
@@ -45,13 +54,15 @@ class ImagesCSV(PictureSource):
     positive: str | tuple[str, ...] | None = field(None, help="labels of the positive class, or a comparison like '>0'")
     classes: tuple[str, ...] = field((), help="every label that may occur in the target; any other is an error")
     class_names: tuple[str, ...] = field((), help="names to show for the classes, in order; negative, positive")
+    ordinal: bool = field(False, help="whether the order of multiclass classes means something, such as grades")
     uncertain: Literal["error", "missing", "positive", "negative"] = field(
         "missing", help="what -1 means in a multilabel column"
     )
     blanks: Literal["missing", "negative"] = field("missing", help="what an empty cell means in a multilabel column")
     patient: str | None = field(None, help="column that identifies the patient")
     patient_pattern: str | None = field(
-        None, help="regular expression whose group is the patient, in the file name; with / in it, in the path"
+        None,
+        help="regular expression whose group is the patient, in the file name; with / in it, in / and the written path",
     )
     split: str | None = field(None, help="column with official splits: train, validation, test")
     missing: tuple[str, ...] = field(("?", "NA", "N/A"), help="texts that mean missing, besides the empty cell")
@@ -66,7 +77,7 @@ class ImagesCSV(PictureSource):
         check_pattern(self.patient_pattern, "patient_pattern")
         if self.patient is not None and self.patient_pattern is not None:
             raise UserError("patient_pattern: patient names a column already. Set one of the two.")
-        if self.task != "multilabel" and (self.blanks != "missing" or self.uncertain in ("positive", "negative")):
+        if self.task != "multilabel" and (self.blanks != "missing" or self.uncertain != "missing"):
             name = "blanks" if self.blanks != "missing" else "uncertain"
             raise UserError(f"{name}: only multilabel targets have such labels; task is {self.task!r}.")
 
@@ -78,6 +89,7 @@ class ImagesCSV(PictureSource):
             positive=self.positive,
             classes=self.classes,
             class_names=self.class_names,
+            ordinal=self.ordinal,
             patient=self.patient,
             split=self.split,
             missing=self.missing,
@@ -118,7 +130,7 @@ class ImagesCSV(PictureSource):
         counts: dict[str, int] = {"uncertain": 0, "blank": 0}
         rows = self._table().labelled(lambda file, targets: self._revised(file, targets, counts))
         names = self._paths(rows)
-        root = rows.file.path.parent if self.root is None else find_folder(self.root)
+        root = rows.file.path.parent if self.root is None else find_folder(self.root, rows.file.path.parent)
         files = [(name, root / name) for name in names]
         if self.unreadable == "error":
             self._check_present(files, rows, root)
@@ -127,8 +139,8 @@ class ImagesCSV(PictureSource):
         kept = np.asarray([picture.row for picture in found], dtype=np.int64)
         patient = None if rows.patient is None else rows.patient[kept]
         if self.patient_pattern is not None:
-            paths = [picture.path.as_posix() for picture in found]
-            patient = patients_by_pattern(self.patient_pattern, "patient_pattern", paths)
+            patient, note = patients_by_pattern(self.patient_pattern, "patient_pattern", [_rooted(p) for p in found])
+            notes.append(note)
         about = self.about()
         revised = [f"{count} {what} labels" for what, count in counts.items() if count]
         return Images(
@@ -141,7 +153,7 @@ class ImagesCSV(PictureSource):
             patient=patient,
             split=None if rows.split is None else rows.split[kept],
             row=rows.row[kept],
-            about=dataclasses.replace(about, notes=(*about.notes, *revised, *notes)),
+            about=dataclasses.replace(about, notes=(*about.notes, *revised, *opened.notes, *notes)),
         )
 
     def _revised(self, file: Delimited, targets: tuple[str, ...], counts: dict[str, int]) -> Delimited:
@@ -149,6 +161,8 @@ class ImagesCSV(PictureSource):
         file.require((self.image,), "image")
         if self.image in (*targets, self.patient, self.split):
             raise UserError(f"image: column {self.image!r} has another role already; a column has one role.")
+        if self.task == "binary":
+            self._check_certain(file, targets[0])
         if self.task != "multilabel":
             return file
         meaning = {"missing": None, "positive": "1", "negative": "0", "error": ""}[self.uncertain]
@@ -171,6 +185,22 @@ class ImagesCSV(PictureSource):
                     column.append(cell)
             cells[name] = column
         return dataclasses.replace(file, cells=cells)
+
+    def _check_certain(self, file: Delimited, target: str) -> None:
+        """A binary target has no uncertain labels: ``positive=">0"`` would make them negative unasked."""
+        if any(as_number(name) == UNCERTAIN for name in self.classes):
+            return
+        for row, cell in enumerate(file.cells[target]):
+            if cell is not None and as_number(cell) == UNCERTAIN:
+                raise UserError(
+                    f"{file.where(row, target)}: {cell} in a binary target. If -1 means uncertain, use "
+                    f"task='multilabel' with target=({target!r},); if it is a class, declare the classes, such as "
+                    f"classes=('-1', '1')."
+                )
+
+    def patient_of(self, picture: Found) -> str | None:
+        """See `PictureSource.patient_of`: by the pattern."""
+        return None if self.patient_pattern is None else patient_by_pattern(self.patient_pattern, _rooted(picture))
 
     def _paths(self, rows: Labelled) -> list[str]:
         """The path of each picture as the table writes it; each once."""
@@ -199,3 +229,8 @@ class ImagesCSV(PictureSource):
             f"{shown}{', ...' if len(absent) > SHOWN else ''}.{hint} Relative paths start from {root}; set root=... if "
             f"that is wrong, or leave such rows out with unreadable='skip'."
         )
+
+
+def _rooted(picture: Found) -> str:
+    """The path as the table writes it, with a ``/`` before it, so that a pattern can tell where a folder begins."""
+    return "/" + picture.name.lstrip("/")

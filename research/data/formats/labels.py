@@ -52,7 +52,7 @@ def binary(
     """
     classes = _declared(classes)
     labels = _labels(file, column, classes)
-    found = list(classes) or _sorted(set(labels))
+    found = list(classes) or in_order(set(labels))
     if positive:
         chosen = {label for rule in positive for label in _matching(rule, found, file, column)}
     else:
@@ -66,12 +66,15 @@ def binary(
 
 
 def multiclass(
-    file: Delimited, column: str, classes: tuple[str, ...], names: tuple[str, ...]
+    file: Delimited, column: str, classes: tuple[str, ...], names: tuple[str, ...], ordinal: bool = False
 ) -> tuple[Int32[np.ndarray, " N"], Task]:
-    """Class numbers in the order of ``classes``, or of the sorted labels where none are declared."""
+    """Class numbers in the order of ``classes``, or of the sorted labels where none are declared.
+
+    With ``ordinal`` the order means something; text, which sorts by letter, must then be declared.
+    """
     classes = _declared(classes)
     labels = _labels(file, column, classes)
-    found = list(classes) or _sorted(set(labels))
+    found = list(classes) or in_order(set(labels))
     if len(found) < 2:
         raise UserError(f"{file.path}: column {column!r} holds only {found[0]!r}; at least two classes are needed.")
     if len(found) > max(20, len(labels) // 10) and not classes:
@@ -81,8 +84,20 @@ def multiclass(
         )
     if names and len(names) != len(found):
         raise UserError(f"class_names: {len(names)} names were given for {len(found)} classes: {', '.join(found)}.")
+    if ordinal:
+        check_order(found, bool(classes))
     number = {label: index for index, label in enumerate(found)}
-    return np.asarray([number[label] for label in labels], dtype=np.int32), Task("multiclass", names or tuple(found))
+    task = Task("multiclass", names or tuple(found), ordinal=ordinal)
+    return np.asarray([number[label] for label in labels], dtype=np.int32), task
+
+
+def check_order(classes: Sequence[str], declared: bool) -> None:
+    """Raise `UserError` unless the order of the classes is declared, or that of numbers."""
+    if not declared and any(math.isnan(as_number(name)) for name in classes):
+        raise UserError(
+            f"ordinal: the order of {', '.join(map(repr, classes))} is not known. Declare the classes in their order, "
+            f"such as classes=('none', 'mild', 'severe')."
+        )
 
 
 def multilabel(file: Delimited, columns: tuple[str, ...]) -> tuple[Float32[np.ndarray, "N L"], Task]:
@@ -170,8 +185,8 @@ def plainly_positive(pair: Sequence[str]) -> str | None:
     return pair[0] if folded[::-1] in KNOWN_PAIRS else None
 
 
-def _sorted(labels: set[str]) -> list[str]:
-    """Numbers by value, else text by letter."""
+def in_order(labels: set[str]) -> list[str]:
+    """Labels that are all numbers by value, others by letter."""
     numbers = {label: as_number(label) for label in labels}
     if any(math.isnan(value) for value in numbers.values()):
         return sorted(labels)

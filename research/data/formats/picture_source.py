@@ -7,20 +7,20 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from research.data.about import About
 from research.data.formats.decoding import PictureFormat, Pillow, Resize
-from research.data.formats.pictures import SHOWN, Found, Reader, signature_of, text
+from research.data.formats.pictures import COLORS, Found, Reader, deep_without_white, signature_of, text
 from research.data.source import Source
+from research.data.unreadable import SHOWN
 from research.errors import UserError
 from research.spec import field
 
-CHANNELS = {"grey": 1, "rgb": 3}
-COLORS = {channels: color for color, channels in CHANNELS.items()}
+CHANNELS = {color: channels for channels, color in COLORS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Opened:
     read: Callable[[int], UInt8[np.ndarray, "H W C"]]
     signature: str
     names: Shaped[np.ndarray, " N"]
+    notes: tuple[str, ...]
 
 
 class PictureSource(Source):
@@ -49,6 +50,12 @@ class PictureSource(Source):
         "stretch", help="stretch changes the aspect ratio, fit keeps it and adds black, crop keeps it and cuts off"
     )
     color: Literal["grey", "rgb"] | None = field(None, help="make all pictures grey or rgb; none: as the files are")
+    white: int | None = field(
+        None,
+        minimum=1,
+        maximum=65535,
+        help="stored value that becomes 255 in 16-bit grey files; none: the largest of the file's type, 255 or 65535",
+    )
     unreadable: Literal["error", "skip"] = field(
         "error", help="files that cannot be read: stop, or decode every file once and leave those out"
     )
@@ -59,10 +66,24 @@ class PictureSource(Source):
 
     def format(self) -> PictureFormat:
         """How the files are read."""
-        return Pillow()
+        return Pillow(self.white)
+
+    def reads_pictures(self) -> dict[str, Any]:
+        """See `Source.reads_pictures`."""
+        return {
+            "resize": None if self.size is None else self.resize,
+            "format": self.format(),
+            "recolor": self.color is not None,
+            "patient": self.patient_of,
+            "declared": True,
+        }
+
+    def patient_of(self, picture: Found) -> str | None:
+        """Whose a new picture is, as far as the picture or its name says; None where that is not known."""
+        return None
 
     def opened(self, found: Sequence[Found], place: Path) -> Opened:
-        """Shape, reader, signature and names of the files.
+        """Shape, reader, signature and names of the files, and notes on them.
 
         Args:
             found: the files, at least one.
@@ -74,12 +95,14 @@ class PictureSource(Source):
         channels = self._channels(found, place)
         height, width = self._size(found, place)
         resize: Resize | None = None if self.size is None else self.resize
-        reader = Reader(tuple(picture.path for picture in found), self.format(), (height, width, channels), resize)
+        files, shape = tuple(picture.path for picture in found), (height, width, channels)
+        reader = Reader(files, self.format(), shape, resize, self.color is not None)
         return Opened(
             shape=reader.shape,
             read=reader,
             signature=signature_of(found, reader.format, reader.shape, resize),
             names=text([picture.name for picture in found]),
+            notes=tuple(deep_without_white(found, reader.format)),
         )
 
     def _channels(self, found: Sequence[Found], place: Path) -> int:
@@ -115,6 +138,8 @@ class PictureSource(Source):
             changes.append(f"every picture is brought to {self.size[0]} x {self.size[1]} ({self.resize})")
         if self.color is not None:
             changes.append(f"every picture is made {self.color}")
+        if self.white is not None:
+            changes.append(f"the grey value {self.white} of 16-bit files becomes white")
         return About(
             name=self.name or default,
             summary=summary,
@@ -144,18 +169,22 @@ def check_pattern(pattern: str | None, option: str) -> None:
         )
 
 
-def patients_by_pattern(pattern: str, option: str, paths: Sequence[str]) -> Shaped[np.ndarray, " N"]:
-    """The patient of each file, taken from its name, or from its path where the pattern has a ``/`` in it.
+def patient_by_pattern(pattern: str, path: str) -> str | None:
+    """The patient that the name of a file says, or its path where the pattern has a ``/`` in it; None if none."""
+    compiled = re.compile(pattern)
+    match = compiled.search(path if "/" in pattern else path.rpartition("/")[2])
+    return (match["patient" if "patient" in compiled.groupindex else 1] or None) if match else None
+
+
+def patients_by_pattern(pattern: str, option: str, paths: Sequence[str]) -> tuple[Shaped[np.ndarray, " N"], str]:
+    """The patient of each file, as `patient_by_pattern`, and a note on how many there are.
 
     Raises:
         UserError: where some do not match, with how many and the first of them.
     """
-    compiled = re.compile(pattern)
     what, texts = ("paths", list(paths)) if "/" in pattern else ("file names", [p.rpartition("/")[2] for p in paths])
-    group = "patient" if "patient" in compiled.groupindex else 1
-    matches = [compiled.search(path) for path in texts]
-    patients = [match[group] if match else None for match in matches]
-    without = [path for path, patient in zip(texts, patients, strict=True) if not patient]
+    patients = [patient_by_pattern(pattern, path) for path in texts]
+    without = [path for path, patient in zip(texts, patients, strict=True) if patient is None]
     if without:
         amount = "none" if len(without) == len(texts) else f"only {len(texts) - len(without)}"
         hint = "" if "/" in pattern else " A pattern with a / in it is compared with the path, folders included."
@@ -163,4 +192,5 @@ def patients_by_pattern(pattern: str, option: str, paths: Sequence[str]) -> Shap
             f"{option}: {pattern!r} finds a patient in {amount} of {len(texts)} {what}; in {without[0]!r} it finds "
             f"none. Correct the pattern so that it matches every picture.{hint}"
         )
-    return text([str(patient) for patient in patients])
+    found = text([str(patient) for patient in patients])
+    return found, f"patients found by {option}: {len(set(found))}, such as {found[0]!r} in {texts[0]!r}"

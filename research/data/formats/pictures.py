@@ -7,7 +7,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
 
-from research.data.formats.decoding import Header, PictureFormat, Pillow, Resize, Unreadable, fit
-from research.data.source import find
+from research.data.formats.decoding import Header, PictureFormat, Pillow, Resize, fit
+from research.data.unreadable import Unreadable, cannot_be_read
 from research.errors import UserError
 
 THREADS = 4
-SHOWN = 5
-"""How many files a message names."""
+COLORS = {1: "grey", 3: "rgb"}
+"""Channels to what such pictures are called."""
 
 CHUNK = 16
 """Files that a thread takes at a time."""
@@ -54,12 +54,14 @@ class Reader:
         format: how they are read.
         shape: height, width and channels of what is given out.
         resize: how other sizes are brought to ``shape``; None: they are an error.
+        recolor: whether colour is made grey, or grey rgb, as ``shape`` says; if not, that is an error.
     """
 
     files: tuple[Path, ...]
     format: PictureFormat
     shape: tuple[int, int, int]
     resize: Resize | None
+    recolor: bool = True
 
     def __call__(self, position: int) -> UInt8[np.ndarray, "H W C"]:
         path = self.files[position]
@@ -68,57 +70,9 @@ class Reader:
         if self.resize is None and (height, width) != self.shape[:2]:
             wanted = f"{self.shape[0]} x {self.shape[1]}"
             raise Unreadable(path, f"has a height and width of {height} x {width}; {wanted} is needed")
+        if not self.recolor and picture.shape[2] != self.shape[2]:
+            raise Unreadable(path, f"is {COLORS[picture.shape[2]]}; {COLORS[self.shape[2]]} is needed")
         return fit(picture, self.shape, self.resize or "stretch")
-
-
-@dataclasses.dataclass(frozen=True)
-class NewPictures:
-    """Pictures without labels, such as those of new patients.
-
-    Attributes:
-        names: path of each below the folder, or the file's name.
-        read: position to picture, uint8 ``[H, W, C]``.
-        notes: sentences on what was left out.
-        patient: always None; a picture alone does not say whose it is.
-    """
-
-    names: Shaped[np.ndarray, " N"]
-    read: Callable[[int], UInt8[np.ndarray, "H W C"]]
-    notes: tuple[str, ...]
-    patient: None = None
-
-
-def new_pictures(
-    path: str, shape: tuple[int, int, int], resize: Resize | None = "stretch", format: PictureFormat | None = None
-) -> NewPictures:
-    """A picture file, or all pictures in a folder and below, in the size and colour that a model was trained on.
-
-    Every file is decoded once, and those that cannot be read are left out and named in the notes.
-
-    Args:
-        path: file or folder, looked for as all data is.
-        shape: height, width and channels to bring them to.
-        resize: how; None: a picture of another size cannot be read.
-        format: how files are read; `Pillow` if None.
-
-    Raises:
-        UserError: if there is no picture, or none that can be read.
-    """
-    format, place = format or Pillow(), find(path)
-    if place.is_dir():
-        names, others = list_pictures(place, format)
-        if not names:
-            raise UserError(f"{place} holds no pictures{_beside(others)}. They end in {', '.join(format.suffixes)}.")
-        files = [(name, place / name) for name in names]
-    else:
-        files, others = [(place.name, place)], Counter[str]()
-    everything = Reader(tuple(file for _, file in files), format, shape, resize)
-    found, notes = survey(files, format, "skip", place, everything)
-    return NewPictures(
-        names=text([picture.name for picture in found]),
-        read=dataclasses.replace(everything, files=tuple(picture.path for picture in found)),
-        notes=(*notes, *ignored(others)),
-    )
 
 
 def list_pictures(folder: Path, format: PictureFormat) -> tuple[list[str], Counter[str]]:
@@ -162,7 +116,8 @@ def ignored(others: Counter[str]) -> list[str]:
     return [f"files of other kinds ignored: {_kinds(others)}"] if others else []
 
 
-def _beside(others: Counter[str]) -> str:
+def beside(others: Counter[str]) -> str:
+    """Part of a sentence on files that are no pictures, where there is nothing else."""
     return f", only other files: {_kinds(others)}" if others else ""
 
 
@@ -220,13 +175,18 @@ def survey(
     ]
     if not bad:
         return found, []
-    shown = "; ".join(bad[:SHOWN]) + ("; ..." if len(bad) > SHOWN else "")
     if unreadable == "error" or not found:
         remedy = ", or leave such files out with unreadable='skip'" if found else ""
-        raise UserError(
-            f"{len(bad)} of {len(files)} pictures of {place} cannot be read: {shown}. Replace or remove them{remedy}."
-        )
-    return found, [f"{len(bad)} of {len(files)} pictures cannot be read and are left out: {shown}"]
+        raise UserError(f"{cannot_be_read(bad, len(files), f'of {place} ')}. Replace or remove them{remedy}.")
+    return found, [cannot_be_read(bad, len(files), verdict="cannot be read and are left out")]
+
+
+def deep_without_white(found: Sequence[Found], format: PictureFormat) -> list[str]:
+    """A note on pictures of 16 bits of which is not said how bright white is, where there are any."""
+    deep = sum(picture.header.deep for picture in found)
+    if not deep or not isinstance(format, Pillow) or format.white is not None:
+        return []
+    return [f"{deep} pictures have 16 bits, with 65535 taken as white; if they are too dark, set white=4095 (12 bits)"]
 
 
 def signature_of(found: Sequence[Found], *options: object) -> str:
@@ -238,7 +198,7 @@ def signature_of(found: Sequence[Found], *options: object) -> str:
     return digest.hexdigest()
 
 
-def text(names: Sequence[str]) -> Shaped[np.ndarray, " N"]:
+def text(names: Sequence[str | None]) -> Shaped[np.ndarray, " N"]:
     """Texts as an array of objects, each of its own length."""
     array = np.empty(len(names), dtype=object)
     array[:] = names
