@@ -253,7 +253,11 @@ HALF = ["train"] * 60 + ["validation"] * 30 + ["test"] * 30
         (spoiled("died", 3, ""), "", r"line 5, column 'died': the target is missing.*unlabelled"),
         (text_of(rows()), 'target="dead", ', r"no column 'dead'. Did you mean 'died'|multiple values"),
         (text_of(rows()), 'drop=("puls",), ', r"drop: .*no column 'puls'. Did you mean 'pulse'"),
-        (text_of(rows(split=["train"] * 120)), 'split="split", ', r"the test split of patients is empty \(rows: train"),
+        (
+            text_of(rows(split=["test", "validation"] * 60)),
+            'split="split", ',
+            r"official splits of patients have no train split, only test and validation\. Add the training data",
+        ),
         (
             text_of(rows(split=HALF, died=[0] * 60 + [0, 1] * 30)),
             'split="split", ',

@@ -137,7 +137,7 @@ class _InMemory:
         with ThreadPoolExecutor(THREADS) as pool:
             for first in range(0, count, BLOCK):
                 block = range(first, min(first + BLOCK, count))
-                found = pool.map(functools.partial(attempt, images.read), block)
+                found = pool.map(functools.partial(attempt, images.picture), block)
                 for position, picture in zip(block, found, strict=True):
                     if isinstance(picture, Unreadable):
                         unreadable[position] = picture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
-from pictures import write_folder
+from pictures import Dots, write_folder
 
 from research.data import ImageData, ImageFolder
 from research.data.unreadable import Unreadable, cannot_be_read
@@ -41,3 +42,13 @@ def test_other_processes_can_be_told() -> None:
     error = pickle.loads(pickle.dumps(Unreadable(Path("a/b.png"), "is torn", "Mend it.")))
     assert (error.name, error.reason, error.remedy, str(error)) == ("b.png", "is torn", "Mend it.", "a/b.png is torn.")
     assert cannot_be_read(["a is torn", "b is empty"], 9) == "2 of 9 pictures cannot be read: a is torn; b is empty"
+
+
+def test_a_source_that_gives_no_bytes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def third_is_float(source: Dots, position: int) -> np.ndarray:
+        picture = np.zeros((12, 12, 1), np.uint8)
+        return picture / 2 if position == 3 else picture
+
+    monkeypatch.setattr(Dots, "read", third_is_float)
+    with pytest.raises(UserError, match=r"dots: picture 3 is float64 of shape \(12, 12, 1\); uint8 .* is declared"):
+        ImageData(source=Dots(count=16)).prepare()
