@@ -70,7 +70,9 @@ def test_docstring_keeps_its_contract(file: Path):
     assert f"research run experiments/{file.name}\n" in f"{text}\n"
     expected = text.partition("\nExpect: ")[2].partition("\n\n")[0].replace("\n", " ")
     assert re.search(r"[Aa]bout \d+ (seconds|minutes|hours)", expected), "the wall time is missing"
-    number = re.search(r"AUROC (0\.\d{3}), mean of seeds 0 to 4 \((0\.\d{3}) to (0\.\d{3});", expected)
+    number = re.search(
+        r"(?:AUROC|accuracy) (0\.\d{3}), mean of seeds 0 to 4 \((0\.\d{3}) to (0\.\d{3});", expected
+    )
     assert number, "the expected number, its seeds and its range are missing"
     mean, low, high = map(float, number.groups())
     assert low <= mean <= high

@@ -6,8 +6,10 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -38,6 +40,7 @@ from research.spec import check, field, to_json
 
 THREADS = 4
 BLOCK = 256
+STATISTICS_BLOCK = 32
 
 
 class ImageData(Data):
@@ -56,6 +59,7 @@ class ImageData(Data):
         self.pixels.check_channels(images.shape[2])
         if self.augmentation is not None and self.augmentation.mixes and images.task.kind == "regression":
             raise UserError("data.augmentation: mixup and cutmix mix classes or labels; the targets are quantities.")
+        self._check_scale()
         split = self.split.assign(images)
         check_present(images, split)
         pictures = _Stored.of(images, listener) if stored else _InMemory.of(images, listener)
@@ -92,6 +96,18 @@ class ImageData(Data):
         mixed = augmentation.mix(pictures, batch.mask, draws)
         other = jnp.take(batch.targets, mixed.partner, axis=0)
         return dataclasses.replace(batch, inputs=mixed.images, other_targets=other, share=mixed.share)
+
+    def _check_scale(self) -> None:
+        """Brightness, contrast and noise are said in units of pixels from 0 to 1."""
+        augmentation = self.augmentation
+        if augmentation is None or abs(255 * self.pixels.rescale - 1) < 1e-3:
+            return
+        for name in ("brightness", "contrast", "noise"):
+            if getattr(augmentation, name) is not None:
+                raise UserError(
+                    f"data.augmentation.{name}: it works on pixels from 0 to 1, but data.pixels.rescale is "
+                    f"{self.pixels.rescale:g}. Leave rescale at 1/255; other scales are made by mean and deviation."
+                )
 
     def traced(self) -> ImageData:
         """See `Data.traced`: scaling and augmentation."""
@@ -131,6 +147,7 @@ class _InMemory:
     @classmethod
     def of(cls, images: Images, listener: Listener | None) -> _InMemory:
         count = len(images)
+        _check_room(images)
         pictures, hashes = np.empty((count, *images.shape), np.uint8), np.empty(count, np.uint64)
         whole = hashlib.sha256()
         unreadable: dict[int, Unreadable] = {}
@@ -155,6 +172,21 @@ class _InMemory:
         return self.pictures[positions]
 
     read = rows
+
+
+def _check_room(images: Images) -> None:
+    """Raises `UserError` where the pictures, of which each split is copied once, do not fit into free memory."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        free = 1024 * int(text.partition("MemAvailable:")[2].split()[0])
+    except (OSError, ValueError, IndexError):
+        return
+    needed = 2 * len(images) * math.prod(images.shape)
+    if needed > free:
+        raise UserError(
+            f"{images.about.name}: {len(images):,} pictures of {images.shape} need {needed / 2**30:.1f} GiB of memory, "
+            f"{free / 2**30:.1f} GiB are free. Read them from disk with execution.feed=streaming, or make them smaller."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,17 +243,15 @@ class StoredInputs:
 
 
 def _statistics(pictures: _InMemory | _Stored, rows: Shaped[np.ndarray, " N"]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel over the pictures at ``rows``, exactly, in whole numbers."""
-    total = square = 0
-    count = 0
-    for first in range(0, len(rows), BLOCK):
-        block = pictures.read(rows[first : first + BLOCK]).astype(np.int64)
-        total = total + block.sum((0, 1, 2))
-        square = square + np.square(block).sum((0, 1, 2))
-        count += block.shape[0] * block.shape[1] * block.shape[2]
-    mean = np.asarray(total, np.float64) / count
-    variance = np.asarray(square, np.float64) / count - np.square(mean)
-    return mean, np.sqrt(np.maximum(variance, 0))
+    """Mean and standard deviation of each channel over the pictures at ``rows``, from exact counts of the bytes."""
+    counts: Any = 0
+    for first in range(0, len(rows), STATISTICS_BLOCK):
+        block = pictures.read(rows[first : first + STATISTICS_BLOCK])
+        channels = (block[..., channel].ravel() for channel in range(block.shape[-1]))
+        counts = counts + np.stack([np.bincount(values, minlength=256) for values in channels])
+    levels, shares = np.arange(256.0), counts / counts.sum(1, keepdims=True)
+    mean = shares @ levels
+    return mean, np.sqrt((shares * np.square(levels - mean[:, None])).sum(1))
 
 
 def _twins(

@@ -39,9 +39,10 @@ class Images(Dataset):
         """
         found = self.read(position)
         if getattr(found, "dtype", None) != np.uint8 or found.shape != self.shape:
+            name = f"number {position}" if self.names is None else self.names[position]
             what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
             raise UserError(
-                f"{self.about.name}: picture {position} is {what}; uint8 of shape {self.shape} is declared. Correct "
+                f"{self.about.name}: picture {name} is {what}; uint8 of shape {self.shape} is declared. Correct "
                 f"the source that reads it."
             )
         return found

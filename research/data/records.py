@@ -21,7 +21,7 @@ from jaxtyping import Shaped, UInt8, UInt64
 from research.data.cache import REMEDY, cache_dir, is_full, make_room, no_room, unfinished
 from research.data.images import Images
 from research.data.unreadable import Unreadable, attempt, check_readable
-from research.errors import RunError, UserError
+from research.errors import RunError
 
 Listener = Callable[[int, int], None]
 """Told how many pictures are done, and how many there are."""
@@ -204,15 +204,7 @@ def _blocks(images: Images) -> Iterator[list[UInt8[np.ndarray, "H W C"] | Unread
 
 
 def _read(images: Images, positions: range) -> list[UInt8[np.ndarray, "H W C"] | Unreadable]:
-    pictures = [attempt(images.read, position) for position in positions]
-    for position, picture in zip(positions, pictures, strict=True):
-        if not isinstance(picture, Unreadable) and (picture.shape != images.shape or picture.dtype != np.uint8):
-            name = f"number {position}" if images.names is None else images.names[position]
-            raise UserError(
-                f"{images.about.name}: picture {name} is {picture.dtype} of shape {picture.shape}; uint8 of shape "
-                f"{images.shape} was announced. Read all pictures in one size."
-            )
-    return pictures
+    return [attempt(images.picture, position) for position in positions]
 
 
 @functools.lru_cache(maxsize=16)

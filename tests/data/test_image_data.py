@@ -106,6 +106,23 @@ def test_mixed_rows_carry_both_targets() -> None:
     assert (np.asarray(mixed.share) > 0).all() and (np.asarray(mixed.share) < 1).all()
 
 
+def test_pictures_that_do_not_fit_into_memory_are_refused_before_they_are_read() -> None:
+    with pytest.raises(UserError, match=r"dots: 1,000,000 pictures .* GiB are free\. .* execution\.feed=streaming"):
+        ImageData(source=Dots(count=10**6, size=2048)).prepare()
+
+
+def test_a_source_that_gives_no_bytes_of_its_shape_is_refused() -> None:
+    class Wrong(Dots):
+        def read(self, position: int) -> np.ndarray:
+            return super().read(position) / np.float32(255)
+
+    for stored in (False, True):
+        with pytest.raises(
+            UserError, match=r"picture dot0\.png is float32 .* uint8 of shape \(12, 12, 1\) is declared"
+        ):
+            ImageData(source=Wrong()).prepare(stored)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -121,6 +138,10 @@ def test_mixed_rows_carry_both_targets() -> None:
             r"pixels\.standardize: mean and deviation are given",
         ),
         (ImageData(source=Dots(), augmentation=Augmentation(zoom=1.5)), "zoom"),
+        (
+            ImageData(source=Dots(), pixels=Pixels(rescale=1.0), augmentation=Augmentation(noise=0.1)),
+            r"augmentation\.noise: it works on pixels from 0 to 1, but data\.pixels\.rescale is 1",
+        ),
     ],
 )
 def test_mistakes_are_named(data: ImageData, message: str) -> None:

@@ -90,8 +90,8 @@ class Augmentation(Spec):
     def mix(self, images: Float[Array, "B H W C"], mask: Bool[Array, " B"], keys: UInt32[Array, "B 2"]) -> Mixed:
         """Each image mixed with that of another row that counts; see `Mixed` for what becomes of the loss.
 
-        Partners are drawn as `research.data.augmentation.mixing.partners` says. Where mixup and cutmix are both on, each image undergoes
-        one of them, with equal probability. Only where `mixes`.
+        Partners are drawn as `research.data.augmentation.mixing.partners` says. Where mixup and cutmix are both on,
+        each image undergoes one of them, with equal probability. Only where `mixes`.
 
         Args:
             images: the batch, usually after `apply`.
