@@ -242,7 +242,9 @@ def _default_out(data: str) -> Path:
 def _check_writable(out: Path) -> None:
     """Whether a file can be made there is seen before the work, not after it."""
     if not out.parent.is_dir():
-        raise UserError(f"{out}: there is no folder {out.parent}. Make it, or choose another file with --out.")
+        raise UserError(
+            f"{out}: cannot be written, there is no such folder. Make it, or choose another file with --out."
+        )
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -103,22 +103,17 @@ def fail(*arguments: Any) -> None:
     raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("feed", ["resident", "streaming"])
-def test_resuming_gives_the_same_bits_on_both_feeds(
-    folder: Path, feed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_resuming_gives_the_same_bits_on_both_feeds_and_both_train_alike(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execution = QUIET.replace(feed=feed, checkpoint_every=5)
-    options: dict[str, Any] = {"experiment": experiment(folder, mixup=0.4), "execution": execution, "seed": 3}
-    whole = research.run(runs=tmp_path / "whole", **options)
-    resumed = interrupted(monkeypatch, tmp_path / "parts", **options)
-    assert left_behind(resumed.directory) == left_behind(whole.directory)
-
-
-def test_both_feeds_train_alike(folder: Path, tmp_path: Path) -> None:
     logs = []
     for feed in ("resident", "streaming"):
-        result = research.run(experiment(folder), runs=tmp_path / feed, execution=QUIET.replace(feed=feed))
-        logs.append(read_metrics(result.directory / "metrics.jsonl"))
+        execution = QUIET.replace(feed=feed, checkpoint_every=5)
+        options: dict[str, Any] = {"experiment": experiment(folder, mixup=0.4), "execution": execution, "seed": 3}
+        whole = research.run(runs=tmp_path / feed / "whole", **options)
+        resumed = interrupted(monkeypatch, tmp_path / feed / "parts", **options)
+        assert left_behind(resumed.directory) == left_behind(whole.directory)
+        logs.append(read_metrics(whole.directory / "metrics.jsonl"))
     for one, other in zip(*logs, strict=True):
         assert one == pytest.approx(other, rel=1e-3)
 

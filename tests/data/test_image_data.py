@@ -107,8 +107,8 @@ def test_mixed_rows_carry_both_targets() -> None:
 
 
 def test_pictures_that_do_not_fit_into_memory_are_refused_before_they_are_read() -> None:
-    with pytest.raises(UserError, match=r"dots: 1,000,000 pictures .* GiB are free\. .* execution\.feed=streaming"):
-        ImageData(source=Dots(count=10**6, size=2048)).prepare()
+    with pytest.raises(UserError, match=r"dots: 10,000 pictures .* GiB are free\. .* execution\.feed=streaming"):
+        ImageData(source=Dots(count=10**4, size=20000)).prepare()
 
 
 def test_a_source_that_gives_no_bytes_of_its_shape_is_refused() -> None:
