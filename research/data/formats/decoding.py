@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import PIL
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -65,6 +66,10 @@ class PictureFormat:
         """Whether a file found in a folder is taken for a picture, by its name or its first bytes."""
         return path.suffix.lower() in self.suffixes
 
+    def decoders(self) -> str:
+        """Versions of what turns files into pixels; what was prepared by others is prepared anew."""
+        return f"decoding {DECODING_VERSION}, Pillow {PIL.__version__}"
+
     def header(self, path: Path) -> Header:
         """Size and channels, without reading the pixels; raises `Unreadable`."""
         raise NotImplementedError
@@ -72,6 +77,10 @@ class PictureFormat:
     def decode(self, path: Path) -> UInt8[np.ndarray, "H W C"]:
         """The whole picture, upright; raises `Unreadable`, also for a truncated file."""
         raise NotImplementedError
+
+
+DECODING_VERSION = 1
+"""To be raised whenever the same files become other pixels, so that what was prepared from them is prepared anew."""
 
 
 @dataclasses.dataclass(frozen=True)

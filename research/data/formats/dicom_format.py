@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,10 @@ class DicomFormat(PictureFormat):
         if path.name.upper() == "DICOMDIR":
             return False
         return path.suffix.lower() in self.suffixes or _marked(path)
+
+    def decoders(self) -> str:
+        """See `PictureFormat.decoders`; pydicom and what it decodes compressed pixels with belong to it."""
+        return f"{super().decoders()}, pydicom {importlib.metadata.version('pydicom')}"
 
     def header(self, path: Path) -> DicomHeader:
         """See `PictureFormat.header`; identifiers as well."""
