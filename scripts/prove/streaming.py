@@ -137,7 +137,8 @@ def table(folder: Path, gigabytes: float) -> bool:
     for name, what in lines.items():
         done = subprocess.run([*command, what], env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            print(f"{name} is left out: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+            why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            print(f"{name} is left out: {why}", file=sys.stderr)
             met = met and what == "chest"
             continue
         facts = json.loads(done.stdout.splitlines()[-1])

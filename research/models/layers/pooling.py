@@ -15,6 +15,8 @@ from research.models.layers.convolution import shifted
 
 Pair = tuple[int, int]
 
+MOST_VIEWS = 16
+
 
 def max_pool(
     x: Float[Array, "B H W C"], window: Pair, strides: Pair | None = None, padding: int = 0
@@ -50,12 +52,16 @@ def _greatest(
     where a compiler computes the two sides in different fusions they may differ in the last bit, and then nothing is
     equal and the gradient is 0 / 0 (seen with ``--xla_backend_optimization_level=0``).
     """
-    return functools.reduce(jnp.maximum, shifted(_pad(x, padding, -np.inf), window, strides))
+    return _greatest_forward(x, window, strides, padding, shape)[0]
 
 
 def _greatest_forward(
     x: Float[Array, "B H W C"], window: Pair, strides: Pair, padding: int, shape: tuple[int, ...]
 ) -> tuple[Array, Array]:
+    if _is_large(window, strides, padding):
+        tiles = _tiles(x, window)
+        tiles = tiles.swapaxes(2, 3).reshape(*tiles.shape[:2], tiles.shape[3], -1, x.shape[3])
+        return tiles.max(3), tiles.argmax(3).astype(_place_type(window))
     views = shifted(_pad(x, padding, -np.inf), window, strides)
     best, place = views[0], jnp.zeros(views[0].shape, _place_type(window))
     for number, view in enumerate(views[1:], 1):
@@ -71,19 +77,31 @@ def _place_type(window: Pair) -> Any:
 def _greatest_backward(
     window: Pair, strides: Pair, padding: int, shape: tuple[int, ...], place: Array, gradient: Array
 ) -> tuple[Array]:
+    if _is_large(window, strides, padding):
+        numbers = jnp.arange(window[0] * window[1], dtype=place.dtype)[None, None, None, :, None]
+        return (_laid_out(jnp.where(place[:, :, :, None] == numbers, gradient[:, :, :, None], 0), window, shape),)
     parts = [jnp.where(place == number, gradient, 0) for number in range(window[0] * window[1])]
     if window == strides and padding == 0:
         # Each pixel belongs to one window at most: the parts are laid side by side.
-        batch, rows, columns, channels = gradient.shape
-        tiles = jnp.stack(parts, axis=3).reshape(batch, rows, columns, *window, channels).swapaxes(2, 3)
-        whole = tiles.reshape(batch, rows * window[0], columns * window[1], channels)
-        rest = [(0, here - there) for here, there in zip(shape, whole.shape, strict=True)]
-        return (jnp.pad(whole, rest),)
+        return (_laid_out(jnp.stack(parts, axis=3), window, shape),)
 
     # The views are a linear function of the image; its transpose lays the parts back where they come from.
     image = jax.ShapeDtypeStruct(shape, gradient.dtype)
     transposed = jax.linear_transpose(lambda image: shifted(_pad(image, padding, 0), window, strides), image)
     return transposed(parts)
+
+
+def _is_large(window: Pair, strides: Pair, padding: int) -> bool:
+    """Whether the views are so many that a chain of comparisons would take the compiler minutes and gigabytes."""
+    return window[0] * window[1] > MOST_VIEWS and window == strides and padding == 0
+
+
+def _laid_out(parts: Float[Array, "B h w K C"], window: Pair, shape: tuple[int, ...]) -> Float[Array, "B H W C"]:
+    """The pixels of windows that lie side by side, in their places; 0 where no window was."""
+    batch, rows, columns, _, channels = parts.shape
+    tiles = parts.reshape(batch, rows, columns, *window, channels).swapaxes(2, 3)
+    whole = tiles.reshape(batch, rows * window[0], columns * window[1], channels)
+    return jnp.pad(whole, [(0, here - there) for here, there in zip(shape, whole.shape, strict=True)])
 
 
 _greatest.defvjp(_greatest_forward, _greatest_backward)
