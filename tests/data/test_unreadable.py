@@ -50,7 +50,5 @@ def test_a_source_that_gives_no_bytes_is_told(monkeypatch: pytest.MonkeyPatch) -
         return picture / 2 if position == 3 else picture
 
     monkeypatch.setattr(Dots, "read", third_is_float)
-    with pytest.raises(
-        UserError, match=r"dot3\.png is float64 of shape \(12, 12, 1\); uint8 .* is declared"
-    ):
+    with pytest.raises(UserError, match=r"dot3\.png is float64 of shape \(12, 12, 1\); uint8 .* is declared"):
         ImageData(source=Dots(count=16)).prepare()
