@@ -21,6 +21,7 @@ from research.spec import Spec, field
 from research.task import Task
 
 MOST_PREVALENCES = 10
+"""Classes or labels whose prevalence a report spells out; of the others it gives the number."""
 
 FEW = 5
 """Fewer patients of a class than this in a split are worth a warning."""
