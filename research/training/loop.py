@@ -90,6 +90,7 @@ def train(
     if bool(carry.stopped):
         return carry
     step = int(carry.step)
+    rows = None
     pending: list[tuple[int, dict[str, Any]]] = []
     pace = _Pace()
     saved_at = time.monotonic()
@@ -106,6 +107,10 @@ def train(
             if feed is not None:
                 window = feed.window(step)
                 count = min(count, window.left)
+                if window.rows is not rows:
+                    # Rows that came from disk: those of earlier programs are let go before a further one is queued.
+                    jax.block_until_ready(carry.step)
+                    rows = window.rows
             carry = program.advance(carry, window, count)
             step += count
 

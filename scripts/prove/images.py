@@ -22,6 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy import stats
 
 import research
 from research.data import SyntheticXray
@@ -43,7 +44,8 @@ class Reference:
         value: the published or best possible value; NaN for none.
         source: where it is from.
         within: how far below ``value`` the mean may lie; None where ``value`` is to lie inside or below the interval.
-        control: override that takes the signal away; the interval must then hold ``value``.
+        control: override that takes the signal away. Each seed then draws a sample of its own, so that the AUROCs are
+            independent, and the interval, which must hold ``value``, is Student's over them.
     """
 
     name: str
@@ -70,6 +72,13 @@ def references() -> list[Reference]:
     ]
 
 
+def changes_of(reference: Reference, seeds: int) -> list[dict[str, Any]]:
+    """What each seed's run changes in the experiment."""
+    if not reference.control:
+        return [{}] * seeds
+    return [{reference.control: False, "data.source.seed": seed} for seed in range(seeds)]
+
+
 def verdict(reference: Reference, values: np.ndarray, low: float, high: float) -> str:
     """Whether what was asked for is met."""
     if np.isnan(reference.value):
@@ -87,16 +96,19 @@ def verdict(reference: Reference, values: np.ndarray, low: float, high: float) -
 def line(reference: Reference, runs: Path, seeds: int) -> str:
     """One line of the table; finished runs are not repeated."""
     experiment = load_experiment(EXPERIMENTS / f"{reference.name}.py")[0]
-    changes: dict[str, Any] = {reference.control: False} if reference.control else {}
-    experiment = replace(experiment, changes)
-    results = [research.run(experiment, seed=seed, name=reference.name, runs=runs) for seed in range(seeds)]
+    results = [
+        research.run(replace(experiment, changes), seed=seed, name=reference.name, runs=runs)
+        for seed, changes in enumerate(changes_of(reference, seeds))
+    ]
     found = [result.metrics[reference.metric] for result in results]
     values = np.array([estimate.value for estimate in found])
     low, high = (float(np.mean([getattr(estimate, end) for estimate in found])) for end in ("low", "high"))
+    if reference.control:
+        low, high = stats.t.interval(0.95, seeds - 1, values.mean(), stats.sem(values))
     seconds = [result.summary["seconds"] for result in results]
     assert experiment.data is not None
     cells = [
-        reference.name + (f" {reference.control}=false" if reference.control else ""),
+        reference.name + (f" {reference.control}=false, {seeds} samples" if reference.control else ""),
         experiment.data.source.about().name,
         str(found[0].n),
         "not identified" if found[0].patients is None else str(found[0].patients),
