@@ -69,7 +69,7 @@ def _write(path: Path, pixels: np.ndarray = RAMP, syntax: str = ExplicitVRLittle
 @pytest.fixture
 def films(tmp_path: Path) -> Path:
     """Three films and their table."""
-    for name in ("a.dcm", "b", "deep/c.img"):
+    for name in ("a.dcm", "b", "deep/c.ima"):
         _write(tmp_path / "films" / name, StudyInstanceUID=f"1.2.{len(name)}")
     (tmp_path / "films/DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "films/readme.txt").write_text("films")
@@ -95,7 +95,7 @@ def _fails(message: str, films: Path, **options: Any) -> None:
 def test_folder_with_labels_patients_and_studies(films: Path) -> None:
     images = _load(films, split="part")
     assert images.shape == (3, 4, 1) and images.task.kind == "binary"
-    assert images.names is not None and images.names.tolist() == ["a.dcm", "b", "deep/c.img"]
+    assert images.names is not None and images.names.tolist() == ["a.dcm", "b", "deep/c.ima"]
     assert images.targets.tolist() == [1, 0, 1]
     assert images.split is not None and images.split.tolist() == ["train", "train", "test"]
     assert images.patient is not None and images.patient.tolist() == ["P-a", "P-b", "P-c"]
@@ -157,6 +157,75 @@ def test_windows_of_the_file_are_those_of_pydicom(tmp_path: Path, function: str 
     assert _decoded(path).min() < 60 and _decoded(path).max() > 190
     own = _decoded(path, window=(0.0, 1000.0))
     np.testing.assert_allclose(own, np.clip((rescaled + 0.5) / 999 + 0.5, 0, 1) * 255, atol=0.501)
+
+
+def test_enhanced_files_keep_rescaling_and_window_in_their_groups(tmp_path: Path) -> None:
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "RescaleType": "HU"}
+    window = {"WindowCenter": 40, "WindowWidth": 1400}
+    classic = _decoded(_write(tmp_path / "classic.dcm", RAMP, **tags, **window))
+    groups = []
+    for values, part in ((tags, "PixelValueTransformationSequence"), (window, "FrameVOILUTSequence")):
+        inner, group = Dataset(), Dataset()
+        for name, value in values.items():
+            setattr(inner, name, value)
+        setattr(group, part, [inner])
+        groups.append(group)
+    wrong = Dataset()
+    wrong.FrameVOILUTSequence = [Dataset()]
+    wrong.FrameVOILUTSequence[0].WindowCenter, wrong.FrameVOILUTSequence[0].WindowWidth = 9000, 2
+    shared, frame = Dataset(), groups[1]
+    shared.update(groups[0])
+    shared.update(wrong)
+    enhanced = _write(
+        tmp_path / "enhanced.dcm",
+        RAMP,
+        NumberOfFrames=1,
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=[frame],
+    )
+    assert 0 < classic.mean() < 255
+    np.testing.assert_array_equal(_decoded(enhanced), classic)
+    np.testing.assert_array_equal(
+        _decoded(enhanced, window=(40.0, 400.0)), _decoded(tmp_path / "classic.dcm", window=(40.0, 400.0))
+    )
+
+
+def test_a_name_without_its_folder_means_one_file(films: Path) -> None:
+    for place in "ABC":
+        _write(films / f"films/{place}/0001.dcm", PatientID=f"P-{place}")
+    table = films / "films.csv"
+    table.write_text("file,y\na.dcm,1\nb,0\nc,1\n0001,1\n")
+    _fails(r"3 of 6 files .*A/0001.dcm \(A/0001.dcm\).*Names that several files have are found by their paths", films)
+    table.write_text("file,y\na.dcm,1\nb,0\nc,1\nA/0001.dcm,1\nB/0001.dcm,0\nC/0001.dcm,0\n")
+    images = _load(films)
+    assert images.names is not None
+    assert dict(zip(images.names, images.targets, strict=True)) == {
+        "A/0001.dcm": 1,
+        "B/0001.dcm": 0,
+        "C/0001.dcm": 0,
+        "a.dcm": 1,
+        "b": 0,
+        "deep/c.ima": 1,
+    }
+
+
+def test_names_that_are_identifiers_are_not_cut(films: Path) -> None:
+    for name in ("1.2", "1.2.3", "9.9"):
+        _write(films / "uids" / name)
+    (films / "films.csv").write_text("file,y\n1.2,1\n9.9,0\n")
+    _fails(r"1 of 3 files .*1\.2\.3", films, path=str(films / "uids"))
+
+
+def test_one_picture_has_one_file_and_a_study_may_have_several(films: Path) -> None:
+    table = films / "films.csv"
+    _write(films / "films/copy.dcm", SOPInstanceUID="7.7", StudyInstanceUID="1.2.1")
+    _write(films / "films/d.dcm", SOPInstanceUID="7.7", StudyInstanceUID="1.2.1")
+    table.write_text("SOPInstanceUID,y\n7.7,1\n8.8,0\n")
+    _fails(r"2 files have the SOPInstanceUID '7\.7', which names one picture: copy.dcm, d.dcm", films,
+           key="SOPInstanceUID", unlabelled="drop")  # fmt: skip
+    table.write_text("StudyInstanceUID,y\n1.2.1,1\n1.2.5,0\n1.2.10,1\n")
+    images = _load(films, key="StudyInstanceUID")
+    assert "3 files share 1 rows of the table by StudyInstanceUID" in images.about.notes
 
 
 def test_pictures_without_a_window(tmp_path: Path) -> None:
@@ -331,7 +400,7 @@ def test_pydicom_absent(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_new_films(films: Path) -> None:
     source = DICOM(path="x", labels="y", window=(1500, 3000))
     new = new_pictures(str(films / "films"), (3, 4, 1), "stretch", source.format())
-    assert new.names.tolist() == ["a.dcm", "b", "deep/c.img"]
+    assert new.names.tolist() == ["a.dcm", "b", "deep/c.ima"]
     np.testing.assert_array_equal(new.read(2), _load(films, window=(1500, 3000)).read(2))
     assert new.patient is None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from PIL import Image
 
 from research.data import ImageData, Images
 from research.data.formats import ImageFolder
+from research.data.formats.decoding import Pillow
 from research.errors import UserError
 from research.spec import check, from_json, to_json
 
@@ -366,10 +370,71 @@ def test_a_picture_that_changed_after_loading(folder: str, draw: Draw) -> None:
         images.read(0)
 
 
-def test_links_do_not_go_round(folder: str, tmp_path: Path) -> None:
+def test_white_may_be_zero_in_16_bits_too(draw: Draw, tmp_path: Path) -> None:
+    ramp = np.asarray([[0, 1000, 4095, 5000]], np.uint16)
+    draw("a/x.png")
+    (tmp_path / "b").mkdir()
+    pixels = {}
+    for number, name in enumerate(("inverted", "plain")):
+        path = tmp_path / "b" / f"{name}.tif"
+        Image.fromarray(ramp).save(path, tiffinfo={262: number})
+        pixels[name] = Pillow(4095).decode(path)
+    np.testing.assert_array_equal(pixels["inverted"], 255 - pixels["plain"])
+    assert pixels["plain"].ravel().tolist() == [0, 62, 255, 255]
+
+
+@pytest.mark.parametrize(("color", "channels"), [(4, 2), (2, 3), (6, 4)])
+def test_what_would_lose_its_16_bits_is_refused(tmp_path: Path, color: int, channels: int) -> None:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    path = tmp_path / "deep.png"
+    head = struct.pack(">IIBBBBB", 3, 2, 16, color, 0, 0, 0)
+    lines = zlib.compress((b"\0" + bytes(3 * channels * 2)) * 2)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", lines) + chunk(b"IEND", b""))
+    for read in (Pillow(4095).header, Pillow(4095).decode):
+        with pytest.raises(UserError, match="of 16 bits"):
+            read(path)
+    if color != 4:
+        assert Pillow().header(path).channels == 3 and Pillow().decode(path).shape == (2, 3, 3)
+
+
+def test_links_do_not_go_round_and_lead_to_no_picture_twice(folder: str, tmp_path: Path, tmp_path_factory: Any) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(tmp_path / "test/normal", elsewhere / "more")
     (tmp_path / "train/normal/up").symlink_to(tmp_path / "train")
-    (tmp_path / "train/normal/more").symlink_to(tmp_path / "test/normal")
+    (tmp_path / "train/normal/more").symlink_to(elsewhere / "more")
     assert len(_load(path=folder)) == 14
+    (tmp_path / "train/normal/tested").symlink_to(tmp_path / "test/normal")
+    _fails(r"test/normal/p0t_n.png and train/normal/tested/p0t_n.png are one picture, by a link", path=folder)
+
+
+def test_splits_below_the_classes_are_not_mixed(draw: Draw, tmp_path: Path) -> None:
+    for name in ("normal", "abnormal"):
+        for split in ("train", "val"):
+            draw(f"{name}/{split}/{split}_{name}.png")
+    _fails(r"train, val look like splits, but lie below the classes abnormal, normal.*val/abnormal", path=str(tmp_path))
+
+
+def test_names_that_are_no_text_can_be_shown_and_stored(draw: Draw, tmp_path: Path) -> None:
+    draw("normal/a.png")
+    os.rename(draw("abnormal/b.png"), os.fsencode(tmp_path) + b"/abnormal/p\xff_\xc3\xa9.png")
+    images = _load(path=str(tmp_path), patient=r"^(\w).*")
+    assert images.names is not None and images.names.tolist() == ["abnormal/p\\xff_\u00e9.png", "normal/a.png"]
+    assert images.read(0).shape == (6, 8, 1)
+    assert str(images.names[0]).encode()
+
+
+def test_what_is_written_anew_with_its_times_kept_is_read_anew(folder: str) -> None:
+    first = _load(path=folder)
+    file = Path(folder) / str(first.names[0])  # type: ignore[index]
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    file.write_bytes(file.read_bytes()[::-1])
+    os.utime(file, ns=times)
+    file.write_bytes(file.read_bytes()[::-1])
+    os.utime(file, ns=times)
+    assert file.stat().st_mtime_ns == times[1]
+    assert _load(path=folder).signature != first.signature
 
 
 def test_cifar10_small(data_dir: Path) -> None:

@@ -95,6 +95,24 @@ def test_uncertain_labels_may_be_an_error(write: Any) -> None:
     assert _multilabel(empty, blanks="negative").targets.tolist()[0] == [0, 0]
 
 
+def test_what_is_said_to_be_missing_is_no_blank(write: Any) -> None:
+    path = write("Path,Edema,Effusion\na.png,1,NA\nb.png,,?\nc.png,0,1\n")
+    images = _multilabel(path, blanks="negative")
+    np.testing.assert_array_equal(images.targets, np.asarray([[1, nan], [0, nan], [0, 1]], np.float32))
+    assert images.about.notes[-2:] == ("1 blank labels", "2 missing labels")
+    _fails(r"line 2, column 'y': -1 in a multiclass target", path=write("path,y\na.png,-1\nb.png,0\n"), target="y",
+           task="multiclass")  # fmt: skip
+    declared = _load(path=write("path,y\na.png,-1\nb.png,0\n"), target="y", task="multiclass", classes=("-1", "0", "1"))
+    assert declared.targets.tolist() == [0, 1]
+
+
+def test_rows_and_patients_that_are_left_out_are_told(write: Any) -> None:
+    path = write("path,y,who\na.png,1,p\nb.png,,q\nc.png,0,r\nd.png,,r\n")
+    images = _load(path=path, target="y", patient="who", unlabelled="drop")
+    told = "2 of 4 rows have no target and are left out, and with them 1 patients altogether"
+    assert len(images) == 2 and told in images.about.notes
+
+
 def test_classes_patients_splits_and_root(write: Any, tmp_path: Path) -> None:
     path = write("path,grade,who,part\na.png,mild,7,train\nb/c.png,severe,7,train\nd.png,none,9.0,dev\n")
     moved = tmp_path / "elsewhere.csv"
@@ -185,7 +203,9 @@ def test_grades_have_an_order(write: Any) -> None:
 
 
 def test_tables_that_do_not_fit(write: Any) -> None:
-    _fails(r"line 3, column 'path': 'a\.png' stands on line 2", path=write("path,y\na.png,1\na.png,0\n"), target="y")
+    for again in ("a.png", "./a.png", "../pictures/a.png"):
+        table = write(f"path,y\na.png,1\n{again},0\n")
+        _fails(rf"line 3, column 'path': '{again}' is a picture that stands on line 2", path=table, target="y")
     (Path(table := write("path,y\na.png,1\nb.png,0\n"))).write_text("path,y\na.png,1\n,0\n")
     _fails(r"line 3, column 'path': the path of the picture is missing", path=table, target="y")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -15,8 +14,9 @@ from PIL import Image
 
 from research.data.about import About
 from research.data.dataset import SPLITS
-from research.data.formats.decoding import fit
+from research.data.formats.decoding import PictureFormat, fit
 from research.data.formats.labels import plainly_positive
+from research.data.formats.pictures import signature_of
 from research.data.images import Images
 from research.data.source import Source
 from research.data.tfds import Catalogued, open_catalogued
@@ -107,7 +107,10 @@ class TFDS(Source):
             about=self._found(found, task),
             shape=shape,
             read=_Reader(found, rows, shape, self.resize if self.size else None),
-            signature=_signature(found, self.image, shape, self.resize if self.size else None),
+            signature=signature_of(
+                sorted(found.folder.iterdir()),
+                *(found.name, self.image, shape, self.resize if self.size else None, PictureFormat().decoders()),
+            ),
             names=names,
         )
 
@@ -186,12 +189,3 @@ class _Reader:
             remedy = f"The dataset is damaged: remove {self.found.folder}, and prepare it again."
             raise Unreadable(f"{self.found.name}/{split}[{number}]", f"cannot be decoded ({error})", remedy) from error
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
-
-
-def _signature(found: Catalogued, *options: object) -> str:
-    """Name and version, names, sizes and times of the files, and what else decides what their pixels become."""
-    digest = hashlib.sha256(repr((found.name, options)).encode())
-    for path in sorted(found.folder.iterdir()):
-        status = path.stat()
-        digest.update(b"\n%s\0%d\0%d" % (os.fsencode(path.name), status.st_size, status.st_mtime_ns))
-    return f"tfds {digest.hexdigest()}"

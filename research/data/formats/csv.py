@@ -59,6 +59,7 @@ class Labelled:
         patient: identifiers from the patient column; None where none is declared.
         split: official splits; None where no column is declared.
         row: number of each row in the file, from 0.
+        notes: on rows that were left out, where there are any.
     """
 
     file: Delimited
@@ -68,6 +69,7 @@ class Labelled:
     patient: Shaped[np.ndarray, " N"] | None
     split: Shaped[np.ndarray, " N"] | None
     row: Int32[np.ndarray, " N"]
+    notes: tuple[str, ...]
 
 
 class CSV(Source):
@@ -174,6 +176,8 @@ class CSV(Source):
             if name in taken:
                 raise UserError(f"sentinels: column {name!r} is no input (target, patient, split or drop). Remove it.")
         frame = self._frame(file, [(name, name in self.categorical) for name in inputs])
+        about = self.about()
+        about = dataclasses.replace(about, notes=(*about.notes, *rows.notes))
         return Table(
             frame=frame,
             columns=tuple(_column(pd.Series(frame[name]), name, name in self.categorical) for name in inputs),
@@ -182,7 +186,7 @@ class CSV(Source):
             patient=rows.patient,
             split=rows.split,
             row=rows.row,
-            about=self.about(),
+            about=about,
         )
 
     def labelled(self, revise: Callable[[Delimited, tuple[str, ...]], Delimited] | None = None) -> Labelled:
@@ -199,7 +203,7 @@ class CSV(Source):
         if revise is not None:
             file = revise(file, targets)
         self._check_roles(file, targets)
-        keep = self._labelled(file, targets)
+        keep, whole = self._labelled(file, targets), file
         if not keep.all():
             file = _select(file, keep)
         if not len(file):
@@ -213,7 +217,18 @@ class CSV(Source):
             patient=self._patients(file),
             split=self._splits(file),
             row=np.flatnonzero(keep).astype(np.int32),
+            notes=self._left_out(whole, file),
         )
+
+    def _left_out(self, whole: Delimited, kept: Delimited) -> tuple[str, ...]:
+        """A note on the rows, and the patients, that have no target."""
+        if len(kept) == len(whole):
+            return ()
+        patients = ""
+        if self.patient is not None:
+            count = len({*whole.cells[self.patient]} - {*kept.cells[self.patient]})
+            patients = f", and with them {count} patients altogether" if count else ""
+        return (f"{len(whole) - len(kept)} of {len(whole)} rows have no target and are left out{patients}",)
 
     def read_inputs(self, columns: Sequence[Column]) -> NewTable:
         """Only the given input columns, and the patients where the file has that column; no target is needed.

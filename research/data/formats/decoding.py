@@ -38,6 +38,7 @@ TRANSPOSED = {
 """EXIF orientation to what brings the picture upright."""
 
 ORIENTATION = 0x0112
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 TURNED = (5, 6, 7, 8)
 
 
@@ -79,7 +80,7 @@ class PictureFormat:
         raise NotImplementedError
 
 
-DECODING_VERSION = 1
+DECODING_VERSION = 2
 """To be raised whenever the same files become other pixels, so that what was prepared from them is prepared anew."""
 
 
@@ -88,9 +89,9 @@ class Pillow(PictureFormat):
     """PNG, JPEG, BMP and TIFF, told apart by their content.
 
     EXIF orientation is applied. 16-bit grey values are scaled so that ``white`` becomes 255, and what lies above it too
-    (colour of 16 bits keeps its upper 8); black and white become 0 and 255. A palette counts as colour, CMYK becomes
-    RGB, and what is transparent is laid over black. Files of several pages or frames are refused, for one of them would
-    have to be chosen.
+    (colour of 16 bits keeps its upper 8, and is refused where ``white`` is given); black and white become 0 and 255. A
+    palette counts as colour, CMYK becomes RGB, and what is transparent is laid over black. Files of several pages or
+    frames are refused, for one of them would have to be chosen.
 
     Attributes:
         white: the 16-bit grey value that becomes 255; None: 65535, the largest that such a file can hold.
@@ -101,6 +102,7 @@ class Pillow(PictureFormat):
     def header(self, path: Path) -> Header:
         """See `PictureFormat.header`."""
         with _opened(path) as image:
+            _check_depth(image, path, self.white)
             width, height = image.size
             if _orientation(image) in TURNED:
                 width, height = height, width
@@ -109,6 +111,7 @@ class Pillow(PictureFormat):
     def decode(self, path: Path) -> UInt8[np.ndarray, "H W C"]:
         """See `PictureFormat.decode`."""
         with _opened(path) as image:
+            _check_depth(image, path, self.white)
             # Asked before loading, as in `header`: some files say it only after the pixels, where `header` cannot see.
             orientation = _orientation(image)
             image.load()
@@ -186,6 +189,17 @@ def _check(image: Image.Image, path: Path) -> None:
         raise Unreadable(path, f"holds {getattr(image, 'n_frames', 1)} pictures; save each in a file of its own")
 
 
+def _check_depth(image: Image.Image, path: Path, white: int | None) -> None:
+    """Refuse what Pillow would narrow to 8 bits without asking which value is white."""
+    kind = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+    if kind.startswith("LA;16"):
+        raise Unreadable(path, "is grey of 16 bits with transparency; save it without transparency, or with 8 bits")
+    if white is not None and kind.startswith("RGB") and ";16" in kind:
+        raise Unreadable(
+            path, f"is colour of 16 bits, and white={white} is about grey; save it as grey, or with 8 bits"
+        )
+
+
 def _too_large(path: Path) -> Unreadable:
     return Unreadable(
         path,
@@ -208,7 +222,10 @@ def _bytes(image: Image.Image, path: Path, white: int | None) -> Image.Image:
         if values.min() < 0 or values.max() > LARGEST_16:
             raise Unreadable(path, f"holds grey values from {values.min()} to {values.max()}; save it with 16 bits")
         largest = LARGEST_16 if white is None else white
-        return Image.fromarray(((np.minimum(values, largest) * 255 + largest // 2) // largest).astype(np.uint8))
+        values = np.minimum(values, largest)
+        if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            values = largest - values  # As Pillow itself does for 8 bits.
+        return Image.fromarray(((values * 255 + largest // 2) // largest).astype(np.uint8))
     mode = "RGB" if image.mode in COLOUR else "L"
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))

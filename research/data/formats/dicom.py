@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -16,12 +17,14 @@ from research.data.formats.csv import CSV, Labelled
 from research.data.formats.delimited import Delimited
 from research.data.formats.dicom_format import DicomFormat, DicomHeader, check_pydicom
 from research.data.formats.picture_source import PictureSource
-from research.data.formats.pictures import Found, ignored, list_pictures, survey, text
+from research.data.formats.pictures import Found, check_links, ignored, list_pictures, survey, text
 from research.data.images import Images
 from research.data.source import find
 from research.data.unreadable import SHOWN
 from research.errors import UserError
 from research.spec import Static, field
+
+ENDING = re.compile(r"\.(dcm|dicom|ima)$", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,10 @@ class DICOM(PictureSource):
     path: str = field(help="file or folder; relative paths are tried as given, then below $RESEARCH_DATA_DIR")
     labels: str = field("", help="CSV file with the labels; looked for in the same way")
     key: Literal["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "file"] = (
-        field("SOPInstanceUID", help="what identifies a file in the table: a tag, or its name or path (file)")
+        field(
+            "SOPInstanceUID",
+            help="what identifies a file in the table: a tag, or its path below the folder, or its name (file)",
+        )
     )
     key_column: str = field("", help="column of the table that holds it; the name of the key if empty")
     target: str | tuple[str, ...] | None = field(
@@ -140,7 +146,7 @@ class DICOM(PictureSource):
         opened = self.opened(found, place)
         study = [_identifiers(picture).get("StudyInstanceUID", "") for picture in found]
         about = self.about()
-        notes = (*about.notes, *notes, *more, f"studies: {len(set(study))}")
+        notes = (*about.notes, *rows.notes, *notes, *more, f"studies: {len(set(study))}")
         return DICOMImages(
             shape=opened.shape,
             read=opened.read,
@@ -163,10 +169,11 @@ class DICOM(PictureSource):
         form = self.format()
         if place.is_file():
             return survey([(place.name, place)], form, self.unreadable, place)
-        names, others = list_pictures(place, form)
-        if not names:
+        files, others = list_pictures(place, form)
+        check_links(place, files)
+        if not files:
             raise UserError(f"{place} holds no DICOM files (other files: {others.total()}).")
-        found, notes = survey([(name, place / name) for name in names], form, self.unreadable, place)
+        found, notes = survey(files, form, self.unreadable, place)
         return found, [*notes, *ignored(others)]
 
     def _with_key(self, file: Delimited, targets: tuple[str, ...]) -> Delimited:
@@ -194,30 +201,52 @@ class DICOM(PictureSource):
     ) -> tuple[list[Found], Shaped[np.ndarray, " N"], list[str]]:
         """The files that have a row, the number of that row, and notes."""
         number = {str(cell): row for row, cell in enumerate(rows.file.cells[self._key_column])}
-        matches = [next((number[key] for key in self._keys(picture) if key in number), None) for picture in found]
-        without = [picture for picture, row in zip(found, matches, strict=True) if row is None]
+        keys = self._keys(found)
+        matches = [next((number[key] for key in some if key in number), None) for some in keys]
+        without = [position for position, row in enumerate(matches) if row is None]
         if without and (self.unlabelled == "error" or len(without) == len(found)):
-            shown = ", ".join(f"{p.name} ({' or '.join(self._keys(p)) or 'no ' + self.key})" for p in without[:SHOWN])
+            shown = ", ".join(f"{found[p].name} ({' or '.join(keys[p]) or 'no ' + self.key})" for p in without[:SHOWN])
             drop = "" if len(without) == len(found) else ", or leave such files out with unlabelled='drop'"
+            paths = " Names that several files have are found by their paths only." if self.key == "file" else ""
             raise UserError(
                 f"{len(without)} of {len(found)} files of {place} have no row in {rows.file.path} by {self.key} in "
-                f"column {self._key_column!r}, which holds such as {next(iter(number))!r}: {shown}. Check key and "
-                f"key_column{drop}."
+                f"column {self._key_column!r}, which holds such as {next(iter(number))!r}: {shown}.{paths} Check key "
+                f"and key_column{drop}."
             )
         kept = [picture for picture, row in zip(found, matches, strict=True) if row is not None]
         used = np.asarray([row for row in matches if row is not None], dtype=np.int64)
         notes = [f"{len(without)} files have no row in the table and are left out"] if without else []
+        notes += self._shared(kept, used, rows)
         spare = len(number) - len(np.unique(used))
         if spare:
             notes.append(f"{spare} of {len(number)} rows of the table have no file")
         return kept, used, notes
 
-    def _keys(self, picture: Found) -> tuple[str, ...]:
-        """What may stand in the table for a file."""
-        if self.key == "file":
-            return tuple(dict.fromkeys((picture.name, picture.path.name, re.sub(r"\.\w+$", "", picture.path.name))))
-        value = _identifiers(picture).get(self.key)
-        return () if value is None else (value,)
+    def _shared(self, kept: list[Found], used: Shaped[np.ndarray, " N"], rows: Labelled) -> list[str]:
+        """A note on rows that several files have; an error where a row is about one file."""
+        count = np.bincount(used)[used]
+        if self.key == "SOPInstanceUID" and (count > 1).any():
+            row = used[count > 1][0]
+            same = [picture.name for picture, one in zip(kept, used, strict=True) if one == row]
+            shown = ", ".join(same[:SHOWN]) + (", ..." if len(same) > SHOWN else "")
+            raise UserError(
+                f"{len(same)} files have the SOPInstanceUID {rows.file.cells[self._key_column][row]!r}, which names "
+                f"one picture: {shown}. Remove the copies."
+            )
+        shared = len(np.unique(used[count > 1]))
+        return [f"{int((count > 1).sum())} files share {shared} rows of the table by {self.key}"] if shared else []
+
+    def _keys(self, found: list[Found]) -> list[tuple[str, ...]]:
+        """What may stand in the table for each file; a name without its folders only where no other file has it."""
+        if self.key != "file":
+            values = [_identifiers(picture).get(self.key) for picture in found]
+            return [() if value is None else (value,) for value in values]
+        names = [
+            tuple(dict.fromkeys((picture.name, picture.path.name, ENDING.sub("", picture.path.name))))
+            for picture in found
+        ]
+        count = Counter(name for some in names for name in some)
+        return [(some[0], *(name for name in some[1:] if count[name] == 1)) for some in names]
 
     def _patients(self, found: list[Found], place: Path) -> Shaped[np.ndarray, " N"] | None:
         if self.patient is None:

@@ -134,6 +134,7 @@ class DicomFormat(PictureFormat):
 
         data = _read(path)
         try:
+            _take_from_groups(data)
             stored = pixel_array(data)
             if stored.ndim == 3:
                 return stored if stored.dtype == np.uint8 else _narrowed(stored, int(data.BitsStored))
@@ -170,6 +171,19 @@ class DicomFormat(PictureFormat):
         shown = values[~padding]
         low, high = (shown.min(), shown.max()) if shown.size else (0.0, 0.0)
         return np.clip((values - low) * (255 / (high - low)), 0, 255) if high > low else np.zeros_like(values)
+
+
+def _take_from_groups(data: Any) -> None:
+    """Bring the rescaling and the window of an enhanced file to where classic ones have them.
+
+    Enhanced files (CT, MR) keep them in functional groups, those of the frame before those that all frames share
+    (DICOM PS3.3 C.7.6.16).
+    """
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in (data.get(groups) or [])[:1]:
+            for part in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+                for values in (group.get(part) or [])[:1]:
+                    data.update({element.tag: element for element in values})
 
 
 def _unscaled(data: Any) -> bool:

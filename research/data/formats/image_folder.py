@@ -18,7 +18,7 @@ from research.data.formats.picture_source import (
     patient_by_pattern,
     patients_by_pattern,
 )
-from research.data.formats.pictures import Found, ignored, list_pictures, survey, visible
+from research.data.formats.pictures import Found, check_links, ignored, list_pictures, survey, visible
 from research.data.images import Images
 from research.data.source import find_folder
 from research.data.unreadable import SHOWN
@@ -29,9 +29,9 @@ from research.task import Task
 
 @dataclasses.dataclass(frozen=True)
 class _Listing:
-    """Files of a folder: their paths below it, class and split of each, and the other files."""
+    """Files of a folder: name and path of each, class and split of each, and the other files."""
 
-    files: list[str]
+    files: list[tuple[str, Path]]
     below: list[str]
     classes: list[str]
     splits: list[str] | None
@@ -93,7 +93,7 @@ class ImageFolder(PictureSource):
         root = find_folder(self.path)
         listing = _list(root, self)
         task = self._task(root, listing.classes)
-        found, notes = survey([(name, root / name) for name in listing.files], self.format(), self.unreadable, root)
+        found, notes = survey(listing.files, self.format(), self.unreadable, root)
         opened = self.opened(found, root)
         rows = np.asarray([picture.row for picture in found], dtype=np.int32)
         number = {name: index for index, name in enumerate(task.names)}
@@ -167,6 +167,7 @@ class ImageFolder(PictureSource):
 def _list(root: Path, source: ImageFolder) -> _Listing:
     """Every picture below ``root`` with its class, and its split where the folders are splits."""
     files, others = list_pictures(root, source.format())
+    check_links(root, files)
     folders = sorted(entry.name for entry in root.iterdir() if visible(entry.name) and entry.is_dir())
     named = {name: SPLIT_NAMES[name.lower()] for name in folders if name.lower() in SPLIT_NAMES}
     if named and len(named) < len(folders):
@@ -180,8 +181,8 @@ def _list(root: Path, source: ImageFolder) -> _Listing:
         if len(same) > 1:
             raise UserError(f"{root}: the folders {', '.join(same)} all mean the {split} split. Put them into one.")
     depth = 2 if named else 1
-    parts = [name.split("/", depth) for name in files]
-    astray = [name for name, part in zip(files, parts, strict=True) if len(part) <= depth]
+    parts = [name.split("/", depth) for name, _ in files]
+    astray = [name for (name, _), part in zip(files, parts, strict=True) if len(part) <= depth]
     layout = "split/class/" if named else "class/"
     if astray and folders:
         shown = ", ".join(astray[:SHOWN]) + (", ..." if len(astray) > SHOWN else "")
@@ -193,6 +194,8 @@ def _list(root: Path, source: ImageFolder) -> _Listing:
             f"{root} has no folders, only {len(files)} pictures. Sort these into a folder for each class, or name "
             f"their classes in a table and use ImagesCSV."
         )
+    if not named:
+        _check_splits_above(root, folders, parts)
     _check_none_empty(root, folders, bool(named), {"/".join(part[:depth]) for part in parts}, others)
     return _Listing(
         files=files,
@@ -201,6 +204,16 @@ def _list(root: Path, source: ImageFolder) -> _Listing:
         splits=[named[part[0]] for part in parts] if named else None,
         others=others,
     )
+
+
+def _check_splits_above(root: Path, folders: list[str], parts: list[list[str]]) -> None:
+    """Splits lie above the classes: below them, they would be mixed."""
+    below = {part[1].split("/")[0].lower() for part in parts if "/" in part[1]}
+    if below and below <= set(SPLIT_NAMES) and all("/" in part[1] for part in parts):
+        raise UserError(
+            f"{root}: {', '.join(sorted(below))} look like splits, but lie below the classes {', '.join(folders)}. Put "
+            f"them above: {sorted(below)[-1]}/{folders[0]}. If they are no splits, rename them."
+        )
 
 
 def _check_none_empty(root: Path, folders: list[str], splits: bool, filled: set[str], others: Counter[str]) -> None:

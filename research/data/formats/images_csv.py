@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -92,7 +93,8 @@ class ImagesCSV(PictureSource):
             ordinal=self.ordinal,
             patient=self.patient,
             split=self.split,
-            missing=self.missing,
+            # Labels that are blank and labels that are said to be missing may mean different things.
+            missing=() if self.task == "multilabel" else self.missing,
             unlabelled=self.unlabelled,
             delimiter=self.delimiter,
             encoding=self.encoding,
@@ -127,11 +129,10 @@ class ImagesCSV(PictureSource):
             UserError: if table, root or pictures are absent or cannot be read, or are not what is declared, naming
                 line, column and value, or the files.
         """
-        counts: dict[str, int] = {"uncertain": 0, "blank": 0}
+        counts: dict[str, int] = {"uncertain": 0, "blank": 0, "missing": 0}
         rows = self._table().labelled(lambda file, targets: self._revised(file, targets, counts))
-        names = self._paths(rows)
         root = rows.file.path.parent if self.root is None else find_folder(self.root, rows.file.path.parent)
-        files = [(name, root / name) for name in names]
+        files = self._files(rows, root)
         if self.unreadable == "error":
             self._check_present(files, rows, root)
         found, notes = survey(files, self.format(), self.unreadable, rows.file.path)
@@ -153,7 +154,7 @@ class ImagesCSV(PictureSource):
             patient=patient,
             split=None if rows.split is None else rows.split[kept],
             row=rows.row[kept],
-            about=dataclasses.replace(about, notes=(*about.notes, *revised, *opened.notes, *notes)),
+            about=dataclasses.replace(about, notes=(*about.notes, *rows.notes, *revised, *opened.notes, *notes)),
         )
 
     def _revised(self, file: Delimited, targets: tuple[str, ...], counts: dict[str, int]) -> Delimited:
@@ -161,18 +162,24 @@ class ImagesCSV(PictureSource):
         file.require((self.image,), "image")
         if self.image in (*targets, self.patient, self.split):
             raise UserError(f"image: column {self.image!r} has another role already; a column has one role.")
-        if self.task == "binary":
+        if self.task in ("binary", "multiclass"):
             self._check_certain(file, targets[0])
         if self.task != "multilabel":
             return file
         meaning = {"missing": None, "positive": "1", "negative": "0", "error": ""}[self.uncertain]
-        cells = dict(file.cells)
+        cells = {
+            name: column if name in targets else [None if cell in self.missing else cell for cell in column]
+            for name, column in file.cells.items()
+        }
         for name in targets:
             column: list[str | None] = []
             for row, cell in enumerate(file.cells[name]):
                 if cell is None:
                     counts["blank"] += 1
                     column.append("0" if self.blanks == "negative" else None)
+                elif cell in self.missing:
+                    counts["missing"] += 1
+                    column.append(None)
                 elif as_number(cell) == UNCERTAIN:
                     if meaning == "":
                         raise UserError(
@@ -187,13 +194,13 @@ class ImagesCSV(PictureSource):
         return dataclasses.replace(file, cells=cells)
 
     def _check_certain(self, file: Delimited, target: str) -> None:
-        """A binary target has no uncertain labels: ``positive=">0"`` would make them negative unasked."""
+        """A target of classes has no uncertain labels: they would become a class, or negative, unasked."""
         if any(as_number(name) == UNCERTAIN for name in self.classes):
             return
         for row, cell in enumerate(file.cells[target]):
             if cell is not None and as_number(cell) == UNCERTAIN:
                 raise UserError(
-                    f"{file.where(row, target)}: {cell} in a binary target. If -1 means uncertain, use "
+                    f"{file.where(row, target)}: {cell} in a {self.task} target. If -1 means uncertain, use "
                     f"task='multilabel' with target=({target!r},); if it is a class, declare the classes, such as "
                     f"classes=('-1', '1')."
                 )
@@ -202,20 +209,23 @@ class ImagesCSV(PictureSource):
         """See `PictureSource.patient_of`: by the pattern."""
         return None if self.patient_pattern is None else patient_by_pattern(self.patient_pattern, _rooted(picture))
 
-    def _paths(self, rows: Labelled) -> list[str]:
-        """The path of each picture as the table writes it; each once."""
+    def _files(self, rows: Labelled, root: Path) -> list[tuple[str, Path]]:
+        """The path of each picture as the table writes it, and where it is; each file once, however it is written."""
         first: dict[str, int] = {}
+        files = []
         for row, cell in enumerate(rows.file.cells[self.image]):
             where = rows.file.where(row, self.image)
             if cell is None:
                 raise UserError(f"{where}: the path of the picture is missing. Complete it, or remove the row.")
-            if cell in first:
+            real = os.path.realpath(root / cell)
+            if real in first:
                 raise UserError(
-                    f"{where}: {cell!r} stands on line {rows.file.lines[first[cell]]} already. Give each picture one "
-                    f"row, or it would count twice and might be in two splits."
+                    f"{where}: {cell!r} is a picture that stands on line {rows.file.lines[first[real]]} already. Give "
+                    f"each picture one row, or it would count twice and might be in two splits."
                 )
-            first[cell] = row
-        return list(first)
+            first[real] = row
+            files.append((cell, root / cell))
+        return files
 
     def _check_present(self, files: list[tuple[str, Path]], rows: Labelled, root: Path) -> None:
         absent = [row for row, (_, file) in enumerate(files) if not file.is_file()]

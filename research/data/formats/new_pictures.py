@@ -70,10 +70,9 @@ def new_pictures(
     """
     format, place = format or Pillow(), find(path)
     if place.is_dir():
-        names, others = list_pictures(place, format)
-        if not names:
+        files, others = list_pictures(place, format)
+        if not files:
             raise UserError(f"{place} holds no pictures{beside(others)}. They end in {', '.join(format.suffixes)}.")
-        files = [(name, place / name) for name in names]
     else:
         files, others = [(place.name, place)], Counter[str]()
     everything = Reader(tuple(file for _, file in files), format, shape, resize, recolor)

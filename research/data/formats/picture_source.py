@@ -100,7 +100,7 @@ class PictureSource(Source):
         return Opened(
             shape=reader.shape,
             read=reader,
-            signature=signature_of(found, reader.format.decoders(), reader.format, reader.shape, resize),
+            signature=signature_of(files, reader.format.decoders(), reader.format, reader.shape, resize),
             names=text([picture.name for picture in found]),
             notes=tuple(deep_without_white(found, reader.format)),
         )

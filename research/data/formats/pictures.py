@@ -7,7 +7,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from research.data.formats.decoding import Header, PictureFormat, Pillow, Resize, fit
-from research.data.unreadable import Unreadable, cannot_be_read
+from research.data.unreadable import Unreadable, attempt, cannot_be_read
 from research.errors import UserError
 
 THREADS = 4
@@ -26,6 +26,9 @@ COLORS = {1: "grey", 3: "rgb"}
 
 CHUNK = 16
 """Files that a thread takes at a time."""
+
+MOST_DECODED = 1000
+"""Files that are decoded to tell all damage at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,25 +78,40 @@ class Reader:
         return fit(picture, self.shape, self.resize or "stretch")
 
 
-def list_pictures(folder: Path, format: PictureFormat) -> tuple[list[str], Counter[str]]:
+def list_pictures(folder: Path, format: PictureFormat) -> tuple[list[tuple[str, Path]], Counter[str]]:
     """Pictures in a folder and all folders below, and how many other files there are.
 
     Hidden files and folders (whose names begin with a dot, and ``__MACOSX``) count for nothing; links are followed.
 
     Returns:
-        paths below ``folder`` with ``/`` between folders, sorted; and the count of other files by their ending.
+        name and path of each, sorted: the name is what lies below ``folder``, with ``/`` between folders; and the
+        count of other files by their ending.
     """
-    pictures: list[str] = []
+    pictures: list[tuple[str, Path]] = []
     others: Counter[str] = Counter()
     for here, folders, files in os.walk(folder, followlinks=True, onerror=_refused):
         folders[:] = [name for name in folders if visible(name) and not _goes_back(here, name)]
         for name in filter(visible, files):
             path = Path(here) / name
             if format.accepts(path):
-                pictures.append(path.relative_to(folder).as_posix())
+                pictures.append((_printable(path.relative_to(folder).as_posix()), path))
             else:
-                others[path.suffix.lower() or "no ending"] += 1
+                others[_printable(path.suffix.lower()) or "no ending"] += 1
     return sorted(pictures), others
+
+
+def _printable(name: str) -> str:
+    """The name, with what is no UTF-8 in it written as ``\\xff``, so that it can be shown and stored anywhere."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def check_links(folder: Path, pictures: Sequence[tuple[str, Path]]) -> None:
+    """Raise `UserError` where links lead to a picture twice: it might be in two classes, or in two splits."""
+    names: dict[str, str] = {}
+    for name, path in pictures:
+        first = names.setdefault(os.path.realpath(path), name)
+        if first != name:
+            raise UserError(f"{folder}: {first} and {name} are one picture, by a link. Remove one of them.")
 
 
 def visible(name: str) -> bool:
@@ -176,6 +194,12 @@ def survey(
     if not bad:
         return found, []
     if unreadable == "error" or not found:
+        # The whole list at once: damage behind the header would come up only after these had been mended.
+        deeper = [
+            (picture.name, attempt(lambda row: format.decode(files[row][1]), picture.row))
+            for picture in found[:MOST_DECODED]
+        ]
+        bad += [f"{name} {error.reason}" for name, error in deeper if isinstance(error, Unreadable)]
         remedy = ", or leave such files out with unreadable='skip'" if found else ""
         raise UserError(f"{cannot_be_read(bad, len(files), f'of {place} ')}. Replace or remove them{remedy}.")
     return found, [cannot_be_read(bad, len(files), verdict="cannot be read and are left out")]
@@ -189,12 +213,17 @@ def deep_without_white(found: Sequence[Found], format: PictureFormat) -> list[st
     return [f"{deep} pictures have 16 bits, with 65535 taken as white; if they are too dark, set white=4095 (12 bits)"]
 
 
-def signature_of(found: Sequence[Found], *options: object) -> str:
-    """SHA-256 over names, sizes and times of the files, and over whatever else decides what their pixels become."""
+def signature_of(files: Iterable[Path], *options: object) -> str:
+    """SHA-256 over the files' places, sizes and times, and over whatever else decides what their pixels become.
+
+    The time of the last change of the inode is among them, which no program can set: a file that is written again
+    with its size and its modification time kept has another signature. So has a copy in another place.
+    """
     digest = hashlib.sha256(repr(options).encode())
-    for picture in found:
-        status = picture.path.stat()
-        digest.update(b"\n%s\0%d\0%d" % (os.fsencode(picture.name), status.st_size, status.st_mtime_ns))
+    for path in files:
+        status = path.stat()
+        times = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        digest.update(b"\n%s\0%d\0%d\0%d" % (os.fsencode(os.path.realpath(path)), *times))
     return digest.hexdigest()
 
 
