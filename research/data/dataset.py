@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int32, Shaped
+from jaxtyping import Int32, Shaped, UInt64
 
 from research.data.about import About
 from research.task import Task
@@ -29,6 +29,7 @@ class Dataset:
         split: official split of each row, one of ``SPLITS``; None where the data has no official splits.
         row: number of the row in the source, from 0; numbers of rows that were left out do not occur.
         about: licence, citation and notes.
+        alike: numbers that are equal where rows are copies of each other, ``[N]``; None where that means nothing.
     """
 
     targets: Shaped[np.ndarray, "N ..."]
@@ -37,6 +38,7 @@ class Dataset:
     split: Shaped[np.ndarray, " N"] | None
     row: Int32[np.ndarray, " N"]
     about: About
+    alike: UInt64[np.ndarray, " N"] | None = None
 
     def __len__(self) -> int:
         return len(self.row)
@@ -45,8 +47,10 @@ class Dataset:
     def unit(self) -> Shaped[np.ndarray, " N"]:
         """What is never divided between splits, ``[N]``: the patient's number, or the row's where none is known.
 
-        Patients are numbered from 0 in the order in which they first occur.
+        Patients are numbered from 0 in the order in which they first occur. Without patients, copies of a row have one
+        number, so that none is learnt from and tested on.
         """
-        if self.patient is None:
+        owner = self.alike if self.patient is None else self.patient
+        if owner is None:
             return np.arange(len(self), dtype=np.int32)
-        return pd.factorize(self.patient)[0].astype(np.int32)
+        return pd.factorize(owner)[0].astype(np.int32)

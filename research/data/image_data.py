@@ -60,9 +60,12 @@ class ImageData(Data):
         if self.augmentation is not None and self.augmentation.mixes and images.task.kind == "regression":
             raise UserError("data.augmentation: mixup and cutmix mix classes or labels; the targets are quantities.")
         self._check_scale()
+        # Whatever can be refused before the pictures are read is refused now, though copies are not known yet.
+        check_present(images, self.split.assign(images))
+        pictures = _Stored.of(images, listener) if stored else _InMemory.of(images, listener)
+        images = dataclasses.replace(images, alike=pictures.hashes)
         split = self.split.assign(images)
         check_present(images, split)
-        pictures = _Stored.of(images, listener) if stored else _InMemory.of(images, listener)
         leakage = check_leakage(split, images.patient, pictures.hashes)
         train = np.flatnonzero(split == "train")
         pixels = self.pixels
@@ -257,15 +260,32 @@ def _statistics(pictures: _InMemory | _Stored, rows: Shaped[np.ndarray, " N"]) -
 def _twins(
     images: Images, split: Shaped[np.ndarray, " N"], leakage: Leakage, hashes: UInt64[np.ndarray, " N"]
 ) -> list[str]:
-    """The first two equal pictures of each two splits that share any, by name."""
-    if images.names is None:
-        return []
+    """What is to be known of equal pictures: in two splits by name, twice in one split, and with different targets."""
     found = []
     for first, second in itertools.combinations(SPLITS, 2):
-        if not leakage.identical.get(f"{first}/{second}"):
+        if images.names is None or not leakage.identical.get(f"{first}/{second}"):
             continue
         here, there = np.flatnonzero(split == first), np.flatnonzero(split == second)
         twin = there[np.isin(hashes[there], hashes[here])][0]
         original = here[hashes[here] == hashes[twin]][0]
         found.append(f"such as {images.names[original]} in {first} and {images.names[twin]} in {second}.")
-    return found
+    for name, count in leakage.repeated.items():
+        if count:
+            weight = "counts more than once" if name == "train" else "counts more than once, and intervals do not know"
+            found.append(f"{name} has {count} copies of pictures that it has already: each such picture {weight}.")
+    return [*found, *_contradictions(images, hashes)]
+
+
+def _contradictions(images: Images, hashes: UInt64[np.ndarray, " N"]) -> list[str]:
+    """Equal pictures with different targets, with the first two of them."""
+    first = np.unique(hashes, return_index=True, return_inverse=True)
+    original = first[1][first[2]]
+    same = images.targets == images.targets[original]
+    if images.targets.ndim > 1:
+        same = (same | (np.isnan(images.targets) & np.isnan(images.targets[original]))).all(1)
+    wrong = np.flatnonzero(~same)
+    if not len(wrong):
+        return []
+    names = images.names if images.names is not None else np.asarray([f"picture {row}" for row in images.row])
+    shown = f"{names[original[wrong[0]]]} and {names[wrong[0]]}"
+    return [f"{len(wrong)} copies of pictures have other targets than the first, such as {shown}."]

@@ -1,4 +1,4 @@
-"""The leakage gate: no patient in two splits; identical examples across splits are counted."""
+"""The leakage gate: no patient in two splits; identical examples, across splits and within, are counted."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ class Leakage:
         basis: ``by patient``, or that the splits are by row because no patients are identified.
         identical: for each pair of splits such as ``train/test``, how many examples of the second have exactly the
             inputs of some example of the first.
+        repeated: for each split, how many examples have exactly the inputs of an earlier one of it.
     """
 
     basis: str
     identical: dict[str, int]
+    repeated: dict[str, int]
 
 
 def check_leakage(
     split: Shaped[np.ndarray, " N"], patient: Shaped[np.ndarray, " N"] | None, hashes: UInt64[np.ndarray, " N"]
 ) -> Leakage:
-    """Stop where a patient is in more than one split; count identical examples across splits.
+    """Stop where a patient is in more than one split; count identical examples.
 
     Args:
         split: name of the split of each row.
@@ -50,7 +52,8 @@ def check_leakage(
         f"{first}/{second}": int(np.isin(hashes[split == second], hashes[split == first]).sum())
         for first, second in itertools.combinations(present, 2)
     }
-    return Leakage(basis=BY_ROW if patient is None else "by patient", identical=identical)
+    repeated = {name: int((split == name).sum() - len(np.unique(hashes[split == name]))) for name in present}
+    return Leakage(BY_ROW if patient is None else "by patient", identical, repeated)
 
 
 def _check_patients(split: Shaped[np.ndarray, " N"], patient: Shaped[np.ndarray, " N"]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -138,6 +138,7 @@ class Prepared:
             "basis": self.leakage.basis,
             "splits": {name: self._describe(examples) for name, examples in self.splits.items()},
             "identical_examples": self.leakage.identical,
+            "repeated_examples": self.leakage.repeated,
             "warnings": list(self.warnings),
         } | self.details()
 
@@ -263,14 +264,26 @@ def warnings_of(
             first, second = pair.split("/")
             examples = "1 example has" if count == 1 else f"{count} examples have"
             found.append(f"{examples} the same inputs in {second} as some example in {first}.")
-    if dataset.task.is_classes:
-        what = "rows" if dataset.patient is None else "patients"
-        for name in SPLITS[1:]:
-            for number, label in enumerate(dataset.task.names):
-                count = len(np.unique(dataset.unit[(split == name) & (dataset.targets == number)]))
-                if count < FEW:
-                    found.append(f"{name} has {count} {what} of class {label!r}: its numbers will be very uncertain.")
+    found += _scarce(dataset, split)
     return found
+
+
+def _scarce(dataset: Dataset, split: Shaped[np.ndarray, " N"]) -> Iterator[str]:
+    """Classes, and sides of labels, of which validation or test has very few."""
+    what = "rows" if dataset.patient is None else "patients"
+    if dataset.task.kind == "regression":
+        return
+    for name in SPLITS[1:]:
+        for number, label in enumerate(dataset.task.names):
+            if dataset.task.is_classes:
+                sides = {f"of class {label!r}": dataset.targets == number}
+            else:
+                column = dataset.targets[:, number]
+                sides = {f"with {label!r}": column == 1, f"without {label!r}": column == 0}
+            for side, member in sides.items():
+                count = len(np.unique(dataset.unit[(split == name) & member]))
+                if count < FEW:
+                    yield f"{name} has {count} {what} {side}: its numbers will be very uncertain."
 
 
 def fingerprint_of(dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Callable[[Any], None]) -> str:
@@ -293,5 +306,6 @@ def fingerprint_of(dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Ca
 
 def add_text(digest: Any, texts: list[str | None]) -> None:
     """Add texts with their lengths, so that different lists never look alike."""
-    parts = [b"-" if text is None else b"%d:" % len(text.encode()) + text.encode() for text in texts]
+    encoded = [None if text is None else text.encode("utf-8", "surrogateescape") for text in texts]
+    parts = [b"-" if text is None else b"%d:" % len(text) + text for text in encoded]
     digest.update(b"%d[" % len(parts) + b"".join(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from pictures import Dots
 
-from research.data import Augmentation, ImageData, Pixels, SyntheticTable, TableData
+from research.data import Augmentation, ImageData, Images, Pixels, SyntheticTable, TableData
 from research.data.resident import put
 from research.errors import UserError
+from research.task import Task
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,45 @@ def test_the_same_picture_in_two_splits_is_counted_and_named() -> None:
     assert "1 example has the same inputs in test as some example in train." in prepared.warnings
     assert "such as dot0.png in train and dot15.png in test." in prepared.warnings
     assert not any("such as" in text for text in ImageData(source=Dots(count=16, official=True)).prepare().warnings)
+
+
+class Copies(Dots):
+    """Pictures without patients, each of which comes three times, the last time with another class."""
+
+    def load(self) -> Images:
+        """See `Dots`."""
+        images = super().load()
+        targets = np.where(np.arange(self.count) < 2 * self.count // 3, images.targets, 1 - images.targets)
+        return dataclasses.replace(images, patient=None, targets=targets.astype(np.int32))
+
+    def read(self, position: int) -> np.ndarray:
+        """See `Dots`."""
+        return super().read(position % (self.count // 3))
+
+
+def test_copies_without_patients_stay_together_and_are_told() -> None:
+    prepared = ImageData(source=Copies(count=120)).prepare()
+    assert sum(prepared.leakage.identical.values()) == 0
+    assert all(count == 2 * len(prepared.splits[name]) // 3 for name, count in prepared.leakage.repeated.items())
+    test = len(prepared.splits["test"])
+    told = "test has {} copies of pictures that it has already: each such picture counts more than once, and intervals"
+    assert any(text.startswith(told.format(2 * test // 3)) for text in prepared.warnings)
+    (wrong,) = (text for text in prepared.warnings if "other targets" in text)
+    assert wrong == "40 copies of pictures have other targets than the first, such as dot0.png and dot80.png."
+    assert prepared.summary()["repeated_examples"]["test"] == 2 * test // 3
+
+
+def test_scarce_labels_are_told() -> None:
+    class Labels(Dots):
+        def load(self) -> Images:
+            images = super().load()
+            targets = np.zeros((self.count, 2), np.float32)
+            targets[::2, 0] = targets[5, 1] = 1
+            return dataclasses.replace(images, targets=targets, task=Task("multilabel", ("common", "rare")))
+
+    warnings = ImageData(source=Labels(per_patient=1)).prepare().warnings
+    assert "test has 0 patients with 'rare': its numbers will be very uncertain." in warnings
+    assert not any("'common'" in text or "without" in text for text in warnings)
 
 
 def test_pixels_are_scaled_and_standardised() -> None:

@@ -38,6 +38,8 @@ def test_identical_examples_are_counted() -> None:
     found = check_leakage(SPLIT, None, np.asarray([7, 3, 3, 7, 9], np.uint64))
     assert found.basis == "by row, no patient identifiers"
     assert found.identical == {"train/validation": 1, "train/test": 1, "validation/test": 0}
+    within = check_leakage(SPLIT, None, np.asarray([3, 3, 4, 5, 6], np.uint64))
+    assert within.repeated == {"train": 1, "validation": 0, "test": 0} and not sum(within.identical.values())
 
 
 def test_identical_rows_of_a_table_are_found_gaps_included(tmp_path: Path) -> None:
