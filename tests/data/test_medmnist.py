@@ -17,6 +17,7 @@ from research.errors import UserError
 from research.spec import check
 
 COUNTS = (9, 4, 5)
+NONE = (None, None, None)
 FIVE = ("grade 0", "grade 1", "grade 2", "grade 3", "grade 4")
 
 
@@ -34,8 +35,11 @@ def _arrays(classes: int, channels: int = 1, labels: int = 1, size: int = 28) ->
 def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Puts a small file where a set is looked for, and shrinks the table's entry to its counts."""
     monkeypatch.setenv("RESEARCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("RESEARCH_CACHE_DIR", str(tmp_path / "cache"))
 
-    def put(name: str, arrays: dict[str, np.ndarray] | bytes, file: str = "", official: bool = True) -> Path:
+    def put(
+        name: str, arrays: dict[str, np.ndarray] | bytes, file: str = "", official: bool = True, cases: Any = NONE
+    ) -> Path:
         path = tmp_path / "medmnist" / (file or f"{name}.npz")
         path.parent.mkdir(exist_ok=True)
         if isinstance(arrays, bytes):
@@ -43,7 +47,7 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         else:
             np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
         md5 = hashlib.md5(path.read_bytes()).hexdigest() if official else "0" * 32
-        entry = dataclasses.replace(SETS[name], counts=COUNTS, md5=(md5,) * 4)
+        entry = dataclasses.replace(SETS[name], counts=COUNTS, md5=(md5,) * 4, cases=cases)
         monkeypatch.setitem(medmnist.SETS, name, entry)
         return path
 
@@ -61,6 +65,9 @@ def test_the_table_has_the_twelve_sets() -> None:
         about = MedMNIST(name=name).about()
         assert about.name == name and about.licence.startswith("CC BY") and "Scientific Data" in about.citation
         assert any("no patient identifiers" in note for note in about.notes)
+        for cases, count in zip(entry.cases, entry.counts, strict=True):
+            assert cases is None or len(cases) == len(entry.classes)
+            assert cases is None or entry.kind == "multilabel" or sum(cases) == count
 
 
 def test_real_pneumonia_films(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,9 +115,20 @@ def test_ordinal_colour_and_multilabel_sets(put: Any) -> None:
     np.testing.assert_array_equal(chest.targets[9:13], arrays["val_labels"])
 
 
-def test_larger_sizes_have_files_of_their_own(put: Any) -> None:
-    put("bloodmnist", _arrays(8, channels=3, size=64), file="bloodmnist_64.npz")
+def test_larger_sizes_have_files_of_their_own_and_are_read_picture_by_picture(put: Any, tmp_path: Path) -> None:
+    arrays = _arrays(8, channels=3, size=64)
+    path = put("bloodmnist", arrays, file="bloodmnist_64.npz")
     images = MedMNIST(name="bloodmnist", size=64).load()
+    everything = np.concatenate([arrays[f"{part}_images"] for part in ("train", "val", "test")])
+    for position in (0, 8, 9, 17):
+        np.testing.assert_array_equal(images.picture(position), everything[position])
+    assert all(isinstance(part, np.memmap) for part in images.read.pictures)
+    assert len(list((tmp_path / "cache/datasets").iterdir())) == 3
+    # Another content is unpacked anew, whatever the file is called.
+    arrays["test_images"] = 255 - arrays["test_images"]
+    put("bloodmnist", arrays, file=path.name)
+    again = MedMNIST(name="bloodmnist", size=64).load()
+    np.testing.assert_array_equal(again.picture(17), 255 - everything[17])
     assert images.shape == (64, 64, 3) and images.about.name == "bloodmnist_64"
     assert images.split is not None and images.split.tolist() == ["train"] * 9 + ["validation"] * 4 + ["test"] * 5
 
@@ -125,6 +143,19 @@ def test_the_signature_is_that_of_the_content(put: Any) -> None:
     second = MedMNIST().load()
     assert first.signature != second.signature
     assert len(second.about.notes) == len(first.about.notes) + 1
+
+
+def test_numbers_of_pictures_of_each_class_are_compared(put: Any) -> None:
+    right = ((5, 4), None, (3, 2))
+    put("pneumoniamnist", _arrays(2), official=False, cases=right)
+    told = "numbers of pictures of each class in train and test (not known for the rest)"
+    assert any(told in note for note in MedMNIST().load().about.notes)
+    # The official file is known by its checksum.
+    put("pneumoniamnist", _arrays(2), cases=((9, 0), None, None))
+    assert len(MedMNIST().load()) == sum(COUNTS)
+    put("pneumoniamnist", _changed(train_labels=lambda a: 1 - a), official=False, cases=right)
+    with pytest.raises(UserError, match=r"train_labels has 4 pictures of 'normal'; the official file has 5"):
+        MedMNIST().load()
 
 
 def _changed(**changes: Any) -> dict[str, np.ndarray]:

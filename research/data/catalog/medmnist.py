@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import shutil
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from research.data.about import About
+from research.data.cache import REMEDY, cache_dir, is_full, make_room, no_room, unfinished
 from research.data.catalog.medmnist_sets import ADDRESS, HOMEPAGE, MEDMNIST, SETS, SIZES, MedMNISTSet, Name, Size
 from research.data.dataset import SPLITS
 from research.data.download import checksum, download
 from research.data.images import Images
 from research.data.source import DATA_DIR, Source
-from research.errors import UserError
+from research.errors import RunError, UserError
 from research.spec import field
 from research.task import Task
 
@@ -30,8 +35,9 @@ class MedMNIST(Source):
 
     The file is ``medmnist/NAME.npz`` (28 pixels) or ``medmnist/NAME_SIZE.npz`` below ``$RESEARCH_DATA_DIR``; where it
     is not there it is downloaded, and refused if its checksum is not the official one. A file of one's own with another
-    checksum is taken if shapes, split sizes and class numbers are the official ones, and `about` then says so. The
-    whole file is read into memory: 84 MB for pathmnist at 28 pixels a side, but 16 GB at 224.
+    checksum is taken if shapes, split sizes and, where known, the numbers of pictures of each class are the official
+    ones, and `about` then says so. A file of 28 pixels is read into memory (at most 252 MB); larger ones are unpacked
+    once, in `cache_dir`, and read from there picture by picture (pathmnist at 224 pixels: 16 GB).
 
     Class numbers are the official ones, but for breastmnist: there the official positive class is normal or benign;
     here it is malignant, the disease. AUROC and accuracy are the same either way.
@@ -79,21 +85,19 @@ class MedMNIST(Source):
         )
 
     def load(self) -> Images:
-        """All pictures, in memory.
+        """Labels at once, pictures when they are asked for.
 
         Raises:
             UserError: for a file that is damaged or not the official set, naming what differs, or that can neither be
                 found nor downloaded.
+            RunError: if the disk fills up while a large file is unpacked.
         """
-        path, official = self._locate()
-        pictures, labels = _read(path, self._set, self.size)
+        path, md5 = self._locate()
+        pictures, labels = _read(path, md5, self._set, self.size)
         counts = self._set.counts
         about = self.about()
-        if not official:
-            note = (
-                f"checksum of {path.name} differs from the official one: the content has the official shapes, split "
-                f"sizes and classes"
-            )
+        if md5 != self._md5:
+            note = f"checksum of {path.name} differs from the official one: {_compared(self._set)}"
             about = dataclasses.replace(about, notes=(*about.notes, note))
         names = np.empty(sum(counts), dtype=object)
         names[:] = [f"{part}[{number}]" for part, count in zip(PARTS, counts, strict=True) for number in range(count)]
@@ -106,19 +110,22 @@ class MedMNIST(Source):
             about=about,
             shape=(self.size, self.size, self._set.channels),
             read=_Reader(pictures, np.cumsum((0, *counts))),
-            signature=f"{self.name} {self.size} SHA-256 {checksum(path, 'sha256')}",
+            signature=f"{self.name} {self.size} MD5 {md5}",
             names=names,
         )
 
-    def _locate(self) -> tuple[Path, bool]:
-        """The file, and whether it is the official one to the bit."""
-        md5 = self._set.md5[SIZES.index(self.size)]
+    @property
+    def _md5(self) -> str:
+        return self._set.md5[SIZES.index(self.size)]
+
+    def _locate(self) -> tuple[Path, str]:
+        """The file, and its checksum."""
         name = f"medmnist/{self._file}"
         folder = os.environ.get(DATA_DIR)
         if folder and (Path(folder) / name).is_file():
             path = Path(folder) / name
-            return path, checksum(path, "md5") == md5
-        return download(ADDRESS.format(file=self._file), md5, name), True
+            return path, checksum(path, "md5")
+        return download(ADDRESS.format(file=self._file), self._md5, name), self._md5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +142,8 @@ class _Reader:
 
     def __call__(self, position: int) -> UInt8[np.ndarray, "H W C"]:
         part = int(np.searchsorted(self.starts, position, side="right")) - 1
-        return self.pictures[part][position - self.starts[part]]
+        # A copy, for large files are mapped into memory.
+        return np.array(self.pictures[part][position - self.starts[part]])
 
 
 def _task(chosen: MedMNISTSet) -> Task:
@@ -150,42 +158,84 @@ def _targets(labels: np.ndarray, chosen: MedMNISTSet) -> Int32[np.ndarray, " N"]
     return 1 - numbers if chosen.kind == "binary" and chosen.positive == 0 else numbers
 
 
-def _read(path: Path, chosen: MedMNISTSet, size: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+def _compared(chosen: MedMNISTSet) -> str:
+    """What of a file with another checksum was compared with the official one."""
+    known = [split for split, cases in zip(SPLITS, chosen.cases, strict=True) if cases is not None]
+    if not known:
+        return "the content has the official shapes and split sizes; how many pictures of each class is not known here"
+    where = "" if len(known) == len(SPLITS) else f" in {' and '.join(known)} (not known for the rest)"
+    return f"the content has the official shapes, split sizes and numbers of pictures of each class{where}"
+
+
+def _read(path: Path, md5: str, chosen: MedMNISTSet, size: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """Pictures ``[n, H, W, C]`` of each split, and labels ``[N, 1]`` or ``[N, L]`` of all, all checked."""
-    arrays = _arrays(path)
+    labels = [_array(path, f"{part}_labels") for part in PARTS]
+    images = [
+        _array(path, f"{part}_images") if size == 28 else _unpacked(path, md5, f"{part}_images") for part in PARTS
+    ]
     pixels = (size, size) if chosen.channels == 1 else (size, size, chosen.channels)
     width = len(chosen.classes) if chosen.kind == "multilabel" else 1
-    for part, count in zip(PARTS, chosen.counts, strict=True):
-        _check(path, f"{part}_images", arrays[f"{part}_images"], (count, *pixels))
-        _check(path, f"{part}_labels", arrays[f"{part}_labels"], (count, width))
-        _check_classes(path, f"{part}_labels", arrays[f"{part}_labels"], chosen)
-    pictures = tuple(
-        arrays[f"{part}_images"].reshape(count, size, size, chosen.channels)
-        for part, count in zip(PARTS, chosen.counts, strict=True)
-    )
-    return pictures, np.concatenate([arrays[f"{part}_labels"] for part in PARTS])
+    for number, (part, count) in enumerate(zip(PARTS, chosen.counts, strict=True)):
+        _check(path, f"{part}_images", images[number], (count, *pixels))
+        _check(path, f"{part}_labels", labels[number], (count, width))
+        _check_classes(path, f"{part}_labels", labels[number], chosen)
+        if md5 not in chosen.md5:
+            _check_cases(path, f"{part}_labels", labels[number], chosen, chosen.cases[number])
+    pictures = tuple(array.reshape(len(array), size, size, chosen.channels) for array in images)
+    return pictures, np.concatenate(labels)
 
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError, TypeError)
 """What NumPy raises for files that are no npz, or are damaged."""
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The six arrays of a file."""
-    needed = [f"{part}_{what}" for part in PARTS for what in ("images", "labels")]
+@contextlib.contextmanager
+def _archive(path: Path, key: str) -> Iterator[Any]:
+    """The opened npz file, in which there is an array ``key``; whatever goes wrong is a `UserError`."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = list(archive.files)
-            if set(needed) <= set(found):
-                return {key: archive[key] for key in needed}
+            if key in found:
+                yield archive
+                return
     except DAMAGE as error:
+        if is_full(error):
+            raise
         raise UserError(
             f"{path} cannot be read ({error}). It is truncated, damaged or no npz file: fetch it again."
         ) from error
+    needed = [f"{part}_{what}" for part in PARTS for what in ("images", "labels")]
     lacking = [key for key in needed if key not in found]
     raise UserError(
         f"{path} lacks {', '.join(lacking)}. Its keys: {', '.join(found) or 'none'}; needed: {', '.join(needed)}."
     )
+
+
+def _array(path: Path, key: str) -> np.ndarray:
+    with _archive(path, key) as archive:
+        return archive[key]
+
+
+def _unpacked(path: Path, md5: str, key: str) -> np.ndarray:
+    """An array of the file, unpacked on disk and mapped into memory; the first call unpacks it."""
+    place = cache_dir() / "datasets" / f"medmnist-{md5}-{key}.npy"
+    if not place.is_file():
+        with _archive(path, key) as archive:
+            member = archive.zip.getinfo(f"{key}.npy")
+            what = f"{key} of {path.name}, unpacked,"
+            make_room(place.parent, member.file_size, what)
+            part = unfinished(place)
+            try:
+                with archive.zip.open(member) as packed, part.open("wb") as file:
+                    shutil.copyfileobj(packed, file, 2**20)
+                part.rename(place)
+            except OSError as error:
+                if is_full(error):
+                    raise RunError(f"{no_room(place.parent, member.file_size, what)} It filled up. {REMEDY}") from error
+                raise
+            finally:
+                part.unlink(missing_ok=True)
+    return np.load(place, mmap_mode="r", allow_pickle=False)
 
 
 def _check(path: Path, key: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -207,3 +257,19 @@ def _check_classes(path: Path, key: str, labels: np.ndarray, chosen: MedMNISTSet
     if key.startswith("train") and len(numbers) < len(allowed):
         lacking = sorted(set(allowed) - set(numbers.tolist()))
         raise UserError(f"{path}: {key} has no picture of class {lacking}; the official file has some of each.")
+
+
+def _check_cases(
+    path: Path, key: str, labels: np.ndarray, chosen: MedMNISTSet, official: tuple[int, ...] | None
+) -> None:
+    """As many pictures of each class as the official file has, where that is known."""
+    if official is None:
+        return
+    multilabel = chosen.kind == "multilabel"
+    found = labels.sum(0, dtype=int) if multilabel else np.bincount(labels[:, 0], minlength=len(chosen.classes))
+    for name, here, there in zip(chosen.classes, found.tolist(), official, strict=True):
+        if here != there:
+            raise UserError(
+                f"{path}: {key} has {here} pictures of {name!r}; the official file has {there}, and this one's "
+                f"checksum is not the official one. Give the file its own name, or fetch the official one."
+            )

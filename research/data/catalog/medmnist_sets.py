@@ -52,6 +52,8 @@ class MedMNISTSet:
         patients: what is known of pictures of one patient.
         licence: of the pictures.
         ordinal: whether the classes are grades.
+        cases: pictures of each class, or with each label, in train, validation and test, as counted in the files by
+            several who have them; None where no such count was at hand.
         positive: number of the positive class in the file, for ``binary``.
     """
 
@@ -64,6 +66,7 @@ class MedMNISTSet:
     source: str
     patients: str
     licence: str = "CC BY 4.0"
+    cases: tuple[tuple[int, ...] | None, tuple[int, ...] | None, tuple[int, ...] | None] = (None, None, None)
     ordinal: bool = False
     positive: int = 1
 
@@ -88,6 +91,11 @@ SETS: dict[str, MedMNISTSet] = {
             *("cancer-associated stroma", "colorectal adenocarcinoma epithelium"),
         ),
         counts=(89996, 10004, 7180),
+        cases=(
+            (9366, 9509, 10360, 10401, 8006, 12182, 7886, 9401, 12885),
+            (1041, 1057, 1152, 1156, 890, 1354, 877, 1045, 1432),
+            (1338, 847, 339, 634, 1035, 592, 741, 421, 1233),
+        ),
         channels=3,
         md5=(
             "a8b06965200029087d5bd730944a56c1",
@@ -109,6 +117,11 @@ SETS: dict[str, MedMNISTSet] = {
             *("pneumothorax", "consolidation", "edema", "emphysema", "fibrosis", "pleural thickening", "hernia"),
         ),
         counts=(78468, 11219, 22433),
+        cases=(
+            (7996, 1950, 9261, 13914, 3988, 4375, 978, 3705, 3263, 1690, 1799, 1158, 2279, 144),
+            (1119, 240, 1292, 2018, 625, 613, 133, 504, 447, 200, 208, 166, 372, 41),
+            (2420, 582, 2754, 3938, 1133, 1335, 242, 1089, 957, 413, 509, 362, 734, 42),
+        ),
         channels=1,
         md5=(
             "02c8a6516a18b556561a56cbdd36c4a8",
@@ -130,6 +143,7 @@ SETS: dict[str, MedMNISTSet] = {
             *("dermatofibroma", "melanoma", "melanocytic nevus", "vascular lesion"),
         ),
         counts=(7007, 1003, 2005),
+        cases=((228, 359, 769, 80, 779, 4693, 99), (33, 52, 110, 12, 111, 671, 14), (66, 103, 220, 23, 223, 1341, 29)),
         channels=3,
         md5=(
             "0744692d530f8e62ec473284d019b0c7",
@@ -167,6 +181,7 @@ SETS: dict[str, MedMNISTSet] = {
         kind="binary",
         classes=("normal", "pneumonia"),
         counts=(4708, 524, 624),
+        cases=((1214, 3494), (135, 389), (234, 390)),
         channels=1,
         md5=(
             "28209eda62fecd6e6a2d98b1501bb15f",
@@ -185,6 +200,7 @@ SETS: dict[str, MedMNISTSet] = {
         kind="multiclass",
         classes=("grade 0", "grade 1", "grade 2", "grade 3", "grade 4"),
         counts=(1080, 120, 400),
+        cases=((486, 128, 206, 194, 66), (54, 12, 28, 20, 6), (174, 46, 92, 68, 20)),
         channels=3,
         md5=(
             "bd4c0672f1bba3e3a89f0e4e876791e4",
@@ -204,6 +220,7 @@ SETS: dict[str, MedMNISTSet] = {
         kind="binary",
         classes=("malignant", "normal or benign"),
         counts=(546, 78, 156),
+        cases=((147, 399), (21, 57), (42, 114)),
         channels=1,
         md5=(
             "750601b1f35ba3300ea97c75c52ff8f6",
@@ -226,6 +243,11 @@ SETS: dict[str, MedMNISTSet] = {
             *("neutrophil", "platelet"),
         ),
         counts=(11959, 1712, 3421),
+        cases=(
+            (852, 2181, 1085, 2026, 849, 993, 2330, 1643),
+            (122, 312, 155, 290, 122, 143, 333, 235),
+            (244, 624, 311, 579, 243, 284, 666, 470),
+        ),
         channels=3,
         md5=(
             "7053d0359d879ad8a5505303e11de1dc",
@@ -248,6 +270,7 @@ SETS: dict[str, MedMNISTSet] = {
             "thick ascending limb",
         ),
         counts=(165466, 23640, 47280),
+        cases=(None, (7582, 1117, 838, 2201, 1684, 1101, 5601, 3516), None),
         channels=1,
         md5=(
             "ebe78ee8b05294063de985d821c1c34b",
