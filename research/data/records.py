@@ -116,10 +116,15 @@ def _needs(images: Images) -> tuple[int, str]:
 
 
 def _intact(place: Path) -> Records | None:
-    """The records in a folder; None where there are none, or a file is missing or of another size."""
+    """The records in a folder; None where there are none, or a file is missing or damaged.
+
+    The pictures themselves carry checksums, which ArrayRecord looks at when it reads them.
+    """
     try:
         said = json.loads((place / DESCRIPTION).read_text())
         if any((place / name).stat().st_size != size for name, size in said["files"].items()):
+            return None
+        if hashlib.sha256((place / HASHES).read_bytes()).hexdigest() != said["hashes"]:
             return None
         height, width, channels = said["shape"]
         return Records(place, (height, width, channels), said["digest"], np.load(place / HASHES))
@@ -180,7 +185,13 @@ def _write(images: Images, part: Path, listener: Listener | None) -> None:
     writer.close()
     np.save(part / HASHES, hashes)
     files = {path.name: path.stat().st_size for path in sorted(part.iterdir())}
-    said = {"signature": images.signature, "shape": list(images.shape), "digest": whole.hexdigest(), "files": files}
+    said = {
+        "signature": images.signature,
+        "shape": list(images.shape),
+        "digest": whole.hexdigest(),
+        "hashes": hashlib.sha256((part / HASHES).read_bytes()).hexdigest(),
+        "files": files,
+    }
     (part / DESCRIPTION).write_text(json.dumps(said, indent=1))
 
 

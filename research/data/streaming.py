@@ -77,7 +77,7 @@ class StreamingFeed(Feed):
             reading: which rows when.
             examples: the training split; its inputs may be on disk.
             task: what the targets mean.
-                total: updates of the whole run; the chunk of the last one is the last that is read.
+            total: updates of the whole run; the chunk of the last one is the last that is read.
             workers: processes that read; 0: threads of this process.
             device: where the rows go.
         """
@@ -110,7 +110,7 @@ class StreamingFeed(Feed):
         try:
             return next(chunks)
         except RuntimeError as error:
-            if not self.workers:
+            if not self.workers or isinstance(error, RunError):
                 raise
             raise RunError(
                 f"execution.workers: a process that reads has ended ({str(error).splitlines()[0]}). A script of your "

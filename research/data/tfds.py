@@ -25,6 +25,8 @@ SHARD_BYTES = 2**29
 BLOCK = 1024
 _VERSION = re.compile(r"\d+\.\d+\.\d+").fullmatch
 INSTALL = "pip install -c constraints.txt -e '.[tfds]'"
+PATIENT = "patient"
+"""The feature that is taken for the patient unless another one is named."""
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 """Names of splits in the catalogue that are official splits here."""
 
@@ -100,11 +102,11 @@ def builder(images: Images, data_dir: Path | str) -> Any:
     else:
         features[label] = tfds.features.Tensor(shape=(len(task.names),), dtype=np.float32)
     if patient is not None:
-        features["patient"] = tfds.features.Text()
+        features[PATIENT] = tfds.features.Text()
 
     def example(row: int) -> dict[str, Any]:
         target = int(images.targets[row]) if task.is_classes else images.targets[row]
-        whose = {} if patient is None else {"patient": str(patient[row])}
+        whose = {} if patient is None else {PATIENT: str(patient[row])}
         return {"image": images.read(row), label: target} | whose
 
     class Pictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore
@@ -154,6 +156,8 @@ class Catalogued:
         splits: name of each split, ``train``, ``validation`` or ``test``, to its records.
         left_out: names of further splits, which are not used.
         image, label: names of the features.
+        patient: name of the feature that identifies the patient; None where there is none.
+        unused: names of the other features.
     """
 
     name: str
@@ -168,28 +172,42 @@ class Catalogued:
     left_out: tuple[str, ...]
     image: str
     label: str
+    patient: str | None
+    unused: tuple[str, ...]
 
-    def labels(self, split: str) -> Int32[np.ndarray, " N"]:
-        """Class numbers of a split; reads all its records once, without decoding the pictures."""
+    def labels(self, split: str) -> tuple[Int32[np.ndarray, " N"], list[str]]:
+        """Class numbers and patients of a split (none where they are not known).
+
+        Reads all its records once, without decoding the pictures.
+        """
         records = self.splits[split]
-        found = np.empty(len(records), np.int32)
+        found, patients = np.empty(len(records), np.int32), []
         for first in range(0, len(records), BLOCK):
             block = range(first, min(first + BLOCK, len(records)))
-            found[first : block.stop] = [record[self.label] for record in records.__getitems__(list(block))]
-        return found
+            examples = records.__getitems__(list(block))
+            found[first : block.stop] = [example[self.label] for example in examples]
+            if self.patient is not None:
+                patients += [_text(example[self.patient]) for example in examples]
+        return found, patients
 
     def picture(self, split: str, position: int) -> bytes | np.ndarray:
         """A picture of a split: the bytes of a PNG or JPEG file, or pixels where the dataset stores these."""
         return self.splits[split][position][self.image]
 
 
-def open_catalogued(dataset: str, image: str, label: str, data_dir: Path) -> Catalogued:
+def _text(value: Any) -> str:
+    """A text or a number of TFDS as text."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def open_catalogued(dataset: str, image: str, label: str, patient: str | None, data_dir: Path) -> Catalogued:
     """A dataset of the catalogue, prepared first where that is needed.
 
     Args:
         dataset: ``NAME``, ``NAME/CONFIGURATION:VERSION``, or the folder of a prepared dataset.
         image: name of the feature that is the picture.
         label: name of the feature that is the class.
+        patient: name of the feature that identifies the patient; None: ``patient``, where there is one.
         data_dir: folder of prepared datasets.
 
     Raises:
@@ -207,7 +225,9 @@ def open_catalogued(dataset: str, image: str, label: str, data_dir: Path) -> Cat
     wanted = {SPLIT_NAMES[name]: name for name in info.splits if name in SPLIT_NAMES}
     if "train" not in wanted:
         raise UserError(f"{info.full_name} has no split 'train'; it has {', '.join(info.splits) or 'none at all'}.")
-    decoders = _decoders(info, image, label)
+    if patient is None and PATIENT in info.features:
+        patient = PATIENT
+    decoders = _decoders(info, image, label, patient)
     return Catalogued(
         name=info.full_name,
         folder=folder,
@@ -221,20 +241,24 @@ def open_catalogued(dataset: str, image: str, label: str, data_dir: Path) -> Cat
         left_out=tuple(name for name in info.splits if name not in SPLIT_NAMES),
         image=image,
         label=label,
+        patient=patient,
+        unused=tuple(sorted(set(info.features) - {image, label, patient})),
     )
 
 
-def _decoders(info: Any, image: str, label: str) -> dict[str, Any]:
-    """What not to decode: all but the label, and pictures that TFDS does not decode itself; checks both features."""
+def _decoders(info: Any, image: str, label: str, patient: str | None) -> dict[str, Any]:
+    """What not to decode: all but label and patient, and pictures that TFDS does not decode; checks the features."""
     tfds, features = _tfds(), info.features
-    for option, name in (("image", image), ("label", label)):
-        if name not in features:
+    for option, name in (("image", image), ("label", label), ("patient", patient)):
+        if name is not None and name not in features:
             hint = did_you_mean(name, features)
             raise UserError(
                 f"{option}: {info.full_name} has no feature {name!r}.{hint} Its features: {', '.join(features)}."
             )
     if not isinstance(features[label], tfds.features.ClassLabel):
         raise UserError(f"label: {label!r} of {info.full_name} is no class, but {features[label]!r}.")
+    if patient is not None and (features[patient].shape != () or patient in (image, label)):
+        raise UserError(f"patient: {patient!r} of {info.full_name} is no single text or number, or has another role.")
     picture = features[image]
     encoded = isinstance(picture, tfds.features.Image)
     bytewise = encoded or isinstance(picture, tfds.features.Tensor)
@@ -243,7 +267,7 @@ def _decoders(info: Any, image: str, label: str) -> dict[str, Any]:
             f"image: {image!r} of {info.full_name} is no grey or coloured picture of bytes, but {picture!r}."
         )
     # Pillow decodes pictures, so that they are the same with and without OpenCV, which TFDS prefers.
-    skip = [name for name in features if name != label and (name != image or encoded)]
+    skip = [name for name in features if name not in (label, patient) and (name != image or encoded)]
     return {name: tfds.decode.SkipDecoding() for name in skip}
 
 

@@ -17,6 +17,7 @@ from research.data.feed import Feed, Reading
 from research.data.prepare import Prepared
 from research.data.resident import ResidentFeed, put, take
 from research.data.streaming import CHUNK_BYTES, CHUNK_UPDATES, StreamedSplit, StreamingFeed, chunk_updates
+from research.errors import RunError
 
 PICTURES = ImageData(source=Dots(count=80))
 TABLE = TableData(source=SyntheticTable(patients=60, visits=2))
@@ -74,6 +75,18 @@ def test_a_stream_may_begin_anywhere_and_go_back(monkeypatch: pytest.MonkeyPatch
 def test_worker_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     resident, streaming = feeds(TABLE, monkeypatch, workers=2)
     assert batches_of(streaming, range(10)) == batches_of(resident, range(10))
+
+
+def test_what_a_worker_process_stumbles_over_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chunks(error: Exception) -> Iterator[Any]:
+        yield from ()
+        raise error
+
+    streaming = feeds(TABLE, monkeypatch, workers=1)[1]
+    with pytest.raises(RunError, match=r"^records are damaged$"):
+        streaming._take(chunks(RunError("records are damaged")))
+    with pytest.raises(RunError, match=r"a process that reads has ended \(worker died\)\. A script"):
+        streaming._take(chunks(RuntimeError("worker died")))
 
 
 def test_an_epoch_has_every_example_once() -> None:

@@ -45,6 +45,18 @@ def test_what_is_no_picture_is_left_out_and_named(new: Path) -> None:
         new_pictures(f"{new}/a_empty.png", (5, 4, 3))
 
 
+def test_a_pattern_may_begin_at_any_folder(new: Path) -> None:
+    """In training it is compared with the path below the class's folder, which new pictures need not have."""
+    for pattern, patients in (
+        (r"^(\w+)/", [None, None, "tom"]),
+        (r"^(p\d)_", ["p1", "p3", None]),
+        (r"^(first)/b", [None, None, "first"]),
+    ):
+        rows = _rows(new, ImageFolder(path="films", patient=pattern, size=(6, 8), color="grey"))
+        assert rows.columns["patient"].tolist() == patients
+        assert f"{patients.count(None)} of 3 pictures do not say whose they are" in rows.notes
+
+
 def test_a_single_file_and_a_folder_without_pictures(new: Path, tmp_path: Path) -> None:
     single = new_pictures(f"{new}/p1_a.png", (6, 8, 1))
     assert single.names.tolist() == ["p1_a.png"] and not single.notes

@@ -166,6 +166,7 @@ def test_damaged_records_are_prepared_anew(tmp_path: Path) -> None:
         lambda: shard.write_bytes(shard.read_bytes()[:-1]),
         shard.unlink,
         (folder / "hashes.npy").unlink,
+        lambda: np.save(folder / "hashes.npy", np.zeros(20, np.uint64)),
         lambda: (folder / "pictures.json").write_text("{"),
     ):
         damage()

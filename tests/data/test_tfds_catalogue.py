@@ -118,6 +118,8 @@ def test_a_prepared_dataset_is_read_by_name_or_folder(
     assert (about.name, about.summary) == ("two_kinds_of_noise/1.2.0", "Noise of two kinds.")
     assert (about.citation, about.homepage) == ("Nobody, 2020", "https://example.org/noise")
     assert "splits that are not used: extra" in about.notes
+    unused = "no patient identifiers: splits and intervals are by row (features that are not used: image, number, odd)"
+    assert unused in about.notes and images.patient is None
 
 
 def test_the_positive_class_is_the_second_one(catalogue: Path) -> None:
@@ -127,6 +129,16 @@ def test_the_positive_class_is_the_second_one(catalogue: Path) -> None:
     np.testing.assert_array_equal(quiet.targets, 1 - loud.targets)
     np.testing.assert_array_equal(quiet.read(1), loud.read(1))
     assert "positive class: loud" in loud.about.notes and "positive class: quiet" in quiet.about.notes
+
+
+def test_patients_are_those_of_the_named_feature(catalogue: Path) -> None:
+    source = TFDS(
+        dataset="two_kinds_of_noise", image="pixels", positive="loud", patient="number", data_dir=str(catalogue)
+    )
+    images = source.load()
+    expected = [str(number) for split in ("train", "valid", "test") for number in _numbers(catalogue, split)]
+    assert images.patient is not None and images.patient.tolist() == expected
+    assert "patients by the feature number" in images.about.notes
 
 
 def test_pictures_of_different_sizes_need_a_size(catalogue: Path) -> None:
@@ -148,6 +160,8 @@ def test_pictures_of_different_sizes_need_a_size(catalogue: Path) -> None:
     [
         ({"image": "pixel"}, r"image: two_kinds_of_noise/1\.2\.0 has no feature 'pixel'\. Did you mean 'pixels'"),
         ({"image": "label"}, r"image: 'label' .* is no grey or coloured picture"),
+        ({"image": "pixels", "positive": "loud", "patient": "who"}, r"patient: .* has no feature 'who'"),
+        ({"image": "pixels", "positive": "loud", "patient": "image"}, r"patient: 'image' .* is no single text"),
         ({"image": "pixels", "label": "number"}, r"label: 'number' .* is no class"),
         ({"image": "pixels"}, r"which class is positive: 'quiet', 'loud'\? Declare it: positive='loud'"),
         ({"image": "pixels", "positive": "lod"}, r"positive: 'lod' is none of .*quiet, loud\. Did you mean 'loud'"),
@@ -219,6 +233,8 @@ def test_pictures_become_a_dataset_of_tfds_without_tensorflow(tmp_path: Path) ->
     again = TFDS(dataset="breast_mnist_64", data_dir=str(tmp_path)).load()
     assert again.task.names == ("none", "mild", "severe")
     assert again.targets.tolist() == [0, 1, 0, 2, 1, 2, 0] and again.shape == (4, 3, 3)
+    assert again.patient is not None and again.patient.tolist() == ["p0", "p1", "p2", "p2", "p1", "p0", "p3"]
+    assert "patients by the feature patient" in again.about.notes
     assert "tensorflow" not in sys.modules
 
 

@@ -16,7 +16,7 @@ from research.data.about import About
 from research.data.dataset import SPLITS
 from research.data.formats.decoding import PictureFormat, fit
 from research.data.formats.labels import plainly_positive
-from research.data.formats.pictures import signature_of
+from research.data.formats.pictures import signature_of, text
 from research.data.images import Images
 from research.data.source import Source
 from research.data.tfds import Catalogued, open_catalogued
@@ -35,13 +35,16 @@ class TFDS(Source):
     It is read from ArrayRecord files. Where it has not been prepared as such, it is: most datasets need TensorFlow for
     that (``pip install -c constraints.txt -e '.[tfds]'``) and a connection; afterwards TensorFlow is not needed. The
     splits ``train``, ``validation`` and ``test`` of the catalogue are the official ones; where validation or test
-    lacks, `research.data.Split` takes it from train. The catalogue does not say whose the pictures are, so splits and
-    intervals are by row.
+    lacks, `research.data.Split` takes it from train. Most datasets do not say whose the pictures are; splits and
+    intervals are by row then. Where one does, ``patient`` names the feature.
     """
 
     dataset: str = field(help="NAME, NAME/CONFIGURATION:VERSION, or the folder of a prepared dataset")
     image: str = field("image", help="name of the feature that is the picture")
     label: str = field("label", help="name of the feature that is the class")
+    patient: str | None = field(
+        None, help="name of the feature that identifies the patient; none: 'patient' where there is one, else by row"
+    )
     positive: str | None = field(None, help="the positive one of two classes; needed where their names do not say it")
     size: tuple[int, int] | None = field(None, minimum=1, help="height and width to resize to; needed if sizes differ")
     resize: Literal["stretch", "fit", "crop"] = field("stretch", help="how: distort, add a border, or cut the middle")
@@ -73,7 +76,7 @@ class TFDS(Source):
 
     def _notes(self) -> tuple[str, ...]:
         resized = () if self.size is None else (f"resized to {self.size[0]} by {self.size[1]}: {self.resize}",)
-        return (*resized, "no patient identifiers: splits and intervals are by row")
+        return (*resized, *(() if self.patient is None else (f"patients by the feature {self.patient}",)))
 
     def load(self) -> Images:
         """Labels are read at once, from all records; pictures when they are asked for.
@@ -83,10 +86,13 @@ class TFDS(Source):
                 have to be prepared with TensorFlow where that is missing.
         """
         folder = Path(os.path.expanduser(self.data_dir or os.environ.get(DATA_DIR) or "~/tensorflow_datasets"))
-        found = open_catalogued(self.dataset, self.image, self.label, folder)
+        found = open_catalogued(self.dataset, self.image, self.label, self.patient, folder)
         shape, task = self._shape(found), self._task(found)
         splits = [name for name in SPLITS if name in found.splits]
-        labels = {name: found.labels(name) for name in splits}
+        labels, patients = {}, []
+        for name in splits:
+            labels[name], whose = found.labels(name)
+            patients += whose
         for name, numbers in labels.items():
             if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(found.classes):
                 raise UserError(
@@ -100,7 +106,7 @@ class TFDS(Source):
         return Images(
             targets=targets if task.names == found.classes else 1 - targets,
             task=task,
-            patient=None,
+            patient=text(patients) if found.patient is not None else None,
             # With train alone there is no official division.
             split=None if splits == ["train"] else np.asarray([name for name, _ in rows], dtype="<U10"),
             row=np.arange(len(rows), dtype=np.int32),
@@ -147,6 +153,11 @@ class TFDS(Source):
     def _found(self, found: Catalogued, task: Task) -> About:
         about = self.about()
         positive = (f"positive class: {task.names[1]}",) if task.kind == "binary" else ()
+        if found.patient is None:
+            unused = f" (features that are not used: {', '.join(found.unused)})" if found.unused else ""
+            whose = (f"no patient identifiers: splits and intervals are by row{unused}",)
+        else:
+            whose = () if self.patient is not None else (f"patients by the feature {found.patient}",)
         left_out = (f"splits that are not used: {', '.join(found.left_out)}",) if found.left_out else ()
         return dataclasses.replace(
             about,
@@ -155,7 +166,7 @@ class TFDS(Source):
             licence=found.licence or "not stated",
             citation=found.citation or "not stated",
             homepage=found.homepage or about.homepage,
-            notes=(*positive, *about.notes, *left_out),
+            notes=(*positive, *about.notes, *whose, *left_out),
         )
 
 

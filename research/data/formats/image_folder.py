@@ -116,8 +116,11 @@ class ImageFolder(PictureSource):
         )
 
     def patient_of(self, picture: Found) -> str | None:
-        """See `PictureSource.patient_of`: by the pattern."""
-        return None if self.patient is None else patient_by_pattern(self.patient, picture.name)
+        """See `PictureSource.patient_of`: by the pattern, which may mean the path below any of the folders."""
+        parts = picture.name.split("/")
+        paths = ["/".join(parts[first:]) for first in range(len(parts))]
+        found = (patient_by_pattern(self.patient, path) for path in paths if self.patient is not None)
+        return next((patient for patient in found if patient is not None), None)
 
     def _task(self, root: Path, folders: list[str]) -> Task:
         counts = Counter(folders)

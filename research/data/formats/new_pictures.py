@@ -82,9 +82,15 @@ def new_pictures(
     return NewPictures(
         names=text([picture.name for picture in found]),
         read=dataclasses.replace(everything, files=tuple(picture.path for picture in found)),
-        notes=(*notes, *ignored(others), *changed, *deep_without_white(found, format)),
+        notes=(*notes, *ignored(others), *changed, *deep_without_white(found, format), *_whose(patients)),
         patient=text(patients) if any(name is not None for name in patients) else None,
     )
+
+
+def _whose(patients: Sequence[str | None]) -> list[str]:
+    """A note on pictures that do not say whose they are, where others do."""
+    unknown = sum(name is None for name in patients)
+    return [f"{unknown} of {len(patients)} pictures do not say whose they are"] if 0 < unknown < len(patients) else []
 
 
 def _changed(found: Sequence[Found], shape: tuple[int, int, int], resize: Resize | None) -> list[str]:
