@@ -17,6 +17,7 @@ from research.experiment import Execution, Experiment, check_experiment
 from research.reporting.run_pictures import (
     EXPLANATIONS,
     check_explainable,
+    discard_explanations,
     write_explanations,
     write_run_pictures,
 )
@@ -231,7 +232,8 @@ def evaluate_run(
     if explained is not None:
         folder = directory.figures / split
         folder.mkdir(parents=True, exist_ok=True)
-        title = f"{name}, seed {seed}: {split}"
+        assert setup.prepared is not None
+        title = f"{name}, seed {seed}, {setup.prepared.about.name}"
         write_explanations(folder / EXPLANATIONS, setup, state, rows, explained, title)
     return f"{name}, seed {seed}: {split} split", report, folder, notes
 
@@ -271,7 +273,8 @@ def load(path: str | Path) -> Result:
 
 def _say(console: Console | None, text: str) -> None:
     if console is not None:
-        console.print(text)
+        # Names and paths may have brackets in them, which rich would take for its markup.
+        console.print(text, markup=False)
 
 
 def _claim(
@@ -407,6 +410,7 @@ def _report(
         "input_wait_share": round(input_wait_share, 5),
     }
     write_json(directory.results, summary)
+    discard_explanations(directory.figures)
     if setup.execution.figures:
         for note in _draw(setup, directory, predictions[names[-1]], report, name, summary["reported_step"])[1]:
             _say(console, f"note: {note}")

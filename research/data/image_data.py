@@ -55,6 +55,11 @@ class ImageData(Data):
         images = self.source.load()
         if not isinstance(images, Images):
             raise UserError(f"data: ImageData takes pictures, but {images.about.name} gives a table. Use TableData.")
+        if images.shape[2] not in (1, 3):
+            raise UserError(
+                f"{images.about.name}: pictures have 1 channel (grey) or 3 (red, green, blue), not {images.shape[2]}. "
+                f"Correct the source."
+            )
         self.check_balanced(images.task)
         self.pixels.check_channels(images.shape[2])
         if self.augmentation is not None and self.augmentation.mixes and images.task.kind == "regression":

@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int32
 
 from research.algorithms.algorithm import State
 from research.models import functional
 from research.models.model import Model
+from research.models.placement import Placement
 from research.task import Task
 
 
@@ -18,23 +20,33 @@ class Explanation(NamedTuple):
     """Maps of one batch of pictures.
 
     Attributes:
-        cams: Grad-CAM, 0 to 1 in each picture, at the resolution of the last feature maps, ``[B, h, w]``.
+        cams: Grad-CAM at every pixel, 0 to 1 in each picture and 0 where no cell of the feature maps is centred
+            nearby, ``[B, H, W]``; all 0 where nothing in a picture speaks for the answer. None for a model without
+            feature maps.
         gradients: magnitude of the gradient of the answer by each pixel, summed over channels, ``[B, H, W]``.
-        answer: number of the class or label that is explained; 0 for a predicted quantity.
+        answer: number of the class, label or quantity that is explained, ``[B]``.
     """
 
-    cams: Float32[Array, "B h w"]
+    cams: Float32[Array, "B H W"] | None
     gradients: Float32[Array, "B H W"]
-    answer: Float32[Array, " B"]
+    answer: Int32[Array, " B"]
 
 
-def explain(model: Model, state: State, inputs: Float[Array, "B H W C"], outputs: int, task: Task) -> Explanation:
-    """Maps of the answer that the model gives to each picture.
+def explain(
+    model: Model,
+    state: State,
+    inputs: Float[Array, "B H W C"],
+    outputs: int,
+    task: Task,
+    answer: Int32[Array, " B"] | None = None,
+    platform: str = "cpu",
+) -> Explanation:
+    """Maps of an answer that the model gives to each picture.
 
-    Explained are: of two classes the positive one, of several classes or labels the likeliest, of quantities the
-    first. Grad-CAM (Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based
-    localization", ICCV 2017) weighs the last feature maps by the mean gradient of the answer's logit and keeps what
-    speaks for the answer; input gradients are those of Simonyan et al., "Deep inside convolutional networks", 2013.
+    Grad-CAM (Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", ICCV
+    2017) weighs the last feature maps by the mean gradient of the answer's logit and keeps what speaks for the answer;
+    input gradients are those of Simonyan et al., "Deep inside convolutional networks", 2013. Where a model has two
+    logits for two classes, their difference is explained.
 
     Args:
         model: the model's spec.
@@ -42,24 +54,50 @@ def explain(model: Model, state: State, inputs: Float[Array, "B H W C"], outputs
         inputs: pictures as the model takes them.
         outputs: number of outputs of the model.
         task: what is predicted.
-
-    Raises:
-        UserError: where the model has no feature maps.
+        answer: which class, label or quantity to explain; None: of classes and labels the likeliest, of quantities the
+            first. Of two classes it is always the positive one.
+        platform: kind of device, as in `research.context.Context`.
     """
-    features, head = functional.parts(model, state.params, state.model_state, inputs, outputs)
+    whole, features, head, placement = functional.parts(
+        model, state.params, state.model_state, inputs, outputs, platform
+    )
+    if task.kind == "binary":
+        answer = jnp.ones(len(inputs), jnp.int32)
+    elif answer is None and task.kind == "regression":
+        answer = jnp.zeros(len(inputs), jnp.int32)
+    elif answer is None:
+        answer = whole(inputs).argmax(1).astype(jnp.int32)
+    asked = answer
 
-    def score(logits: Float[Array, "B K"]) -> tuple[Float[Array, ""], Array]:
-        if task.kind == "binary":
-            margin = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
-            return margin.sum(), jnp.ones(len(logits))
-        if task.kind == "regression":
-            return logits[:, 0].sum(), jnp.zeros(len(logits))
-        return logits.max(1).sum(), logits.argmax(1).astype(jnp.float32)
+    def score(logits: Float[Array, "B K"]) -> Float[Array, ""]:
+        if task.kind != "binary":
+            return jnp.take_along_axis(logits, asked[:, None], axis=1).sum()
+        return (logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]).sum()
 
+    gradients = jnp.abs(jax.grad(lambda x: score(whole(x)))(inputs)).sum(3)
+    if features is None or head is None:
+        return Explanation(None, gradients, asked)
     maps = features(inputs)
-    by_map, answer = jax.grad(lambda maps: score(head(maps)), has_aux=True)(maps)
-    weights = by_map.mean((1, 2), keepdims=True)
-    cams = jax.nn.relu((maps * weights).sum(3))
+    by_map = jax.grad(lambda maps: score(head(maps)))(maps)
+    cams = jax.nn.relu((maps * by_map.mean((1, 2), keepdims=True)).sum(3))
     highest = cams.max((1, 2), keepdims=True)
-    gradients = jax.grad(lambda x: score(head(features(x)))[0])(inputs)
-    return Explanation(cams / jnp.where(highest > 0, highest, 1), jnp.abs(gradients).sum(3), answer)
+    return Explanation(_spread(cams / jnp.where(highest > 0, highest, 1), inputs.shape, placement), gradients, asked)
+
+
+def _spread(
+    cams: Float32[Array, "B h w"], picture: tuple[int, ...], placement: Placement | None
+) -> Float32[Array, "B H W"]:
+    """The values of the cells at every pixel: linear between the centres of cells, 0 half a cell beyond the last."""
+    by_row, by_column = (
+        _weights(cells, pixels, placement or Placement(pixels / cells, (pixels / cells - 1) / 2))
+        for cells, pixels in zip(cams.shape[1:], picture[1:3], strict=True)
+    )
+    return jnp.einsum("Hh,bhw,Ww->bHW", by_row, cams, by_column, precision="highest")
+
+
+def _weights(cells: int, pixels: int, placement: Placement) -> Float32[np.ndarray, "P C"]:
+    """How much of each cell each pixel along one axis shows."""
+    place = (np.arange(pixels) - placement.offset) / placement.stride
+    inside = (place >= -0.5) & (place <= cells - 0.5)
+    near = np.clip(place, 0, cells - 1)[:, None] - np.arange(cells)
+    return (np.clip(1 - np.abs(near), 0, 1) * inside[:, None]).astype(np.float32)

@@ -22,6 +22,7 @@ from research.models.layers import (
 )
 from research.models.layers.convolution import output_size
 from research.models.model import Forward, Model
+from research.models.placement import Placement
 from research.spec import field
 
 
@@ -85,8 +86,11 @@ class ConvolutionalNetwork(nnx.Module):
         self.reduce = max_pool if spec.pooling == "max" else mean_pool
         self.flatten = spec.head == "flatten"
         self.maps, self.hidden = nnx.List([]), nnx.List([])
-        channels = shape[2]
-        for width in spec.widths:
+        channels, placement = shape[2], Placement()
+        zeros = (spec.kernel - 1) // 2 if spec.padding == "same" else 0
+        for number, width in enumerate(spec.widths):
+            placement = placement.through(spec.pool, spec.pool) if number else placement
+            placement = placement.through(spec.kernel, 1, zeros)
             convolution = Convolution(
                 channels,
                 width,
@@ -97,6 +101,7 @@ class ConvolutionalNetwork(nnx.Module):
             )
             self.maps.append(Normalized(convolution, spec.normalization, width))
             channels = width
+        self.placement = placement
         features = channels * last[0] * last[1] if self.flatten else channels
         for width in spec.dense_widths:
             dense = Dense(features, width, kernel_init=spec.kernel_init, rngs=rngs)

@@ -98,11 +98,12 @@ class DenselyConnectedNetwork(nnx.Module):
             rngs=rngs,
         )
         self.layers = nnx.List([])
-        channels = first
+        channels, self.placement = first, self.stem.placement
         for block, count in enumerate(blocks):
             if block:
                 self.layers.append(Transition(spec, channels, channels // 2, rngs))
                 channels //= 2
+                self.placement = self.placement.through(2, 2)
             for _ in range(count):
                 self.layers.append(DenseLayer(spec, channels, rngs))
                 channels += spec.growth

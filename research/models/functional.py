@@ -6,16 +6,18 @@ arrays are ever saved; its initial values are dead code there, which the compile
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
 
-from research.errors import UserError
+from research.context import Context
 from research.keys import GENERATOR
 from research.models.model import Forward, Hyperparameter, Model
+from research.models.placement import Placement
 
 Tree = dict[Any, Any]
 
@@ -60,25 +62,46 @@ def apply(
     return result, nnx.to_pure_dict(new_state)
 
 
-def parts(model: Model, params: Tree, model_state: Tree, inputs: Any, outputs: int) -> tuple[Any, Any]:
-    """The two halves of a model of pictures, for evaluation: ``(features, head)``.
+class Parts(NamedTuple):
+    """A model of pictures for evaluation, whole and in two halves.
 
-    ``features(inputs) -> [B, h, w, C]`` are the last feature maps, ``head(maps) -> [B, K]`` the rest.
+    Attributes:
+        whole: inputs to outputs ``[B, K]``.
+        features: inputs to the last feature maps ``[B, h, w, C]``; None where the module does not say which they are.
+        head: these maps to outputs.
+        placement: where the cells of the maps look; None where the module does not say.
+    """
+
+    whole: Callable[[Any], Array]
+    features: Callable[[Any], Array] | None
+    head: Callable[[Array], Array] | None
+    placement: Placement | None
+
+
+def parts(model: Model, params: Tree, model_state: Tree, inputs: Any, outputs: int, platform: str) -> Parts:
+    """The parts of a model, for evaluation on the kind of device named ``platform``.
 
     Args:
         model, params, model_state, outputs: as for `apply`.
         inputs: arrays ``[B, ...]``, for their shapes.
-
-    Raises:
-        UserError: where the module has no such halves.
+        platform: as in `research.context.Context`.
     """
     module = _rebuilt(model, params, model_state, inputs, outputs, jax.random.key(0, impl=GENERATOR), jnp.float32)
+
+    def forward() -> Forward:
+        return Forward(context=Context(platform=platform))
+
+    def whole(x: Any) -> Array:
+        return module(x, forward())
+
     if not (hasattr(module, "features") and hasattr(module, "head")):
-        raise UserError(
-            f"model: {type(model).__name__} has no feature maps to explain by. Its module needs features(inputs, "
-            f"forward) -> [B, h, w, C] and head(maps, forward) -> [B, K], as those of CNN, ResNet and DenseNet have."
-        )
-    return lambda x: module.features(x, Forward()), lambda maps: module.head(maps, Forward())
+        return Parts(whole, None, None, None)
+    return Parts(
+        whole,
+        lambda x: module.features(x, forward()),
+        lambda maps: module.head(maps, forward()),
+        getattr(module, "placement", None),
+    )
 
 
 def _rebuilt(

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from research.errors import UserError
 from research.models.layers import Convolution, max_pool, normalization
 from research.models.model import Forward
+from research.models.placement import Placement
 
 SMALL = 64
 """Images with fewer pixels in either direction are too small to be halved twice before the first block."""
@@ -90,6 +91,9 @@ class Stem(nnx.Module):
             rngs=rngs,
         )
         self.norm = normalization.by_name(norm, width, momentum=momentum)
+        self.placement = Placement().through(kernel[0], strides[0], kernel[0] // 2)
+        if kind == "imagenet":
+            self.placement = self.placement.through(3, 2, 1)
 
     def __call__(self, x: Float[Array, "B H W C"], forward: Forward) -> Float[Array, "B h w D"]:
         """The first maps."""

@@ -34,6 +34,11 @@ class OwnModule(Model):
     module is switched by its own ``train()`` and ``eval()``. Its arguments are structure: changing one compiles a new
     program. Its dropout draws for the batch as a whole, and its batch normalisation counts padding rows; the layers in
     `research.models.layers` do neither.
+
+    A module of pictures whose answers are to be explained by Grad-CAM has two further methods, one after the other
+    being its call: ``features(self, x) -> [B, h, w, C]``, the last feature maps, and ``head(self, maps) -> [B, K]``.
+    Where its maps do not look at evenly shared parts of the whole picture, its attribute ``placement``, a
+    `research.models.placement.Placement`, says where they look.
     """
 
     module: type[nnx.Module] = field(help="the class; it must be importable by name")
@@ -84,7 +89,8 @@ class OwnModule(Model):
                 f"model: {name} is called as net(x), but its call is {name}.__call__"
                 f"{inspect.signature(net.__call__)}: {error}. Give every other argument a default."
             ) from None
-        return _Own(net, outputs)
+        explained = hasattr(net, "features") and hasattr(net, "head")
+        return _OwnWithMaps(net, outputs) if explained else _Own(net, outputs)
 
 
 class _Own(nnx.Module):
@@ -94,12 +100,15 @@ class _Own(nnx.Module):
         self.net = net
         self.outputs = outputs
 
-    def __call__(self, inputs: Any, forward: Forward) -> Float[Array, "B K"]:
+    def _switched(self, forward: Forward) -> Any:
         if forward.train:
             self.net.train()
         else:
             self.net.eval()
-        y = self.net(inputs)
+        return self.net
+
+    def __call__(self, inputs: Any, forward: Forward) -> Float[Array, "B K"]:
+        y = self._switched(forward)(inputs)
         rows = jax.tree.leaves(inputs)[0].shape[0]
         if getattr(y, "shape", None) != (rows, self.outputs):
             raise UserError(
@@ -108,3 +117,17 @@ class _Own(nnx.Module):
                 f"({rows}, {self.outputs}), batch by outputs, is needed."
             )
         return y
+
+
+class _OwnWithMaps(_Own):
+    """The same for a module that says which are its feature maps."""
+
+    def __init__(self, net: Any, outputs: int) -> None:
+        super().__init__(net, outputs)
+        self.placement = getattr(net, "placement", None)
+
+    def features(self, inputs: Any, forward: Forward) -> Float[Array, "B h w C"]:
+        return self._switched(forward).features(inputs)
+
+    def head(self, maps: Float[Array, "B h w C"], forward: Forward) -> Float[Array, "B K"]:
+        return self._switched(forward).head(maps)

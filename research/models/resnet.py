@@ -99,13 +99,14 @@ class ResidualNetwork(nnx.Module):
             rngs=rngs,
         )
         self.blocks = nnx.List([])
-        channels = first
+        channels, self.placement = first, self.stem.placement
         for stage, count in enumerate(blocks):
             for number in range(count):
                 stride = 2 if stage and number == 0 else 1
                 block = ResidualBlock(spec, channels, first * 2**stage, stride, rngs)
                 self.blocks.append(block)
                 channels = block.out_channels
+                self.placement = self.placement.through(3, stride, 1)
         self.output = Dense(channels, outputs, kernel_init=spec.kernel_init, rngs=rngs)
 
     def features(self, inputs: Float[Array, "B H W C"], forward: Forward) -> Float[Array, "B h w D"]:

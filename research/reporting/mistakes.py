@@ -24,12 +24,14 @@ class Mistakes(NamedTuple):
         confidence: probability that was given to the wrong answer, above 0.5 for two classes and labels, ``[M]``.
         true: what it is.
         said: what was said.
+        answer: number of the class that was said, or of the label that is wrong, ``[M]``.
     """
 
     row: Int[np.ndarray, " M"]
     confidence: Float[np.ndarray, " M"]
     true: tuple[str, ...]
     said: tuple[str, ...]
+    answer: Int[np.ndarray, " M"]
 
 
 def find_mistakes(predictions: Predictions) -> Mistakes:
@@ -50,19 +52,19 @@ def find_mistakes(predictions: Predictions) -> Mistakes:
     if task.kind == "multilabel":
         # A missing label is no mistake; -1 is less than any error.
         wrong = np.where(np.isnan(truth), -1.0, np.abs(probability - np.nan_to_num(truth)))
-        label = wrong.argmax(1)
+        label = answer = wrong.argmax(1)
         confidence, mistaken = wrong[every, label], wrong[every, label] > 0.5
         has = truth[every, label] == 1
         true = np.where(has, names[label], "no " + names[label])
         said = np.where(has, "no " + names[label], names[label])
     else:
         shares = np.stack([1 - probability, probability], axis=1) if task.kind == "binary" else probability
-        called = (probability >= 0.5).astype(np.int32) if task.kind == "binary" else shares.argmax(1)
+        called = answer = (probability >= 0.5).astype(np.int32) if task.kind == "binary" else shares.argmax(1)
         confidence, mistaken = shares[every, called], called != truth
         true, said = names[truth], names[called]
     rows = np.flatnonzero(mistaken)
     rows = rows[np.argsort(-confidence[rows], kind="stable")]
-    return Mistakes(rows, confidence[rows], tuple(true[rows]), tuple(said[rows]))
+    return Mistakes(rows, confidence[rows], tuple(true[rows]), tuple(said[rows]), answer[rows])
 
 
 def mistakes_sheet(
@@ -100,7 +102,10 @@ def mistakes_sheet(
     images = np.asarray(images_of(predictions.example[found.row[: len(shown)]]))
     heading = "Most confident mistakes" + (f": {title}, {predictions.split}" if title else "")
     total = len(predictions)
-    what = "with a wrong label" if predictions.task.kind == "multilabel" else "put in a wrong class by the likelier one"
+    likeliest = "likelier" if predictions.task.kind == "binary" else "likeliest"
+    what = f"put in a wrong class by the {likeliest} one"
+    if predictions.task.kind == "multilabel":
+        what = "with a wrong label"
     facts = f"{len(found.row):,} of {total:,} examples {what}; the {len(shown)} most confident are shown"
     return Figures((contact_sheet(path, images, captions, title=heading, facts=facts, white=white),))
 

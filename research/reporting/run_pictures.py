@@ -8,14 +8,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Array, Int, Int32, UInt8
 
 from research.algorithms.algorithm import State
+from research.data.batch import Batch
 from research.data.image_data import PreparedImages
 from research.data.prepare import Examples
 from research.data.resident import put
 from research.errors import UserError
-from research.evaluation.explanation import explain
+from research.evaluation.explanation import Explanation, explain
 from research.evaluation.predictions import Predictions, Rows
 from research.evaluation.report import Report
 from research.reporting import explanation_sheet, mistakes_sheet, write_figures
@@ -51,8 +52,6 @@ def write_run_pictures(
     """
     if isinstance(predictions, Rows):
         return ()
-    # Those of earlier weights must not stand beside new numbers.
-    (folder / EXPLANATIONS).unlink(missing_ok=True)
     notes = write_figures(folder, predictions, report, records, title, best_step).notes
     prepared = setup.prepared
     if isinstance(prepared, PreparedImages) and predictions.task.kind != "regression":
@@ -62,10 +61,19 @@ def write_run_pictures(
     return notes
 
 
+def discard_explanations(figures: Path) -> None:
+    """Remove what explains earlier weights, so that it does not stand beside new numbers."""
+    for path in figures.glob(f"*/{EXPLANATIONS}"):
+        path.unlink(missing_ok=True)
+
+
 def write_explanations(
     path: Path, setup: Setup, state: State, predictions: Predictions | Rows, count: int, title: str
 ) -> int:
     """Write Grad-CAM and input gradients of chosen pictures: confident mistakes, and answers of all degrees.
+
+    Of a mistaken label that label is explained; of other pictures the likeliest class or label, and of two classes
+    always the positive one.
 
     Args:
         path: the PNG.
@@ -77,29 +85,33 @@ def write_explanations(
 
     Returns:
         How many pictures are explained.
-
-    Raises:
-        UserError: for a model without feature maps.
     """
     prepared, experiment = setup.prepared, setup.experiment
     assert isinstance(prepared, PreparedImages) and isinstance(predictions, Predictions)
     assert experiment.model is not None and experiment.loss is not None
     model, task = experiment.model, prepared.task
     outputs = experiment.loss.outputs(task)
-    chosen = chosen_examples(predictions, count)
+    chosen, answer = chosen_examples(predictions, count)
     pictures = _Pictures(prepared.splits[predictions.split])
     shown = pictures.of(predictions.example[chosen])
     rows = np.arange(len(shown), dtype=np.int32)
     batch = put(Examples(shown, pictures.examples.targets[rows], rows, None, rows), task, setup.device)
-    found = jax.jit(lambda state, batch: explain(model, state, prepared.data.transform(batch).inputs, outputs, task))(
-        state, batch
-    )
-    answers = np.asarray(found.answer, np.int64)
+    platform = setup.device.platform
+
+    def explained(state: State, batch: Batch, answer: Array) -> Explanation:
+        return explain(model, state, prepared.data.transform(batch).inputs, outputs, task, answer, platform)
+
+    found = jax.device_get(jax.jit(explained)(state, batch, jax.device_put(answer, setup.device)))
     captions = [
-        _caption(predictions, int(row), int(answer), pictures.names)
-        for row, answer in zip(chosen, answers, strict=True)
+        _caption(predictions, int(row), int(which), pictures.names)
+        for row, which in zip(chosen, found.answer, strict=True)
     ]
-    explanation_sheet(path, shown, np.asarray(found.cams), np.asarray(found.gradients), captions, title=title)
+    what = {
+        "binary": f"Explained: {task.names[-1]}",
+        "regression": f"Explained: {task.names[0]}",
+    }.get(task.kind, "Explained: the answer that the caption gives")
+    heading = f"Explanations: {title}, {predictions.split}"
+    explanation_sheet(path, shown, found.cams, found.gradients, captions, heading, what)
     return len(chosen)
 
 
@@ -111,22 +123,28 @@ def check_explainable(setup: Setup, count: int) -> None:
         raise UserError(f"--explain: a number of pictures from 1 to {MOST_EXPLAINED} is needed, {count} was given.")
 
 
-def chosen_examples(predictions: Predictions, count: int) -> Int[np.ndarray, " n"]:
-    """Rows worth a look: up to a third the most confident mistakes, the rest over all degrees of the answer.
+def chosen_examples(predictions: Predictions, count: int) -> tuple[Int[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
+    """Rows worth a look, and the answer to look at in each.
+
+    Up to a third are the most confident mistakes, with the class that was said or the label that is wrong; the rest
+    are spread over all degrees of the likeliest answer.
 
     Args:
         predictions: of one split, with targets.
         count: how many rows at most.
     """
-    wrong = np.zeros(0, np.int64)
+    wrong = mistaken = np.zeros(0, np.int64)
     if predictions.task.kind != "regression":
-        wrong = find_mistakes(predictions).row[: -(-count // 3)]
-    probability = predictions.prediction
+        mistakes = find_mistakes(predictions)
+        wrong, mistaken = mistakes.row[: -(-count // 3)], mistakes.answer[: -(-count // 3)]
+    probability, likeliest = predictions.prediction, np.ones(len(predictions), np.int64)
     if probability.ndim > 1:
+        likeliest = probability.argmax(1) if predictions.task.kind != "regression" else 0 * likeliest
         probability = probability.max(1)
     others = np.setdiff1d(np.argsort(-probability, kind="stable"), wrong, assume_unique=True)
     spread = np.unique(np.linspace(0, len(others) - 1, min(count - len(wrong), len(others))).round().astype(np.int64))
-    return np.concatenate([wrong, others[spread]])
+    rows = np.concatenate([wrong, others[spread]])
+    return rows, np.concatenate([mistaken, likeliest[others[spread]]]).astype(np.int32)
 
 
 class _Pictures:
@@ -151,13 +169,17 @@ def _caption(predictions: Predictions, row: int, answer: int, names: list[str] |
     task, truth = predictions.task, predictions.targets
     assert truth is not None
     said = predictions.prediction[row] if task.kind == "binary" else predictions.prediction[row, answer]
+    name = task.names[answer]
     if task.is_classes:
         true = task.names[int(truth[row])]
+    elif np.isnan(truth[row, answer]):
+        true = f"{name}: not known"
+    elif task.kind == "multilabel":
+        true = name if truth[row, answer] else f"no {name}"
     else:
-        true = "not known" if np.isnan(truth[row, answer]) else f"{truth[row, answer]:g}"
-    explained = task.names[1] if task.kind == "binary" else task.names[answer]
-    value = f"{said:.3g}" if task.kind == "regression" else rounded(said)
-    lines = [f"true {true}", f"{explained} {value}"]
+        true = f"{truth[row, answer]:.4g}"
+    value = f"{said:.4g}" if task.kind == "regression" else rounded(said)
+    lines = [f"true {true}", f"said {name} {value}"]
     if predictions.patient is not None:
         lines.append(f"patient {predictions.patient[row]}")
     if names is not None:

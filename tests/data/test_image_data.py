@@ -109,15 +109,15 @@ def test_scarce_labels_are_told() -> None:
 
 
 def test_pixels_are_scaled_and_standardised() -> None:
-    def seen(pixels: Pixels, channels: int = 2) -> np.ndarray:
+    def seen(pixels: Pixels, channels: int = 3) -> np.ndarray:
         prepared = ImageData(source=Dots(channels=channels), pixels=pixels).prepare()
         batch = put(prepared.splits["train"], prepared.task)
         return np.asarray(prepared.data.transform(batch).inputs)
 
-    stored = ImageData(source=Dots(channels=2)).prepare().splits["train"].inputs / 255.0
+    stored = ImageData(source=Dots(channels=3)).prepare().splits["train"].inputs / 255.0
     np.testing.assert_allclose(seen(Pixels()), stored, rtol=1e-6)
     np.testing.assert_allclose(
-        seen(Pixels(mean=(0.5, 0.2), deviation=(0.5, 2))), (stored - [0.5, 0.2]) / [0.5, 2], atol=1e-6
+        seen(Pixels(mean=(0.5, 0.2, 0), deviation=(0.5, 2, 1))), (stored - [0.5, 0.2, 0]) / [0.5, 2, 1], atol=1e-6
     )
     train = seen(Pixels(standardize="train"))
     np.testing.assert_allclose(train.mean((0, 1, 2)), 0, atol=1e-5)
@@ -170,6 +170,10 @@ def test_a_source_that_gives_no_bytes_of_its_shape_is_refused() -> None:
         (ImageData(source=SyntheticTable(patients=50)), "ImageData takes pictures, but synthetic_table gives a table"),
         (TableData(source=Dots()), "TableData takes tables, but dots gives pictures. Use ImageData"),
         (ImageData(source=Dots(), pixels=Pixels(mean=(0.5,))), r"pixels\.deviation: needed"),
+        (
+            ImageData(source=Dots(channels=4)),
+            r"dots: pictures have 1 channel \(grey\) or 3 .*, not 4",
+        ),
         (
             ImageData(source=Dots(channels=3), pixels=Pixels(mean=(0.5, 0.5), deviation=(0.5, 0.5))),
             r"pixels\.mean: 2 numbers were given; the pictures have 3 channels",

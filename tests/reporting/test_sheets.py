@@ -116,11 +116,12 @@ def test_without_mistakes_it_is_said_and_an_old_sheet_is_removed(tmp_path: Path)
 
 def test_explanations_colour_what_the_maps_mark(tmp_path: Path) -> None:
     grey = np.full((3, 8, 8, 1), 128, np.uint8)
-    maps = np.zeros((3, 4, 4), np.float32)
+    maps = np.zeros((3, 8, 8), np.float32)
+    maps[:, -1, -1] = 1e-6  # Where nothing is marked at all, that is written on the picture.
     nothing = tmp_path / "nothing.png"
     explanation_sheet(nothing, grey, maps, np.zeros((3, 8, 8), np.float32), ["a"] * 3, title="a run")
     marked = maps.copy()
-    marked[:, 0, 0] = 1
+    marked[:, :2, :2] = 1
     something = tmp_path / "something.png"
     explanation_sheet(something, grey, marked, np.zeros((3, 8, 8), np.float32), ["a"] * 3, title="a run")
     with Image.open(nothing) as a, Image.open(something) as b:
@@ -131,6 +132,15 @@ def test_explanations_colour_what_the_maps_mark(tmp_path: Path) -> None:
     assert 1 / 16 < share < 1 / 5
 
 
+def test_explanations_say_where_nothing_is_marked_and_may_lack_maps(tmp_path: Path) -> None:
+    sizes = {}
+    for name, maps in {"blank": np.zeros((6, 8, 8)), "marked": np.ones((6, 8, 8)), "none": None}.items():
+        path = explanation_sheet(tmp_path / f"{name}.png", PICTURES, maps, np.ones((6, 8, 8)), ["a"] * 6)
+        with Image.open(path) as sheet:
+            sizes[name] = sheet.size
+    assert sizes["blank"] == sizes["marked"] and sizes["none"][1] < 0.8 * sizes["marked"][1]
+
+
 def test_explanations_need_as_many_of_each(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'captions': 5"):
-        explanation_sheet(tmp_path / "x.png", PICTURES, np.zeros((6, 4, 4)), np.zeros((6, 8, 8)), ["a"] * 5)
+        explanation_sheet(tmp_path / "x.png", PICTURES, np.zeros((6, 8, 8)), np.zeros((6, 8, 8)), ["a"] * 5)

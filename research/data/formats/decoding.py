@@ -191,7 +191,8 @@ def _check(image: Image.Image, path: Path) -> None:
 
 def _check_depth(image: Image.Image, path: Path, white: int | None) -> None:
     """Refuse what Pillow would narrow to 8 bits without asking which value is white."""
-    kind = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+    tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
+    kind = str(tiles[0].args) if tiles else ""
     if kind.startswith("LA;16"):
         raise Unreadable(path, "is grey of 16 bits with transparency; save it without transparency, or with 8 bits")
     if white is not None and kind.startswith("RGB") and ";16" in kind:
