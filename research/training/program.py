@@ -110,15 +110,18 @@ class Program:
     def record(self, carry: Carry, validation: Split | None, assess: bool) -> tuple[Carry, dict[str, Array]]:
         """An event: mean scalars since the last one and, if ``assess``, the validation metrics. Donates ``carry``.
 
-        Assessing updates the best weights and decides on early stopping, all on the device.
+        Assessing updates the best weights and decides on early stopping, all on the device. Metrics are computed from
+        the rows by a program of its own, the same for both feeds: in one program with the forward passes, sums would be
+        taken in another order, and a choice between two weights might depend on the feed.
         """
         if not assess:
             return self._run("log", _log, (1,), self.spec, carry, self.run, None)
         if isinstance(validation, StreamedSplit):
             deployed = self._run("deploy", _deploy, (), self.spec, carry)
             rows = self._stream(deployed, validation, "evaluate", carry.step)
-            return self._run("conclude", _conclude_rows, (1,), self.spec, carry, self.run, validation.targets(), rows)
-        return self._run("assess", _assess, (1,), self.spec, carry, self.run, validation)
+        else:
+            rows = self._run("assess", _assess, (), self.spec, carry, self.run, validation)
+        return self._run("conclude", _conclude, (1,), self.spec, carry, self.run, _without_inputs(validation), rows)
 
     def predict(self, state: State, split: Split | None, name: str) -> dict[str, Array]:
         """Rows of a deployed state over a whole split, each example once."""
@@ -142,11 +145,12 @@ class Program:
             FLOPs of one update, and bytes of memory that the programs of training need beside their arguments.
         """
         needed = []
-        if assess and isinstance(validation, StreamedSplit):
-            rehearse = functools.partial(_rehearse, self.outline, len(validation))
-            jax.eval_shape(rehearse, self.spec, carry, self.run, validation.block_like(), validation.targets())
-        elif assess:
-            assessing = self._executable("assess", _assess, (1,), (self.spec, carry, self.run, validation))
+        if assess:
+            block = validation.block_like() if isinstance(validation, StreamedSplit) else validation
+            rehearse = functools.partial(_rehearse, self.outline)
+            jax.eval_shape(rehearse, self.spec, carry, self.run, block, _without_inputs(validation))
+        if assess and not isinstance(validation, StreamedSplit):
+            assessing = self._executable("assess", _assess, (), (self.spec, carry, self.run, validation))
             needed.append(assessing.memory_analysis())
         arguments = (self.spec, carry, self.run, *_arguments(window), np.int32(0))
         compiled = self._executable("advance", _advance, (1,), arguments)
@@ -269,34 +273,36 @@ def _log(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation:
     return dataclasses.replace(carry, sums=zero, count=jnp.zeros_like(carry.count)), record
 
 
+def _without_inputs(split: Split | None) -> Batch | None:
+    """What metrics need of a split beside its rows."""
+    if isinstance(split, StreamedSplit):
+        return split.targets()
+    return None if split is None else dataclasses.replace(split, inputs=None)
+
+
 def _assess(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch | None) -> Any:
-    key = keys.stream(run.seed, "evaluate", carry.step)
-    rows, mask = _evaluate(outline, run, spec, _deploy(outline, spec, carry), key, validation)
-    return _conclude(outline, spec, carry, run, validation, rows, mask)
+    return _evaluate_block("evaluate", outline, spec, _deploy(outline, spec, carry), run, validation, carry.step)
 
 
 def _deploy(outline: Outline, spec: Experiment, carry: Carry) -> State:
     return spec.algorithm.deployed(spec, carry.state)
 
 
-def _conclude_rows(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch, rows: Any) -> Any:
-    return _conclude(outline, spec, carry, run, validation, rows, validation.mask)
-
-
 def _rehearse(
-    outline: Outline, count: int, spec: Experiment, carry: Carry, run: Run, block: Batch, validation: Batch
+    outline: Outline, spec: Experiment, carry: Carry, run: Run, block: Batch | None, validation: Batch | None
 ) -> Any:
-    """What happens to a streamed validation split, for its shapes and its mistakes."""
-    rows = _evaluate_block("evaluate", outline, spec, _deploy(outline, spec, carry), run, block, carry.step)
-    whole = jax.tree.map(lambda row: jnp.zeros((count, *row.shape[1:]), row.dtype), rows)
-    return _conclude_rows(outline, spec, carry, run, validation, whole)
+    """What happens to the validation split, whole or block by block, for its shapes and its mistakes."""
+    rows = _assess(outline, spec, carry, run, block)
+    if validation is not None:
+        count = len(validation.example)
+        rows = jax.tree.map(lambda row: jnp.zeros((count, *row.shape[1:]), row.dtype), rows)
+    return _conclude(outline, spec, carry, run, validation, rows)
 
 
-def _conclude(
-    outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch | None, rows: Any, mask: Array
-) -> Any:
+def _conclude(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch | None, rows: Any) -> Any:
     """Metrics of the rows of validation, the best weights by them, and the record of the log."""
     state = _deploy(outline, spec, carry)
+    mask = jnp.ones(len(jax.tree.leaves(rows)[0]), bool) if validation is None else validation.mask
     summary = spec.algorithm.summarize(spec, rows, validation, mask)
     select = spec.evaluation.select
     if select is not None and carry.best is not None:
@@ -333,23 +339,22 @@ def _best(spec: Experiment, carry: Carry, state: State, value: Array) -> tuple[B
 
 def _predict(outline: Outline, spec: Experiment, state: State, run: Run, split: Batch | None) -> Any:
     key = keys.stream(run.seed, "predict", 0)
-    return _evaluate(outline, run, spec, state, key, split)[0]
+    return _evaluate(outline, run, spec, state, key, split)
 
 
 def _evaluate_block(
-    purpose: str, outline: Outline, spec: Experiment, state: State, run: Run, block: Batch, step: Array
+    purpose: str, outline: Outline, spec: Experiment, state: State, run: Run, block: Batch | None, step: Array
 ) -> Any:
-    return _evaluate(outline, run, spec, state, keys.stream(run.seed, purpose, step), block)[0]
+    return _evaluate(outline, run, spec, state, keys.stream(run.seed, purpose, step), block)
 
 
 def _evaluate(
     outline: Outline, run: Run, spec: Experiment, state: State, key: Key[Array, ""], split: Batch | None
 ) -> Any:
-    """Rows over a whole split in batches of one shape, the padding cut off again, and the mask of the rows."""
+    """Rows over a whole split in batches of one shape, the padding cut off again."""
     context = _context(outline, run)
     if split is None:
-        rows = spec.algorithm.evaluate(spec, state, None, key, context)
-        return rows, jnp.ones(len(jax.tree.leaves(rows)[0]), bool)
+        return spec.algorithm.evaluate(spec, state, None, key, context)
     count = len(split.example)
     size = min(block_rows(spec.evaluation.batch_size, leaf.shape) for leaf in jax.tree.leaves(split.inputs))
     index = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32).reshape(-1, size)
@@ -361,5 +366,4 @@ def _evaluate(
         return spec.algorithm.evaluate(spec, state, batch, key, context)
 
     stacked = lax.map(one_batch, index)
-    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], stacked)
-    return rows, jnp.ones(count, bool)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], stacked)
