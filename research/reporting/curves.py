@@ -10,7 +10,7 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from research.evaluation import intervals
 from research.reporting.contrasts import Contrast
@@ -36,7 +36,7 @@ class Ranking:
 
 
 class Band(NamedTuple):
-    """Pointwise limits at `GRID`; NaN where the bootstrap knows none."""
+    """Pointwise limits at `GRID`; NaN where none are known."""
 
     low: Float[np.ndarray, " G"]
     high: Float[np.ndarray, " G"]
@@ -105,7 +105,11 @@ def precision_recall_points(contrast: Contrast) -> tuple[Float[np.ndarray, " K"]
 def bands(
     found: list[Contrast], unit: Int[np.ndarray, " N"], resamples: int = RESAMPLES, seed: int = 0
 ) -> list[tuple[Band, Band]]:
-    """Pointwise 95 % bootstrap bands of the ROC and the precision-recall curve of each contrast.
+    """Pointwise 95 % bands of the ROC and the precision-recall curve of each contrast.
+
+    They are those of the bootstrap, but at least as wide as Wilson's interval of the proportion that a curve is at each
+    point: sensitivity among the positives, precision among the examples called positive. Near 0 and 1, where few or no
+    resamples differ, the bootstrap alone would claim to know what it does not (`scripts/prove/coverage.py`).
 
     Args:
         found: what to draw.
@@ -119,7 +123,33 @@ def bands(
         for contrast, ranking, chunks in zip(found, rankings, curves, strict=True):
             hits, alarms = counts(ranking, weights[:, contrast.rows])
             chunks.append((roc(hits, alarms), precision(hits, alarms)))
-    return [(_band([rocs for rocs, _ in chunks]), _band([shares for _, shares in chunks])) for chunks in curves]
+    both = []
+    for contrast, ranking, chunks in zip(found, rankings, curves, strict=True):
+        once = np.ones((1, len(contrast.rows)))
+        hits, alarms = counts(ranking, once)
+        own = unit[contrast.rows]
+        # Rows of one patient know less than as many patients.
+        positives, share = len(np.unique(own[contrast.positive])), len(np.unique(own)) / len(own)
+        called = share * _called(hits[0], alarms[0])
+        both.append(
+            (
+                _widened(_band([rocs for rocs, _ in chunks]), roc(hits, alarms)[0], np.full(len(GRID), positives)),
+                _widened(_band([shares for _, shares in chunks]), precision(hits, alarms)[0], called),
+            )
+        )
+    return both
+
+
+def _called(hits: Float[np.ndarray, " K"], alarms: Float[np.ndarray, " K"]) -> Float[np.ndarray, " G"]:
+    """How many examples are called positive where each sensitivity of `GRID` is reached."""
+    place = np.searchsorted(hits / hits[-1], np.maximum(GRID, 1e-12))
+    return hits[place] + alarms[place]
+
+
+def _widened(band: Band, share: Float[np.ndarray, " G"], count: Shaped[np.ndarray, " G"]) -> Band:
+    """The band, at least as wide as Wilson's interval of each share among so many."""
+    limits = np.array([intervals.wilson(float(one), float(n)) for one, n in zip(share, count, strict=True)])
+    return Band(np.minimum(band.low, limits[:, 0]), np.maximum(band.high, limits[:, 1]))
 
 
 def _band(chunks: list[np.ndarray]) -> Band:

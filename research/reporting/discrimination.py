@@ -10,7 +10,7 @@ from research.evaluation.intervals import unit_numbers
 from research.evaluation.predictions import Predictions
 from research.reporting import style
 from research.reporting.contrasts import Contrast, facts, panel_title, unit_name
-from research.reporting.curves import GRID, RESAMPLES, Band, bands, precision_recall_points, roc_points
+from research.reporting.curves import GRID, Band, bands, precision_recall_points, roc_points
 
 
 def discrimination(predictions: Predictions, found: list[Contrast], title: str, overall: dict[str, str]) -> list[Any]:
@@ -24,7 +24,7 @@ def discrimination(predictions: Predictions, found: list[Contrast], title: str, 
     """
     unit = unit_numbers(predictions.patient, len(predictions))
     both = bands(found, unit)
-    how = f"95 % band, pointwise (bootstrap by {unit_name(predictions)}, {RESAMPLES} resamples)"
+    how = f"95 % band, pointwise (bootstrap by {unit_name(predictions)}, at least Wilson's interval)"
     drawn = []
     for kind, name, metric, label in (
         (0, "ROC curve", "auroc", "macro AUROC"),

@@ -1,10 +1,11 @@
 """How often the 95 % intervals of a report hold the truth, by simulation; prints a dated Markdown table.
 
-    python scripts/prove/coverage.py --replications 1000
+    python scripts/prove/coverage.py --replications 1000 [--only bands]
 
 Scores are binormal, prevalence .3. Clustered data has 4 rows per patient, whose scores share a patient effect with
 half of the variance; the patient's rows are all of one class, or mixed. Each replication is one data set; a nominal
-.95 with 1,000 replications has a Monte Carlo standard error of .007.
+.95 with 1,000 replications has a Monte Carlo standard error of .007. Bands of curves, at some of their points, have a
+fifth of the replications.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from research import metrics
 from research.evaluation import delong, intervals
 from research.evaluation.report import bootstrap
+from research.reporting import curves
+from research.reporting.contrasts import Contrast
 
 PREVALENCE = 0.3
 RESAMPLES = 400
@@ -124,25 +127,61 @@ def macro_rows(replications: int, patients: int, shift: float) -> Iterator:
     yield Row("AUROC (macro of 3)", truth, patients, patients, "influence, logit", *count(truth, found))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replications", type=int, default=1000, help="data sets per line (default 1000)")
-    replications = parser.parse_args().replications
-    began = time.time()
-    rows: list[Row] = []
+def band_rows(replications: int, area: float, patients: int, per_patient: int = 1) -> Iterator:
+    """Bands of the ROC and the precision-recall curve, at some false positive rates and sensitivities."""
+    places = (5, 20, 50, 90)
+    found: dict[tuple[int, int], list[intervals.Interval]] = {(c, g): [] for c in range(2) for g in places}
+    for replication in range(replications):
+        random = np.random.default_rng([replication, patients, per_patient, round(area * 1000), 11])
+        scores, targets, unit = binormal(random, area, patients, per_patient, False)
+        contrast = Contrast("positive", np.arange(len(scores)), scores, targets == 1, {})
+        for curve, band in enumerate(curves.bands([contrast], unit)[0]):
+            for place in places:
+                limits = intervals.Interval(float(band.low[place]), float(band.high[place]), "")
+                found[curve, place].append(limits)
+    shift = np.sqrt(2) * ndtri(area)
+    for (curve, place), items in found.items():
+        x = curves.GRID[place]
+        if curve == 0:
+            name, truth = "sensitivity", ndtr(shift - ndtri(1 - x))
+        else:
+            alarms = ndtr(-(shift - ndtri(x)))
+            name, truth = "precision", PREVALENCE * x / (PREVALENCE * x + (1 - PREVALENCE) * alarms)
+        name = f"{name} at {'1 - specificity' if curve == 0 else 'sensitivity'} {x:g}"
+        rule = "band, by patient" if per_patient > 1 else "band"
+        yield Row(name, truth, patients * per_patient, patients, f"{rule}; AUROC {area}", *count(truth, items))
+
+
+def interval_rows(replications: int) -> Iterator:
+    """Every interval of a report."""
     for area in (0.7, 0.9, 0.95, 0.99):
         for size in (100, 300, 1000):
-            rows += auroc_rows(replications, area, size)
+            yield from auroc_rows(replications, area, size)
     for area in (0.9, 0.99):
         for patients in (50, 200):
             for mixed in (False, True):
-                rows += auroc_rows(replications, area, patients, 4, mixed)
+                yield from auroc_rows(replications, area, patients, 4, mixed)
     for size, shift in ((100, 1.5), (300, 1.5), (100, 3.0), (300, 3.0)):
-        rows += macro_rows(replications, size, shift)
+        yield from macro_rows(replications, size, shift)
     for truth in (0.9, 0.99):
         for size in (100, 300):
-            rows += proportion_rows(replications, truth, size)
-            rows += proportion_rows(replications, truth, size, 4)
+            yield from proportion_rows(replications, truth, size)
+            yield from proportion_rows(replications, truth, size, 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replications", type=int, default=1000, help="data sets per line (default 1000)")
+    parser.add_argument("--only", choices=("intervals", "bands"), help="only this part")
+    options = parser.parse_args()
+    replications, began = options.replications, time.time()
+    rows: list[Row] = []
+    if options.only != "bands":
+        rows += interval_rows(replications)
+    if options.only != "intervals":
+        for size, area in ((100, 0.9), (300, 0.9), (300, 0.99)):
+            rows += band_rows(replications // 5, area, size)
+        rows += band_rows(replications // 5, 0.9, 50, 4)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     print(f"Coverage of nominal 95 % intervals, {today}, {replications} replications, numpy {np.__version__}, ")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {time.time() - began:.0f} s.")

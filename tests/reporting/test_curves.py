@@ -91,6 +91,16 @@ def test_bands_hold_the_curve_and_narrow_with_more_examples() -> None:
     assert widths[0] / widths[1] == pytest.approx(4, rel=0.3)
 
 
+def test_bands_know_little_where_no_resample_differs() -> None:
+    """Of two classes that are told apart perfectly, every resample has the same curve."""
+    positive = np.arange(30) >= 20
+    item = Contrast("sick", np.arange(30), np.arange(30, dtype=float), positive, {})
+    of_roc, of_precision = bands([item], np.arange(30), resamples=50)[0]
+    # Wilson's interval of 10 of 10 begins at 10 / (10 + 1.96 ** 2), of one of one at 1 / (1 + 1.96 ** 2).
+    assert of_roc.low == pytest.approx(10 / (10 + 1.96**2), abs=1e-4) and (of_roc.high == 1).all()
+    assert of_precision.low[[5, 100]] == pytest.approx([1 / (1 + 1.96**2), 10 / (10 + 1.96**2)], abs=1e-4)
+
+
 def test_bands_go_by_patient() -> None:
     one = contrast(200, decimals=6)
     # Every example four times: by row this looks like four times the data, by patient it is the same data.
