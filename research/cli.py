@@ -8,8 +8,10 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from rich.table import Table
 
 from research.errors import ResearchError, RunError, UserError
 
+PREDICTIONS_SHOWN = 10
 EPILOG = """exit codes: 0 done; 2 a mistake in the command, the experiment or the data; 1 a failure while running"""
 
 
@@ -35,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     errors = _console(stderr=True, soft_wrap=True)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         options, rest = _parser().parse_known_args(given)
         _take_overrides(options, rest)
@@ -47,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("interrupted")
         return 1
+    except _Terminated:
+        errors.print("terminated")
+        return 128 + signal.SIGTERM
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -61,6 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM outside of training, where the loop answers it: what is half done is undone on the way out."""
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise _Terminated
 
 
 def _console(**options: Any) -> Console:
@@ -133,11 +149,13 @@ def _parser() -> _Parser:
     command.add_argument("--json", action="store_true", help="print results for machines")
 
     command = add("list", _list, "experiments and datasets, a line each")
-    command.add_argument("--experiments", type=Path, default=Path("experiments"), help="folder of experiment files")
+    command.add_argument(
+        "--experiments", type=Path, help="folder of experiment files (experiments, or else the files here)"
+    )
 
     command = add("data", _data, "list datasets, show one, or prepare one")
     command.add_argument("action", choices=("list", "show", "prepare"))
-    command.add_argument("name", nargs="?", help="a dataset of the list; with --augmented an experiment file as well")
+    command.add_argument("name", nargs="?", help="a dataset of the list, or an experiment file for the data in it")
     command.add_argument("--augmented", action="store_true", help="draw pictures and augmented forms of each")
     command.add_argument("--out", type=Path, help="where to draw pictures (NAME.png)")
     return parser
@@ -227,7 +245,10 @@ def _predict(options: argparse.Namespace) -> None:
     _check_writable(out)
     table, notes = TrainedModel(RunDirectory(options.run)).predict_file(options.data, out)
     console = _console()
-    console.print(table.head(10).to_string(index=False))
+    shown = table.head(PREDICTIONS_SHOWN)
+    if len(shown) < len(table):
+        console.print(f"the first {len(shown)} of {len(table)}:")
+    console.print(shown.to_string(index=False), soft_wrap=True)
     for note in notes:
         console.print(f"note: {note}", style="yellow")
     console.print(f"{len(table)} predictions in {out}")
@@ -291,10 +312,11 @@ def _verify_resume(options: argparse.Namespace) -> None:
 def _list(options: argparse.Namespace) -> None:
     from research.experiment_file import defines_experiment, first_line
 
-    if not options.experiments.is_dir():
-        raise UserError(f"{options.experiments}: there is no such folder. Name it with --experiments DIR.")
-    files = [path for path in sorted(options.experiments.rglob("*.py")) if defines_experiment(path)]
-    _print_lines("experiments", {str(path): first_line(path) for path in files})
+    if options.experiments is not None and not options.experiments.is_dir():
+        raise UserError(f"{options.experiments}: there is no such folder. Name another one with --experiments DIR.")
+    folder = options.experiments or Path("experiments")
+    files = sorted(folder.rglob("*.py") if folder.is_dir() else Path().glob("*.py"))
+    _print_lines("experiments", {str(path): first_line(path) for path in files if defines_experiment(path)})
     print()
     _list_datasets()
 
@@ -328,13 +350,7 @@ def _data(options: argparse.Namespace) -> None:
     if options.action == "show" and (options.augmented or options.out is not None):
         _draw_pictures(options, console)
         return
-    from research.data.catalog import parse_source
-
-    if options.name.endswith(".py"):
-        raise UserError(
-            f"{options.name} is an experiment file; its data is drawn with --augmented, or into --out FILE."
-        )
-    source = parse_source(options.name)
+    source = _source(options.name)
     if options.action == "prepare":
         from research.training.progress import PreparingDisplay
 
@@ -343,6 +359,19 @@ def _data(options: argparse.Namespace) -> None:
         return
     for part in show(source):
         console.print(part)
+
+
+def _source(name: str) -> Any:
+    """The source that a name means, or that an experiment file has."""
+    from research.data.catalog import parse_source
+    from research.experiment_file import load_experiment
+
+    if not name.endswith(".py"):
+        return parse_source(name)
+    data = load_experiment(Path(name))[0].data
+    if data is None:
+        raise UserError(f"{name}: this experiment has no data.")
+    return data.source
 
 
 def _draw_pictures(options: argparse.Namespace, console: Console) -> None:

@@ -25,6 +25,8 @@ def load_experiment(path: Path) -> tuple[Experiment, Path | None]:
     Raises:
         UserError: if the file is missing, raises, or assigns no `Experiment` to ``experiment``.
     """
+    if path.suffix != ".py" and path.exists():
+        raise UserError(f"{path}: an experiment file is Python and ends in .py.")
     if not path.is_file():
         near = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         there = f" Files there: {', '.join(near[:8])}." if near else ""

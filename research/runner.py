@@ -326,7 +326,8 @@ def _train(
 ) -> tuple[Carry, float]:
     """The carry after training, and the share of the time that was spent waiting for input."""
     carry = restore(setup, directory)
-    facts = preflight(setup, carry, directory.path, notes)
+    with _compiling(console):
+        facts = preflight(setup, carry, directory.path, notes)
     if console is not None:
         console.print(facts.card(name))
     step = int(carry.step)
@@ -356,6 +357,13 @@ def _train(
         return carry, (_waited(setup) - waited) / (time.perf_counter() - began)
 
 
+def _compiling(console: Console | None) -> contextlib.AbstractContextManager[Any]:
+    """Says in a terminal, until it is done, why nothing else happens for a while."""
+    if console is None or not console.is_terminal:
+        return contextlib.nullcontext()
+    return console.status("compiling the training ...")
+
+
 def _waited(setup: Setup) -> float:
     return setup.feed.waited if setup.feed is not None else 0.0
 
@@ -368,7 +376,11 @@ def _evaluate(rows: Predictions | Rows, validation: Predictions | Rows | None, s
     if setup.prepared is None:
         return report
     data = f"data: {setup.prepared.about.name}, fingerprint {setup.prepared.fingerprint}"
-    return dataclasses.replace(report, notes=(data, *report.notes, *setup.prepared.prevalence()))
+    return dataclasses.replace(
+        report,
+        notes=(data, *report.notes, *setup.prepared.prevalence()),
+        warnings=(*setup.prepared.leaks.get(report.title, ()), *report.warnings),
+    )
 
 
 def _report(

@@ -30,6 +30,7 @@ from research.data.prepare import (
     check_present,
     divide,
     fingerprint_of,
+    leaks_of,
     warnings_of,
 )
 from research.data.source import Source
@@ -73,6 +74,7 @@ class ImageData(Data):
         check_present(images, split)
         leakage = check_leakage(split, images.patient, pictures.hashes)
         train = np.flatnonzero(split == "train")
+        leaks = leaks_of(leakage, _twins(images, split, leakage), copies=True)
         pixels = self.pixels
         if pixels.standardize == "train":
             pixels = pixels.fitted(*_statistics(pictures, train))
@@ -85,9 +87,11 @@ class ImageData(Data):
             fingerprint=fingerprint_of(images, split, lambda digest: digest.update(pictures.digest.encode())),
             leakage=leakage,
             warnings=(
-                *warnings_of(images, split, leakage, self.source.about().notes),
-                *_twins(images, split, leakage, pictures.hashes),
+                *warnings_of(images, split, self.source.about().notes),
+                *itertools.chain(*leaks.values()),
+                *_contradictions(images, pictures.hashes),
             ),
+            leaks=leaks,
             shape=images.shape,
         )
 
@@ -262,23 +266,18 @@ def _statistics(pictures: _InMemory | _Stored, rows: Shaped[np.ndarray, " N"]) -
     return mean, np.sqrt((shares * np.square(levels - mean[:, None])).sum(1))
 
 
-def _twins(
-    images: Images, split: Shaped[np.ndarray, " N"], leakage: Leakage, hashes: UInt64[np.ndarray, " N"]
-) -> list[str]:
-    """What is to be known of equal pictures: in two splits by name, twice in one split, and with different targets."""
-    found = []
+def _twins(images: Images, split: Shaped[np.ndarray, " N"], leakage: Leakage) -> dict[str, str]:
+    """The first two equal pictures of each two splits that share any, by name."""
+    found: dict[str, str] = {}
+    hashes = images.alike
     for first, second in itertools.combinations(SPLITS, 2):
-        if images.names is None or not leakage.identical.get(f"{first}/{second}"):
+        if images.names is None or hashes is None or not leakage.identical.get(f"{first}/{second}"):
             continue
         here, there = np.flatnonzero(split == first), np.flatnonzero(split == second)
         twin = there[np.isin(hashes[there], hashes[here])][0]
         original = here[hashes[here] == hashes[twin]][0]
-        found.append(f"such as {images.names[original]} in {first} and {images.names[twin]} in {second}.")
-    for name, count in leakage.repeated.items():
-        if count:
-            weight = "counts more than once" if name == "train" else "counts more than once, and intervals do not know"
-            found.append(f"{name} has {count} copies of pictures that it has already: each such picture {weight}.")
-    return [*found, *_contradictions(images, hashes)]
+        found[f"{first}/{second}"] = f"{images.names[twin]}, which is {images.names[original]}"
+    return found
 
 
 def _contradictions(images: Images, hashes: UInt64[np.ndarray, " N"]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -118,6 +118,7 @@ class Prepared:
         fingerprint: 16 hexadecimal digits of a SHA-256 over raw inputs, targets, patients and splits.
         leakage: what the leakage gate counted.
         warnings: what a reader of the results should know.
+        leaks: those of them by which the numbers of a split look better than they are, or more certain; by split.
     """
 
     data: Data
@@ -128,6 +129,7 @@ class Prepared:
     fingerprint: str
     leakage: Leakage
     warnings: tuple[str, ...]
+    leaks: dict[str, tuple[str, ...]]
 
     def summary(self) -> dict[str, Any]:
         """A JSON object that says what was trained and tested on; ``data.json`` of a run."""
@@ -241,31 +243,44 @@ def check_present(dataset: Dataset, split: Shaped[np.ndarray, " N"]) -> None:
             counts = {s: int(member[split == s, number].sum()) for s in SPLITS}
             if not counts["train"]:
                 shown = ", ".join(f"{s} {count}" for s, count in counts.items())
+                whence = "the classes" if dataset.task.is_classes else "the targets"
                 raise UserError(
                     f"{what} {name!r} is absent from the train split of {dataset.about.name} (rows: {shown}), so it "
-                    f"cannot be learnt. Remove it from the classes, or change data.split."
+                    f"cannot be learnt. Remove it from {whence}, or divide the data in another way."
                 )
 
 
-def warnings_of(
-    dataset: Dataset, split: Shaped[np.ndarray, " N"], leakage: Leakage, declared: tuple[str, ...]
-) -> list[str]:
+def warnings_of(dataset: Dataset, split: Shaped[np.ndarray, " N"], declared: tuple[str, ...]) -> list[str]:
     """What a reader of the results should know, whatever the kind of inputs.
 
     Args:
         dataset: all rows.
         split: name of the split of each row.
-        leakage: what the gate counted.
         declared: notes that the source gives without being loaded; others tell of what was met in loading.
     """
-    found = [note for note in dataset.about.notes if note not in declared]
+    return [*(note for note in dataset.about.notes if note not in declared), *_scarce(dataset, split)]
+
+
+def leaks_of(leakage: Leakage, such_as: Mapping[str, str], copies: bool) -> dict[str, tuple[str, ...]]:
+    """A sentence about each way in which examples of a split have been seen before; by split.
+
+    Args:
+        leakage: what the gate counted.
+        such_as: one such example of each pair of splits, by name, where there are names.
+        copies: whether examples with equal inputs are copies of each other, and not just alike.
+    """
+    found: dict[str, list[str]] = {name: [] for name in SPLITS}
     for pair, count in leakage.identical.items():
         if count:
             first, second = pair.split("/")
             examples = "1 example has" if count == 1 else f"{count} examples have"
-            found.append(f"{examples} the same inputs in {second} as some example in {first}.")
-    found += _scarce(dataset, split)
-    return found
+            shown = f", such as {such_as[pair]}" if pair in such_as else ""
+            found[second].append(f"{examples} the same inputs in {second} as some example in {first}{shown}.")
+    for name, count in leakage.repeated.items():
+        if count and copies:
+            weight = "counts more than once" if name == "train" else "counts more than once, and intervals do not know"
+            found[name].append(f"{name} has {count} copies of pictures that it has already: each such {weight}.")
+    return {name: tuple(sentences) for name, sentences in found.items()}
 
 
 def _scarce(dataset: Dataset, split: Shaped[np.ndarray, " N"]) -> Iterator[str]:
@@ -282,8 +297,9 @@ def _scarce(dataset: Dataset, split: Shaped[np.ndarray, " N"]) -> Iterator[str]:
                 sides = {f"with {label!r}": column == 1, f"without {label!r}": column == 0}
             for side, member in sides.items():
                 count = len(np.unique(dataset.unit[(split == name) & member]))
+                result = "AUROC and others are not defined there" if not count else "its numbers are very uncertain"
                 if count < FEW:
-                    yield f"{name} has {count} {what} {side}: its numbers will be very uncertain."
+                    yield f"{name} has {count or 'no'} {what} {side}: {result}."
 
 
 def fingerprint_of(dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Callable[[Any], None]) -> str:

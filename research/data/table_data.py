@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from research.data.prepare import (
     check_present,
     divide,
     fingerprint_of,
+    leaks_of,
     warnings_of,
 )
 from research.data.preprocessing import FittedPreprocessing, Preprocessing
@@ -47,8 +49,10 @@ class TableData(Data):
         check_present(table, split)
         fitted = self.preprocessing.fit(table, split == "train")
         features = fitted.transform(table.frame)
+        leaks = leaks_of(leakage, {}, copies=False)
         warnings = [
-            *warnings_of(table, split, leakage, self.source.about().notes),
+            *warnings_of(table, split, self.source.about().notes),
+            *itertools.chain(*leaks.values()),
             *_unlike_train(table, split, fitted),
         ]
         return PreparedTable(
@@ -60,6 +64,7 @@ class TableData(Data):
             fingerprint=fingerprint_of(table, split, lambda digest: _add_columns(digest, table)),
             leakage=leakage,
             warnings=tuple(warnings),
+            leaks=leaks,
             columns=table.columns,
             preprocessing=fitted,
             missing=_missing(table.frame, split),

@@ -304,7 +304,7 @@ def _warnings(
     units = len(np.unique(measured.unit))
     if units < FEW_UNITS:
         what = "rows" if predictions.patient is None else "patients"
-        warnings.append(f"only {units} {what}: bootstrap intervals are too narrow.")
+        warnings.append(f"only {units} {what}: intervals are too narrow, those of the bootstrap most of all.")
     if predictions.task.kind != "regression":
         for index, name in enumerate(measured.parts):
             cases = int((measured.true & measured.observed)[:, index].sum())

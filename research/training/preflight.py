@@ -69,15 +69,17 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     if select is not None:
         patience = f"; stops after {select.patience} evaluations without gain" if select.patience else ""
         facts["weights"] = f"those with the best {select.metric} on validation{patience}"
-    if carry.step > 0:
+    if int(carry.step) >= cadence.total:
+        facts["resuming"] = f"not needed: all {cadence.total:,} updates are made"
+    elif carry.step > 0:
         facts["resuming"] = f"after update {int(carry.step):,}"
     kind = setup.device.device_kind
     named = kind if kind == setup.device.platform else f"{kind} ({setup.device.platform})"
     facts["device"] = f"{named}, 1 of {jax.device_count()} used"
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
-    facts["checkpoint"] = (
-        f"about {_quantity(size, 'B')} every {setup.execution.checkpoint_minutes:g} min and at the end"
-    )
+    updates = f"every {cadence.checkpoint:,} updates, " if cadence.checkpoint is not None else ""
+    minutes = f"every {setup.execution.checkpoint_minutes:g} min and at the end"
+    facts["checkpoint"] = f"about {_quantity(size, 'B')} {updates}{minutes}"
     facts["seed"] = str(setup.seed)
     facts["run directory"] = str(directory)
     if cadence.total > (total := setup.program.total_updates):

@@ -64,8 +64,8 @@ def test_the_fingerprint_depends_on_pixels_and_split() -> None:
 def test_the_same_picture_in_two_splits_is_counted_and_named() -> None:
     prepared = ImageData(source=Dots(count=16, official=True, twins=True)).prepare()
     assert prepared.leakage.identical["train/test"] == 1
-    assert "1 example has the same inputs in test as some example in train." in prepared.warnings
-    assert "such as dot0.png in train and dot15.png in test." in prepared.warnings
+    told = "1 example has the same inputs in test as some example in train, such as dot15.png, which is dot0.png."
+    assert told in prepared.warnings and prepared.leaks["test"] == (told,) and not prepared.leaks["validation"]
     assert not any("such as" in text for text in ImageData(source=Dots(count=16, official=True)).prepare().warnings)
 
 
@@ -88,7 +88,7 @@ def test_copies_without_patients_stay_together_and_are_told() -> None:
     assert sum(prepared.leakage.identical.values()) == 0
     assert all(count == 2 * len(prepared.splits[name]) // 3 for name, count in prepared.leakage.repeated.items())
     test = len(prepared.splits["test"])
-    told = "test has {} copies of pictures that it has already: each such picture counts more than once, and intervals"
+    told = "test has {} copies of pictures that it has already: each such counts more than once, and intervals"
     assert any(text.startswith(told.format(2 * test // 3)) for text in prepared.warnings)
     (wrong,) = (text for text in prepared.warnings if "other targets" in text)
     assert wrong == "40 copies of pictures have other targets than the first, such as dot0.png and dot80.png."
@@ -104,7 +104,7 @@ def test_scarce_labels_are_told() -> None:
             return dataclasses.replace(images, targets=targets, task=Task("multilabel", ("common", "rare")))
 
     warnings = ImageData(source=Labels(per_patient=1)).prepare().warnings
-    assert "test has 0 patients with 'rare': its numbers will be very uncertain." in warnings
+    assert "test has no patients with 'rare': AUROC and others are not defined there." in warnings
     assert not any("'common'" in text or "without" in text for text in warnings)
 
 

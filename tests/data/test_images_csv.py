@@ -75,7 +75,7 @@ def test_uncertain_and_blank_labels(write: Any, options: Any, targets: list[Any]
     assert images.about.notes[-3:] == (
         "1 uncertain labels",
         "1 blank labels",
-        "patients found by patient_pattern: 2, such as 'patient1' in '/train/patient1/study1/view1.png'",
+        "2 patients by the pattern of patient_pattern, such as 'patient1' in '/train/patient1/study1/view1.png'",
     )
     assert f"blank labels are {options.get('blanks', 'missing')}" in images.about.notes
     assert images.shape == (3, 4, 1)
@@ -89,7 +89,7 @@ def test_uncertain_labels_may_be_an_error(write: Any) -> None:
     with pytest.raises(UserError, match=r"line 2, column 'Edema': 2 is no label"):
         _multilabel(write(CHEXPERT.replace("F,1.0", "F,2")))
     empty = write(CHEXPERT.replace("F,1.0", "F,"))
-    with pytest.raises(UserError, match=r"line 2.*the target is missing.*unlabelled='drop'"):
+    with pytest.raises(UserError, match=r"line 2.*no label is known.*unlabelled='drop'"):
         _multilabel(empty)
     assert _multilabel(empty, unlabelled="drop").row.tolist() == [1, 2]
     assert _multilabel(empty, blanks="negative").targets.tolist()[0] == [0, 0]

@@ -77,6 +77,8 @@ def parse_source(text: str) -> Source:
         source = known[name]()
     else:
         hint = did_you_mean(name, [*known, *made])
+        if not colon and name.lower() in made:
+            hint = f" Write {name.lower()}:{made[name.lower()][1]}."
         if not colon and name.lower().endswith((".csv", ".data", ".tsv", ".txt")):
             hint = f" For a file write 'csv:{name}'."
         forms = ", ".join(f"{kind}:{what.partition('?')[0]}" for kind, (_, what, _) in made.items())

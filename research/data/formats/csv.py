@@ -301,9 +301,10 @@ class CSV(Source):
         if lacking.any() and self.unlabelled == "error":
             row = int(np.flatnonzero(lacking)[0])
             name = next(n for n in targets if file.cells[n][row] is None)
+            what = "no label is known" if self.task == "multilabel" else "the target is missing"
             raise UserError(
-                f"{file.where(row, name)}: the target is missing, in {int(lacking.sum())} rows in all. Complete them, "
-                f"or leave such rows out with unlabelled='drop'."
+                f"{file.where(row, name)}: {what}, in {int(lacking.sum())} rows in all. Complete them, or leave such "
+                f"rows out with unlabelled='drop'."
             )
         return np.logical_not(lacking)
 

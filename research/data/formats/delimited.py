@@ -46,8 +46,8 @@ class Delimited:
                     f"Its columns: {', '.join(self.names)}."
                 )
 
-    def numbers(self, name: str) -> Float64[np.ndarray, " N"]:
-        """A column as numbers, NaN where a value is missing.
+    def numbers(self, name: str, target: bool = False) -> Float64[np.ndarray, " N"]:
+        """A column as numbers, NaN where a value is missing; ``target`` says that it is no input.
 
         Raises:
             UserError: at the first text, NaN or infinity, naming line, column, value and remedy.
@@ -59,9 +59,10 @@ class Delimited:
         if len(wrong):
             row = int(wrong[0])
             cell = cells[row]
+            names = "" if target else f" If the column holds names, declare categorical=({name!r},)."
             raise UserError(
-                f"{self.where(row, name)}: {cell!r} is not a finite number. If the column holds names, declare "
-                f"categorical=({name!r},); if {cell!r} means that the value is missing, declare missing=({cell!r},)."
+                f"{self.where(row, name)}: {cell!r} is not a finite number.{names} If {cell!r} means that the value is "
+                f"missing, declare missing=({cell!r},)."
             )
         return values
 

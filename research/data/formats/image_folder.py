@@ -137,7 +137,7 @@ class ImageFolder(PictureSource):
         positive = self.positive or (second if self.classes else labels.plainly_positive(found))
         shown = ", ".join(f"{name!r} ({counts[name]})" for name in found)
         if positive is None:
-            raise UserError(f"{root}: which class is positive: {shown}? Declare it, such as positive={second!r}.")
+            raise UserError(f"{root}: which class is positive: {shown}? Declare positive={first!r} or {second!r}.")
         if positive not in found:
             raise UserError(f"positive: {positive!r} is none of the classes of {root}: {shown}.")
         return Task("binary", (first, second) if positive == second else (second, first))

@@ -102,7 +102,7 @@ def check_order(classes: Sequence[str], declared: bool) -> None:
 
 def multilabel(file: Delimited, columns: tuple[str, ...]) -> tuple[Float32[np.ndarray, "N L"], Task]:
     """One column per label with 0, 1 or missing (NaN)."""
-    targets = np.stack([file.numbers(column) for column in columns], axis=1)
+    targets = np.stack([file.numbers(column, target=True) for column in columns], axis=1)
     wrong = np.argwhere(~(np.isnan(targets) | (targets == 0) | (targets == 1)))
     if len(wrong):
         row, label = (int(place) for place in wrong[0])
@@ -112,7 +112,7 @@ def multilabel(file: Delimited, columns: tuple[str, ...]) -> tuple[Float32[np.nd
 
 def regression(file: Delimited, columns: tuple[str, ...], unit: str) -> tuple[Float32[np.ndarray, "N L"], Task]:
     """One column per predicted quantity."""
-    targets = np.stack([file.numbers(column) for column in columns], axis=1).astype(np.float32)
+    targets = np.stack([file.numbers(column, target=True) for column in columns], axis=1).astype(np.float32)
     return targets, Task("regression", columns, unit)
 
 

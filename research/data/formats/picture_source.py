@@ -193,4 +193,4 @@ def patients_by_pattern(pattern: str, option: str, paths: Sequence[str]) -> tupl
             f"none. Correct the pattern so that it matches every picture.{hint}"
         )
     found = text([str(patient) for patient in patients])
-    return found, f"patients found by {option}: {len(set(found))}, such as {found[0]!r} in {texts[0]!r}"
+    return found, f"{len(set(found))} patients by the pattern of {option}, such as {found[0]!r} in {texts[0]!r}"
