@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     errors = _console(stderr=True, soft_wrap=True)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+    main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _terminate) if main_thread else None
     try:
         options, rest = _parser().parse_known_args(given)
         _take_overrides(options, rest)
@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             style="red",
         )
         return 1
+    finally:
+        if main_thread:
+            signal.signal(signal.SIGTERM, before)
     return 0
 
 

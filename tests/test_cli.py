@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +49,35 @@ def test_text_in_brackets_is_shown_as_it_is(bracketed: Path, capsys: Any) -> Non
     assert report.count("\nstudy, seed 0: test split") == 1
     assert main(["data", "show", "csv:table [v2].csv?target=the [/state]"]) == 2
     assert "has no column 'the [/state]'" in capsys.readouterr().err
+
+
+def test_in_a_folder_of_ones_own_its_experiments_and_all_datasets_are_listed(bracketed: Path, capsys: Any) -> None:
+    Path("helpers.py").write_text("value = 3\n")
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "study.py" in listed and "helpers.py" not in listed and "wisconsin" in listed and "image_folder:" in listed
+
+
+def test_the_data_of_an_experiment_file_is_shown_and_prepared(bracketed: Path, capsys: Any) -> None:
+    for action in ("show", "prepare"):
+        assert main(["data", action, "study.py"]) == 0
+        assert "table [v2]" in capsys.readouterr().out
+    assert main(["run", "table [v2].csv"]) == 2
+    assert "an experiment file is Python and ends in .py" in capsys.readouterr().err
+
+
+def test_termination_undoes_what_is_half_done(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    undone = []
+
+    def terminated(options: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            undone.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("research.cli._data", terminated)
+    assert main(["data", "list"]) == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert undone and "terminated" in capsys.readouterr().err
