@@ -12,10 +12,23 @@ GENERATOR = "threefry2x32"
 """Named, so that no environment variable decides which numbers are drawn."""
 
 
-def stream(seed: Int32[Array, ""] | UInt32[Array, ""] | int, name: str, step: Int32[Array, ""] | int) -> Key[Array, ""]:
-    """The key of one step of one named stream; nothing is split, so nothing has to be saved."""
-    base = jax.random.fold_in(jax.random.key(seed, impl=GENERATOR), zlib.crc32(name.encode()))
+def stream(
+    seed: Int32[Array, ""] | UInt32[Array, ""] | int, name: str | UInt32[Array, ""], step: Int32[Array, ""] | int
+) -> Key[Array, ""]:
+    """The key of one step of one named stream; nothing is split, so nothing has to be saved.
+
+    Args:
+        seed: the run's seed.
+        name: of the stream, or its `number`, which may be traced.
+        step: number of the step.
+    """
+    base = jax.random.fold_in(jax.random.key(seed, impl=GENERATOR), number(name) if isinstance(name, str) else name)
     return jax.random.fold_in(base, step)
+
+
+def number(name: str) -> int:
+    """The number by which a stream is told apart from others."""
+    return zlib.crc32(name.encode())
 
 
 def example_keys(key: Key[Array, ""], example: Int32[Array, " B"]) -> UInt32[Array, "B 2"]:

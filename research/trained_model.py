@@ -100,7 +100,7 @@ def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
     """
     if setup.prepared is not None and split not in setup.splits:
         raise UserError(f"split: {split!r} is not a split of this data. Allowed: {', '.join(setup.splits)}.")
-    rows = jax.device_get(setup.program.predict(state, setup.splits.get(split), split))
+    rows = jax.device_get(setup.program.predict(state, setup.splits.get(split)))
     if setup.prepared is None or setup.experiment.algorithm.rows != "example":
         columns = {name: np.asarray(row, np.float64) for name, row in rows.items() if row.ndim == 1}
         return Rows(unit=setup.experiment.algorithm.rows, split=split, columns=columns)
@@ -169,7 +169,7 @@ class TrainedModel:
         blocks = [inputs[first : first + size] for first in range(0, len(inputs), size)]
         padding = [(0, 0)] * (inputs.ndim - 1)
         filled = [np.pad(block, ((0, size - len(block)), *padding)) for block in blocks]
-        rows = [self._program.predict(self.state, self._batch(block), "new")["prediction"] for block in filled]
+        rows = [self._program.predict(self.state, self._batch(block))["prediction"] for block in filled]
         return np.concatenate(rows)[: len(inputs)]
 
     def predict_file(self, data: str, out: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:

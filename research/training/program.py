@@ -116,25 +116,27 @@ class Program:
         """
         if not assess:
             return self._run("log", _log, (1,), self.spec, carry, self.run, None)
-        if isinstance(validation, StreamedSplit):
-            deployed = self._run("deploy", _deploy, (), self.spec, carry)
-            rows = self._stream(deployed, validation, "evaluate", carry.step)
-        else:
-            rows = self._run("assess", _assess, (), self.spec, carry, self.run, validation)
+        deployed = self._run("deploy", _deploy, (), self.spec, carry)
+        rows = self._rows(deployed, validation, "evaluate", carry.step)
         return self._run("conclude", _conclude, (1,), self.spec, carry, self.run, _without_inputs(validation), rows)
 
-    def predict(self, state: State, split: Split | None, name: str) -> dict[str, Array]:
+    def predict(self, state: State, split: Split | None) -> dict[str, Array]:
         """Rows of a deployed state over a whole split, each example once."""
-        if isinstance(split, StreamedSplit):
-            return self._stream(state, split, "predict", jnp.int32(0))
-        return self._run(f"predict {name}", _predict, (), self.spec, state, self.run, split)
+        return self._rows(state, split, "predict", jnp.int32(0))
 
-    def _stream(self, state: State, split: StreamedSplit, purpose: str, step: Array) -> dict[str, Array]:
-        """As `predict`, block by block; one block is on the device at a time."""
-        found, program = [], f"{purpose} block of {len(split)}"
+    def _rows(self, state: State, split: Split | None, purpose: str, step: Array) -> dict[str, Array]:
+        """As `predict`; ``purpose`` and ``step`` decide draws, where an algorithm makes any.
+
+        A streamed split comes block by block, one of which is on the device at a time.
+        """
+        moment = np.uint32(keys.number(purpose)), step
+        if not isinstance(split, StreamedSplit):
+            name = f"rows of {0 if split is None else len(split.example)}"
+            return self._run(name, _evaluate, (), self.spec, state, self.run, split, *moment)
+        found = []
         for block in split.blocks():
-            bound = functools.partial(_evaluate_block, purpose)
-            found.append(self._run(program, bound, (), self.spec, state, self.run, block, step))
+            name = f"rows of blocks of {split.size}"
+            found.append(self._run(name, _evaluate, (), self.spec, state, self.run, block, *moment))
             jax.block_until_ready(found[-1])
         return jax.tree.map(lambda *parts: jnp.concatenate(parts)[: len(split)], *found)
 
@@ -149,9 +151,10 @@ class Program:
             block = validation.block_like() if isinstance(validation, StreamedSplit) else validation
             rehearse = functools.partial(_rehearse, self.outline)
             jax.eval_shape(rehearse, self.spec, carry, self.run, block, _without_inputs(validation))
-        if assess and not isinstance(validation, StreamedSplit):
-            assessing = self._executable("assess", _assess, (), (self.spec, carry, self.run, validation))
-            needed.append(assessing.memory_analysis())
+            deployed = jax.eval_shape(functools.partial(_deploy, self.outline), self.spec, carry)
+            moment = np.uint32(0), carry.step
+            evaluating = self._executable("rows", _evaluate, (), (self.spec, deployed, self.run, block, *moment))
+            needed.append(evaluating.memory_analysis())
         arguments = (self.spec, carry, self.run, *_arguments(window), np.int32(0))
         compiled = self._executable("advance", _advance, (1,), arguments)
         cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
@@ -280,10 +283,6 @@ def _without_inputs(split: Split | None) -> Batch | None:
     return None if split is None else dataclasses.replace(split, inputs=None)
 
 
-def _assess(outline: Outline, spec: Experiment, carry: Carry, run: Run, validation: Batch | None) -> Any:
-    return _evaluate_block("evaluate", outline, spec, _deploy(outline, spec, carry), run, validation, carry.step)
-
-
 def _deploy(outline: Outline, spec: Experiment, carry: Carry) -> State:
     return spec.algorithm.deployed(spec, carry.state)
 
@@ -292,7 +291,7 @@ def _rehearse(
     outline: Outline, spec: Experiment, carry: Carry, run: Run, block: Batch | None, validation: Batch | None
 ) -> Any:
     """What happens to the validation split, whole or block by block, for its shapes and its mistakes."""
-    rows = _assess(outline, spec, carry, run, block)
+    rows = _evaluate(outline, spec, _deploy(outline, spec, carry), run, block, jnp.uint32(0), carry.step)
     if validation is not None:
         count = len(validation.example)
         rows = jax.tree.map(lambda row: jnp.zeros((count, *row.shape[1:]), row.dtype), rows)
@@ -337,22 +336,11 @@ def _best(spec: Experiment, carry: Carry, state: State, value: Array) -> tuple[B
     return new, stopped
 
 
-def _predict(outline: Outline, spec: Experiment, state: State, run: Run, split: Batch | None) -> Any:
-    key = keys.stream(run.seed, "predict", 0)
-    return _evaluate(outline, run, spec, state, key, split)
-
-
-def _evaluate_block(
-    purpose: str, outline: Outline, spec: Experiment, state: State, run: Run, block: Batch | None, step: Array
-) -> Any:
-    return _evaluate(outline, run, spec, state, keys.stream(run.seed, purpose, step), block)
-
-
 def _evaluate(
-    outline: Outline, run: Run, spec: Experiment, state: State, key: Key[Array, ""], split: Batch | None
+    outline: Outline, spec: Experiment, state: State, run: Run, split: Batch | None, purpose: Array, step: Array
 ) -> Any:
     """Rows over a whole split in batches of one shape, the padding cut off again."""
-    context = _context(outline, run)
+    context, key = _context(outline, run), keys.stream(run.seed, purpose, step)
     if split is None:
         return spec.algorithm.evaluate(spec, state, None, key, context)
     count = len(split.example)

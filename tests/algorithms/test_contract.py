@@ -111,13 +111,13 @@ def test_rows_have_one_length_and_padding_counts_for_nothing(setups: dict[str, S
     carry = advanced(setup, (5,))
     deployed = setup.experiment.algorithm.deployed(setup.experiment, carry.state)
     split = setup.splits.get("validation")
-    rows = setup.program.predict(deployed, split, "validation")
+    rows = setup.program.predict(deployed, split)
     lengths = {len(row) for row in rows.values()}
     assert lengths == ({len(split.example)} if split is not None else {32})
     if setup.experiment.algorithm.rows == "example":
         # 7 does not divide the split: the last of these batches is padded.
         small = setup.experiment.replace(evaluation=setup.experiment.evaluation.replace(batch_size=7))
-        padded = set_up(small, 3, Execution()).program.predict(deployed, split, "validation")
+        padded = set_up(small, 3, Execution()).program.predict(deployed, split)
         for column, row in rows.items():
             np.testing.assert_allclose(padded[column], row, rtol=2e-5, atol=1e-6)
 

@@ -142,7 +142,7 @@ def test_accumulated_gradients_make_one_update_and_averaged_weights_follow_the_u
 def test_evaluation_gives_each_example_its_own_loss_and_prediction() -> None:
     setup = set_up(BASE, 3, Execution())
     _, carry = trained(setup)
-    rows = setup.program.predict(BASE.algorithm.deployed(BASE, carry.state), setup.splits["test"], "test")
+    rows = setup.program.predict(BASE.algorithm.deployed(BASE, carry.state), setup.splits["test"])
     test = setup.prepared.splits["test"]
     params = jax.tree.map(np.asarray, carry.state.params)
     hidden, output = params["hidden"][0]["dense"], params["output"]
