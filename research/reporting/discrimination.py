@@ -38,7 +38,7 @@ def discrimination(predictions: Predictions, found: list[Contrast], title: str, 
         )
         for contrast, band, panel in zip(found, both, panels, strict=True):
             (_roc, _precision_recall)[kind](panel.axes, contrast, band[kind])
-            style.unit_square(panel.axes)
+            style.square(panel.axes)
             x, y = (("1 − specificity", "sensitivity"), ("recall (sensitivity)", "precision"))[kind]
             words = x if panel.bottom else "", y if panel.left else ""
             style.dress(panel.axes, *words, panel_title(contrast, len(found) == 1))

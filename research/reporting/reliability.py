@@ -16,6 +16,8 @@ from research.reporting.contrasts import Contrast, facts, panel_title, unit_name
 
 MOST_BINS = 10
 FEWEST_IN_A_BIN = 20
+FAR_BELOW = 0.5
+"""A panel whose points and intervals all end below this has a scale of its own; a rare label would fill one corner."""
 _STRIP_BARS = 20
 
 
@@ -59,95 +61,121 @@ def reliability_bins(
     return Bins(size.astype(np.int64), *others)
 
 
+def scale_end(bins: Bins) -> float:
+    """Where both axes of a panel end: at 1, or a tenth above the highest mean or limit where that is far below 1."""
+    highest = 1.1 * float(max(bins.predicted.max(), bins.high.max()))
+    return highest if 0 < highest < FAR_BELOW else 1.0
+
+
 def reliability(predictions: Predictions, report: Report, found: list[Contrast], title: str) -> Any:
     """The figure: a panel per label, or one of the confidence in the likeliest class; probabilities below."""
     unit = intervals.unit_numbers(predictions.patient, len(predictions))
-    by = " by patient" if unit_name(predictions) == "patient" else ""
-    how = f"bins of equally many examples, 95 % intervals (Wilson{by})"
     if predictions.task.kind == "multiclass":
-        probability = predictions.prediction.max(1).astype(np.float64)
         hit = predictions.prediction.argmax(1) == predictions.targets
-        about = f"confidence in the likeliest class; {_shown(report, 'accuracy')}, {_shown(report, 'brier')}"
-        first = facts(predictions, found).split(";")[0]
-        figure, panels = _panels(1, f"Reliability: {title}", f"{first}; {about}; {how}")
-        _draw(panels[0], probability, hit, unit)
-        _label(panels[0], "predicted probability of the likeliest class", "share correct", "", ("right", "wrong"))
-        _same_scale([panels[0].strip])
-        return figure
-    alone = len(found) == 1
-    about = f"{facts(predictions, found)}; {_shown(report, 'brier')}; {how}"
-    figure, panels = _panels(len(found), f"Reliability: {title}", about)
-    for panel, contrast in zip(panels, found, strict=True):
-        _draw(panel, contrast.score, contrast.positive, unit[contrast.rows])
-        name = style.shortened(contrast.name, 30) if alone else "the label"
-        words = (contrast.name, "others") if alone else ("with", "without")
-        _label(panel, f"predicted probability of {name}", "observed share", panel_title(contrast, alone), words)
+        drawn = [_Drawn.of(predictions.prediction.max(1).astype(np.float64), hit, unit)]
+        about = f"{facts(predictions, found).split(';')[0]}; confidence in the likeliest class"
+        scores = f"{_shown(report, 'accuracy')}, {_shown(report, 'brier')}"
+        x, y, words = "predicted probability of the likeliest class", "share correct", ("right", "wrong")
+    else:
+        drawn = [_Drawn.of(item.score, item.positive, unit[item.rows]) for item in found]
+        about, y = facts(predictions, found), "observed share"
+        mean = " (macro mean over labels)" if predictions.task.kind == "multilabel" else ""
+        scores = _shown(report, "brier", mean)
+        alone = len(found) == 1
+        x = f"predicted probability of {style.shortened(found[0].name, 30) if alone else 'the label'}"
+        words = (found[0].name, "others") if alone else ("with", "without")
+    narrow = any(item.end < 1 for item in drawn)
+    about = f"{about}; {scores}; {_how(predictions, narrow)}"
+    several = len(drawn) > 1
+    figure, panels = _panels(len(drawn), f"Reliability: {title}", about, own_ticks=several and narrow)
+    for index, (panel, item) in enumerate(zip(panels, drawn, strict=True)):
+        _draw(panel.axes, item)
+        _strip(panel.strip, item, words if panel.left else ("", ""))
+        style.dress(panel.axes, "", y if panel.left else "", panel_title(found[index], False) if several else "")
+        style.dress(panel.strip, x if panel.bottom else "", "share of own group" if panel.left else "")
     _same_scale([panel.strip for panel in panels])
     return figure
 
 
+class _Drawn(NamedTuple):
+    """What one panel shows; the axes end at ``end``."""
+
+    probability: Float[np.ndarray, " n"]
+    outcome: Bool[np.ndarray, " n"]
+    bins: Bins
+    end: float
+
+    @classmethod
+    def of(
+        cls, probability: Float[np.ndarray, " n"], outcome: Bool[np.ndarray, " n"], unit: Int[np.ndarray, " n"]
+    ) -> _Drawn:
+        bins = reliability_bins(probability, outcome, unit)
+        return cls(probability.clip(0, 1), outcome, bins, scale_end(bins))
+
+
+def _how(predictions: Predictions, narrow: bool) -> str:
+    """What the points are, and that scales do not reach 1 where they do not."""
+    by = " by patient" if unit_name(predictions) == "patient" else ""
+    scales = "; scales end where points and intervals do" if narrow else ""
+    return (
+        f"bins of about equally many examples, equal probabilities stay together; 95 % intervals (Wilson{by}){scales}"
+    )
+
+
+def _shown(report: Report, metric: str, what: str = "") -> str:
+    found = report[metric]
+    name = {"brier": "Brier score"}.get(metric, metric)
+    return f"{name}{what} {with_interval(found.value, found.low, found.high)}"
+
+
+def _panels(count: int, title: str, about: str, own_ticks: bool) -> tuple[Any, list[style.Panel]]:
+    """A figure with, for each panel, a square for the diagram and a strip for the probabilities below it."""
+    side = 4.4 if count == 1 else 2.3
+    return style.panels(count, (side, side), title, about, strip=side / 4, titled=count > 1, own_ticks=own_ticks)
+
+
+def _draw(axes: Any, drawn: _Drawn) -> None:
+    bins = drawn.bins
+    axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+    errors = np.stack([bins.observed - bins.low, bins.high - bins.observed]).clip(0)
+    axes.plot(bins.predicted, bins.observed, color=style.BLUE, linewidth=0.8, alpha=0.6)
+    axes.errorbar(
+        bins.predicted, bins.observed, errors, fmt="o", color=style.BLUE, markersize=4, elinewidth=1.1, capsize=2
+    )
+    style.square(axes, drawn.end)
+
+
+def _strip(axes: Any, drawn: _Drawn, words: tuple[str, str]) -> None:
+    """Predicted probabilities of either group as shares of that group, so that a rare one is seen beside the other."""
+    edges = np.linspace(0, drawn.end, _STRIP_BARS + 1)
+    groups = ((drawn.outcome, 1, style.VERMILION), (~drawn.outcome, -1, style.GREY))
+    for (rows, sign, colour), word in zip(groups, words, strict=True):
+        among = drawn.probability[rows]
+        shares = np.histogram(among, edges)[0] / max(1, len(among))
+        axes.bar(edges[:-1], sign * shares, np.diff(edges), align="edge", color=colour, edgecolor="white", lw=0.4)
+        beyond = int((among > drawn.end).sum())
+        shown = [style.shortened(word, 20)] * bool(word)
+        if beyond:
+            share = beyond / len(among)
+            shown.append(f"{'<1' if share < 0.01 else f'{100 * share:.0f}'} % beyond →")
+        # Where bars are low; what is beyond is told at that end.
+        left = not beyond and shares[:7].sum() <= shares[-7:].sum()
+        look: dict[str, Any] = {"ha": "left" if left else "right", "va": "top" if sign > 0 else "bottom"}
+        where = (0.02 if left else 0.98, 0.96 if sign > 0 else 0.04)
+        axes.text(
+            *where, style.plain(", ".join(shown)), size=style.SMALL_SIZE, color=colour, transform=axes.transAxes, **look
+        )
+    axes.axhline(0, color=style.INK, linewidth=0.6)
+
+
 def _same_scale(strips: list[Any]) -> None:
     """One scale for all, with room for the words on either side."""
+    from matplotlib.ticker import MaxNLocator
+
     limits = [strip.get_ylim() for strip in strips]
     low, high = min(low for low, _ in limits), max(high for _, high in limits)
     room = 0.4 * (high - low)
     for strip in strips:
         strip.set_ylim(min(low * 1.05, -room), max(high * 1.05, room))
-
-
-def _shown(report: Report, metric: str) -> str:
-    found = report[metric]
-    name = {"brier": "Brier score"}.get(metric, metric)
-    return f"{name} {with_interval(found.value, found.low, found.high)}"
-
-
-def _panels(count: int, title: str, about: str) -> tuple[Any, list[style.Panel]]:
-    """A figure with, for each panel, a square for the diagram and a strip for the probabilities below it."""
-    side = 4.4 if count == 1 else 2.3
-    return style.panels(count, (side, side), title, about, strip=side / 4, titled=count > 1)
-
-
-def _draw(
-    panel: style.Panel,
-    probability: Float[np.ndarray, " n"],
-    outcome: Bool[np.ndarray, " n"],
-    unit: Int[np.ndarray, " n"],
-) -> None:
-    upper, lower = panel.axes, panel.strip
-    assert lower is not None
-    upper.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-    bins = reliability_bins(probability, outcome, unit)
-    errors = np.stack([bins.observed - bins.low, bins.high - bins.observed]).clip(0)
-    upper.plot(bins.predicted, bins.observed, color=style.BLUE, linewidth=0.8, alpha=0.6)
-    upper.errorbar(
-        bins.predicted, bins.observed, errors, fmt="o", color=style.BLUE, markersize=4, elinewidth=1.1, capsize=2
-    )
-    style.unit_square(upper)
-    edges = np.linspace(0, 1, _STRIP_BARS + 1)
-    for rows, sign, colour in ((outcome, 1, style.VERMILION), (~outcome, -1, style.GREY)):
-        heights = np.histogram(probability[rows], edges)[0]
-        lower.bar(edges[:-1], sign * heights, np.diff(edges), align="edge", color=colour, edgecolor="white", lw=0.4)
-    lower.axhline(0, color=style.INK, linewidth=0.6)
-
-
-def _label(panel: style.Panel, x: str, y: str, title: str, words: tuple[str, str]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    upper, lower = panel.axes, panel.strip
-    assert lower is not None
-    style.dress(upper, "", y if panel.left else "", title)
-    style.dress(lower, x if panel.bottom else "", "examples" if panel.left else "")
-    lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    lower.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
-    if panel.left:
-        _word(lower, words[0], lower.patches[:_STRIP_BARS], 0.96, style.VERMILION)
-        _word(lower, words[1], lower.patches[_STRIP_BARS:], 0.04, style.GREY)
-
-
-def _word(axes: Any, word: str, bars: list[Any], y: float, colour: str) -> None:
-    """Name a half of the strip, on the side where its bars are low."""
-    heights = [abs(bar.get_height()) for bar in bars]
-    left = sum(heights[:7]) <= sum(heights[-7:])
-    look: dict[str, Any] = {"ha": "left" if left else "right", "va": "top" if y > 0.5 else "bottom", "color": colour}
-    x = 0.02 if left else 0.98
-    axes.text(x, y, style.plain(style.shortened(word, 20)), size=style.SMALL_SIZE, transform=axes.transAxes, **look)
+        strip.yaxis.set_major_locator(MaxNLocator(3))
+        strip.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.3g}")

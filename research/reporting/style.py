@@ -141,10 +141,9 @@ def panels(
         axes = place(figure, left, upper, width, height)
         lower = place(figure, left, upper + height + 0.1, width, strip, sharex=axes) if strip else None
         panel = Panel(axes, lower, column == 0, index + columns >= count)
-        if not own_ticks:
-            axes.tick_params(labelleft=panel.left, labelbottom=panel.bottom and lower is None)
-            if lower is not None:
-                lower.tick_params(labelbottom=panel.bottom, labelleft=panel.left)
+        axes.tick_params(labelleft=own_ticks or panel.left, labelbottom=lower is None and (own_ticks or panel.bottom))
+        if lower is not None:
+            lower.tick_params(labelbottom=own_ticks or panel.bottom, labelleft=own_ticks or panel.left)
         found.append(panel)
     return figure, found
 
@@ -172,12 +171,18 @@ def dress(axes: Any, x: str = "", y: str = "", title: str = "") -> None:
         spine.set_color(GREY)
 
 
-def unit_square(axes: Any) -> None:
-    """Both axes from 0 to 1, a little beyond so that lines on the border are seen whole."""
-    axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015))
-    ticks = [0, 0.5, 1] if axes.bbox.width < 3 * DPI else [0, 0.2, 0.4, 0.6, 0.8, 1]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+def square(axes: Any, end: float = 1.0) -> None:
+    """Both axes from 0 to 1, or to an end below it, a little beyond so that lines on the border are seen whole."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set(xlim=(-0.015 * end, 1.015 * end), ylim=(-0.015 * end, 1.015 * end))
+    small = axes.bbox.width < 3 * DPI
+    ticks = [0, 0.5, 1] if small else [0, 0.2, 0.4, 0.6, 0.8, 1]
+    if end < 1:
+        ticks = MaxNLocator(5 if small else 6, steps=[1, 2, 5, 10]).tick_values(0, end)
+        ticks = [tick for tick in ticks if 0 <= tick <= end]
+    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
 
 
 def legend(axes: Any) -> None:
