@@ -22,6 +22,8 @@ def agreement(predictions: Predictions, report: Report, title: str) -> list[Any]
     """The figure of predicted against true values, and that of Bland and Altman; a panel per quantity."""
     names = predictions.task.names[:MOST_PANELS]
     about = facts(predictions, [])
+    if len(names) < len(predictions.task.names):
+        about += f"; drawn: the first {len(names)} of {len(predictions.task.names)} quantities"
     by = f"95 % intervals by bootstrap ({unit_name(predictions)}, {RESAMPLES} resamples)"
     side = 4.4 if len(names) == 1 else 2.6
     grid: dict[str, Any] = {"own_ticks": True, "columns": 4, "titled": len(names) > 1}

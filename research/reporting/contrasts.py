@@ -14,6 +14,7 @@ from research.evaluation.predictions import Predictions
 from research.evaluation.report import Estimate, Report
 from research.evaluation.tables import with_interval
 from research.reporting.style import shortened
+from research.task import Task
 
 MOST_PANELS = 15
 """A figure with more panels cannot be read on a page; the classes with most cases are shown then."""
@@ -77,7 +78,7 @@ def contrasts(predictions: Predictions, report: Report) -> tuple[list[Contrast],
     usable = [item for item in found if 0 < item.cases < len(item.rows)]
     notes = [f"{item.name}: {_one_kind(item)}, so it has no curve." for item in found if item not in usable]
     if len(usable) > MOST_PANELS:
-        notes.append(f"the {MOST_PANELS} of {len(usable)} classes with most cases are drawn.")
+        notes.append(f"the {MOST_PANELS} of {len(task.names)} {plural(task)} with most cases are drawn.")
         most = sorted(usable, key=lambda item: -item.cases)[:MOST_PANELS]
         usable = [item for item in usable if item in most]
     return usable, notes
@@ -88,7 +89,7 @@ def _one_kind(contrast: Contrast) -> str:
 
 
 def facts(predictions: Predictions, found: list[Contrast]) -> str:
-    """Examples, patients and, where there is one class to be found, its prevalence."""
+    """Examples, patients and, where there is one class to be found, its prevalence; how many are drawn if not all."""
     parts = [f"{len(predictions):,} examples"]
     if predictions.patient is not None:
         parts[0] += f" of {unit_numbers(predictions.patient, len(predictions)).max() + 1:,} patients"
@@ -98,7 +99,17 @@ def facts(predictions: Predictions, found: list[Contrast]) -> str:
         parts.append("each class against the rest")
     if predictions.task.kind == "multilabel":
         parts.append("each label where it is known")
+    if predictions.task.kind != "binary" and 0 < len(found) < len(predictions.task.names):
+        which = "those with most cases" if len(found) == MOST_PANELS else "those with cases and others"
+        # One panel alone has no title of its own.
+        which = found[0].name if len(found) == 1 else which
+        parts.append(f"drawn: {len(found)} of {len(predictions.task.names)} {plural(predictions.task)}, {which}")
     return "; ".join(parts)
+
+
+def plural(task: Task) -> str:
+    """What several of a task's names are."""
+    return "labels" if task.kind == "multilabel" else "classes"
 
 
 def panel_title(contrast: Contrast, alone: bool) -> str:

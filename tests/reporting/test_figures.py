@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from PIL import Image
 from research.errors import RunError
 from research.evaluation import Predictions, Report, evaluate
 from research.reporting import write_figures
-from research.reporting.agreement import limits_of_agreement
+from research.reporting.agreement import agreement, limits_of_agreement
 from research.reporting.confusion import confusion
-from research.reporting.contrasts import MOST_PANELS, contrasts
+from research.reporting.contrasts import MOST_PANELS, contrasts, facts
 from research.reporting.discrimination import discrimination
 from research.reporting.learning import learning_curves
 from research.reporting.reliability import reliability
@@ -151,10 +152,27 @@ def test_many_classes_are_drawn_as_far_as_can_be_read(tmp_path: Path) -> None:
     assert len(found) == MOST_PANELS
     assert min(item.cases for item in found) >= sorted(cases)[-MOST_PANELS]
     assert any("class 24: no cases" in note for note in notes) and any("with most cases" in note for note in notes)
+    assert facts(predictions, found).endswith("; drawn: 15 of 25 classes, those with most cases")
     figure = confusion(report, "", "")
     # Colours without numbers: the names of the classes, and no counts.
     assert not figure.axes[0].texts and len(figure.axes) == 2
     assert len(confusion(evaluate(of_kind("multiclass"), resamples=5), "", "").axes[0].texts) == 9
+
+
+def test_figures_say_that_some_labels_or_quantities_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = of_kind("multilabel")
+    report = evaluate(every, resamples=5)
+    assert "drawn" not in facts(every, contrasts(every, report)[0])
+    some = dataclasses.replace(every, targets=np.where(np.arange(3) == 1, 0, every.targets))  # type: ignore[call-overload]
+    found = contrasts(some, report)[0]
+    assert facts(some, found).endswith("; drawn: 2 of 3 labels, those with cases and others")
+    # A panel alone has no title, so the label is named above it.
+    one = discrimination(some, found[:1], "a run", {})[0]
+    assert "drawn: 1 of 3 labels, a" in texts(one).replace("\n", " ")
+    monkeypatch.setattr("research.reporting.agreement.MOST_PANELS", 1)
+    both = of_kind("regression")
+    scatter, bland = agreement(both, evaluate(both, resamples=5), "a run")
+    assert all("drawn: the first 1 of 2 quantities" in texts(one).replace("\n", " ") for one in (scatter, bland))
 
 
 def test_learning_curves_show_losses_metrics_and_the_reported_weights() -> None:
