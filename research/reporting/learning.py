@@ -58,10 +58,13 @@ def _points(records: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, n
 
 
 def _panel(axes: Any, records: Sequence[dict[str, Any]], group: list[str], best_step: int | None) -> None:
-    everything = []
+    from matplotlib.ticker import MaxNLocator
+
+    everything, places = [], []
     for index, name in enumerate(sorted(group, key=lambda name: not name.startswith("train/"))):
         place, values = _points(records, name)
         everything.append(values)
+        places.append(place)
         split, metric = name.split("/", 1)
         label = split if metric == "loss" else TITLES.get(metric, metric.replace("_", " "))
         if metric.endswith("loss") and metric != "loss":
@@ -79,6 +82,9 @@ def _panel(axes: Any, records: Sequence[dict[str, Any]], group: list[str], best_
     names = [TITLES.get(name.split("/", 1)[1], name.split("/", 1)[1].replace("_", " ")) for name in group]
     title = "loss" if loss else ("metrics on validation" if len(group) > 1 else f"{names[0]} on validation")
     style.dress(axes, "epoch" if epochs else "update", title)
+    if all((place == place.round()).all() for place in places):
+        # Nothing was measured at 1.25 of an epoch, so no tick is there.
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.02)
     if len(group) > 1:
         style.legend(axes)

@@ -175,6 +175,16 @@ def test_figures_say_that_some_labels_or_quantities_are_not_drawn(monkeypatch: p
     assert all("drawn: the first 1 of 2 quantities" in texts(one).replace("\n", " ") for one in (scatter, bland))
 
 
+@pytest.mark.parametrize(("per_epoch", "whole"), [(10, True), (40, False)])
+def test_whole_epochs_have_whole_ticks(per_epoch: int, whole: bool) -> None:
+    records = [{"step": step, "epoch": step / per_epoch, "train/loss": 1 / step} for step in range(10, 60, 10)]
+    figure = learning_curves(records, "a run")
+    assert figure is not None
+    low, high = figure.axes[0].get_xlim()
+    ticks = [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high]
+    assert len(ticks) >= 3 and all(float(tick).is_integer() for tick in ticks) is whole
+
+
 def test_learning_curves_show_losses_metrics_and_the_reported_weights() -> None:
     figure = learning_curves(RECORDS, "a run", best_step=20)
     assert figure is not None
