@@ -234,7 +234,7 @@ def evaluate_run(
         folder.mkdir(parents=True, exist_ok=True)
         assert setup.prepared is not None
         title = f"{name}, seed {seed}, {setup.prepared.about.name}"
-        write_explanations(folder / EXPLANATIONS, setup, state, rows, explained, title)
+        write_explanations(folder / EXPLANATIONS, setup, state, rows, report, explained, title)
     return f"{name}, seed {seed}: {split} split", report, folder, notes
 
 

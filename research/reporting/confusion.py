@@ -8,6 +8,7 @@ import numpy as np
 
 from research.evaluation.report import Report
 from research.reporting import style
+from research.reporting.contrasts import called_from
 
 MOST_WITH_NUMBERS = 20
 MOST_WITH_NAMES = 60
@@ -56,8 +57,7 @@ def _threshold(report: Report) -> str:
     """Where two classes are parted, and how that was chosen."""
     if len(report.thresholds) != 1:
         return "; the likeliest class is called"
-    name, value = next(iter(report.thresholds.items()))
-    return f"; {name} is called from {value:.3g} ({report.threshold_choice})"
+    return f"; {called_from(report.thresholds, report.threshold_choice)}"
 
 
 def _numbers(axes: Any, matrix: np.ndarray, share: np.ndarray) -> None:

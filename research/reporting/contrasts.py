@@ -112,6 +112,15 @@ def plural(task: Task) -> str:
     return "labels" if task.kind == "multilabel" else "classes"
 
 
+def called_from(thresholds: Mapping[str, float], choice: str) -> str:
+    """From which probability the positive class, or each label, is called, and how that was chosen."""
+    low, high = min(thresholds.values()), max(thresholds.values())
+    if len(thresholds) == 1:
+        return f"{next(iter(thresholds))} is called from {low:.3g} ({choice})"
+    own = f"{low:.3g}" if low == high else f"a threshold of its own, {low:.3g} to {high:.3g}"
+    return f"each label is called from {own} ({choice})"
+
+
 def panel_title(contrast: Contrast, alone: bool) -> str:
     """What one panel of several shows."""
     counts = f": {contrast.cases:,} of {len(contrast.rows):,}"

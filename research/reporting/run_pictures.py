@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from research.evaluation.explanation import Explanation, explain
 from research.evaluation.predictions import Predictions, Rows
 from research.evaluation.report import Report
 from research.reporting import explanation_sheet, mistakes_sheet, write_figures
+from research.reporting.contrasts import called_from
 from research.reporting.mistakes import find_mistakes, rounded, shortened
 from research.training.setup import Setup
 
@@ -36,7 +37,7 @@ def write_run_pictures(
     title: str,
     best_step: int | None,
 ) -> tuple[str, ...]:
-    """Write the figures of a report and, where the inputs are pictures, the most confident mistakes.
+    """Write the figures of a report and, where the inputs are pictures, the worst mistakes.
 
     Args:
         folder: where to; made if need be.
@@ -56,7 +57,9 @@ def write_run_pictures(
     prepared = setup.prepared
     if isinstance(prepared, PreparedImages) and predictions.task.kind != "regression":
         pictures = _Pictures(prepared.splits[predictions.split])
-        sheet = mistakes_sheet(folder / "mistakes.png", predictions, pictures.of, pictures.names, title=title)
+        sheet = mistakes_sheet(
+            folder / "mistakes.png", predictions, pictures.of, pictures.names, title=title, report=report
+        )
         notes = (*notes, *sheet.notes)
     return notes
 
@@ -68,9 +71,9 @@ def discard_explanations(figures: Path) -> None:
 
 
 def write_explanations(
-    path: Path, setup: Setup, state: State, predictions: Predictions | Rows, count: int, title: str
+    path: Path, setup: Setup, state: State, predictions: Predictions | Rows, report: Report, count: int, title: str
 ) -> int:
-    """Write Grad-CAM and input gradients of chosen pictures: confident mistakes, and answers of all degrees.
+    """Write Grad-CAM and input gradients of chosen pictures: the worst mistakes, and answers of all degrees.
 
     Of a mistaken label that label is explained; of other pictures the likeliest class or label, and of two classes
     always the positive one.
@@ -80,6 +83,7 @@ def write_explanations(
         setup: the run.
         state: its reported weights.
         predictions: of the split that is looked at.
+        report: of these predictions, whose thresholds say what a mistake is.
         count: how many pictures at most.
         title: above all.
 
@@ -91,7 +95,7 @@ def write_explanations(
     assert experiment.model is not None and experiment.loss is not None
     model, task = experiment.model, prepared.task
     outputs = experiment.loss.outputs(task)
-    chosen, answer = chosen_examples(predictions, count)
+    chosen, answer = chosen_examples(predictions, count, report.thresholds)
     pictures = _Pictures(prepared.splits[predictions.split])
     shown = pictures.of(predictions.example[chosen])
     rows = np.arange(len(shown), dtype=np.int32)
@@ -110,6 +114,8 @@ def write_explanations(
         "binary": f"Explained: {task.names[-1]}",
         "regression": f"Explained: {task.names[0]}",
     }.get(task.kind, "Explained: the answer that the caption gives")
+    if report.thresholds:
+        what += f"; {called_from(report.thresholds, report.threshold_choice)}"
     heading = f"Explanations: {title}, {predictions.split}"
     explanation_sheet(path, shown, found.cams, found.gradients, captions, heading, what)
     return len(chosen)
@@ -123,19 +129,22 @@ def check_explainable(setup: Setup, count: int) -> None:
         raise UserError(f"--explain: a number of pictures from 1 to {MOST_EXPLAINED} is needed, {count} was given.")
 
 
-def chosen_examples(predictions: Predictions, count: int) -> tuple[Int[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
+def chosen_examples(
+    predictions: Predictions, count: int, thresholds: Mapping[str, float] | None = None
+) -> tuple[Int[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
     """Rows worth a look, and the answer to look at in each.
 
-    Up to a third are the most confident mistakes, with the class that was said or the label that is wrong; the rest
+    Up to a third are the worst mistakes, with the class that was said or the label that is wrong; the rest
     are spread over all degrees of the likeliest answer.
 
     Args:
         predictions: of one split, with targets.
         count: how many rows at most.
+        thresholds: what a mistake is, as in `research.reporting.mistakes.find_mistakes`.
     """
     wrong = mistaken = np.zeros(0, np.int64)
     if predictions.task.kind != "regression":
-        mistakes = find_mistakes(predictions)
+        mistakes = find_mistakes(predictions, thresholds)
         wrong, mistaken = mistakes.row[: -(-count // 3)], mistakes.answer[: -(-count // 3)]
     probability, likeliest = predictions.prediction, np.ones(len(predictions), np.int64)
     if probability.ndim > 1:

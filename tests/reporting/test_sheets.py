@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from PIL import Image
 
 from research.errors import UserError
-from research.evaluation import Predictions
-from research.reporting import contact_sheet, explanation_sheet, mistakes_sheet
+from research.evaluation import Predictions, Report, evaluate
+from research.reporting import contact_sheet, explanation_sheet, mistakes, mistakes_sheet
 from research.reporting.contact_sheet import folded, shown_pixels
 from research.reporting.mistakes import find_mistakes
+from research.reporting.run_pictures import chosen_examples
 from research.task import Task
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1)).astype(np.uint8)
@@ -86,6 +88,79 @@ def test_mistakes_of_several_classes_and_labels() -> None:
     # The worst label counts; labels that are missing are no mistakes.
     assert (found.row.tolist(), found.true, found.said) == ([0], ("a",), ("no a",))
     assert found.confidence == pytest.approx([0.8])
+
+
+def test_mistakes_are_those_of_the_confusion_matrix() -> None:
+    def predictions(split: str, seed: int) -> Predictions:
+        random = np.random.default_rng(seed)
+        truth = (random.random(300) < 0.1).astype(np.int32)
+        # In steps, so that some probabilities lie on the threshold.
+        probability = np.round(random.beta(1 + 2 * truth, 9), 2).astype(np.float32)
+        return Predictions(BINARY, split, np.arange(300), probability, truth)
+
+    test = predictions("test", 0)
+    for validation in (None, predictions("validation", 1)):
+        report = evaluate(test, validation, resamples=5)
+        assert report.confusion is not None
+        found = find_mistakes(test, report.thresholds)
+        assert found.said.count("pneumonia") == report.confusion[0][1]
+        assert found.said.count("normal") == report.confusion[1][0]
+    assert found.said.count("pneumonia") > 0 and found.row.tolist() != find_mistakes(test).row.tolist()
+
+
+def test_mistakes_are_ranked_by_how_many_times_the_odds_are_those_of_the_threshold() -> None:
+    truth = np.array([1, 0, 0, 1, 0, 1, 0, 1], np.int32)
+    # Odds of the threshold 0.2 are 1/4: those of the first are 9 times less, of the others 4, 36, 2, 1 and 19 times.
+    probability = np.array([1 / 37, 0.5, 0.9, 1 / 9, 0.2, 1 / 77, 0.1, 0.3])
+    found = find_mistakes(Predictions(BINARY, "test", np.arange(8), probability, truth), {"pneumonia": 0.2})
+    assert found.row.tolist() == [2, 5, 0, 1, 3, 4]
+    assert found.said == ("pneumonia", "normal", "normal", "pneumonia", "normal", "pneumonia")
+    assert found.confidence == pytest.approx([0.9, 76 / 77, 36 / 37, 0.5, 8 / 9, 0.2])
+    assert found.answer.tolist() == [1, 0, 0, 1, 0, 1]
+    sure = np.array([1, 0, 0.5, 0.5, 0, 1, 0, 1])
+    assert find_mistakes(Predictions(BINARY, "test", np.arange(8), sure, truth)).row.tolist() == [2]
+
+
+def test_each_label_has_a_threshold_of_its_own() -> None:
+    task = Task("multilabel", ("edema", "hernia"))
+    truth = np.array([[0, 0], [1, np.nan], [0, 1], [0, 1]], np.float32)
+    probability = np.array([[0.6, 0.3], [0.8, 0.9], [0.1, 0.03], [0.1, 0.001]])
+    predictions = Predictions(task, "test", np.arange(4), probability, truth)
+    found = find_mistakes(predictions, {"hernia": 0.02, "edema": 0.7})
+    # At 0.5 the edema of the first would be wrong and its hernia right; the hernia of the third would be missed.
+    assert (found.row.tolist(), found.said, found.answer.tolist()) == ([0, 3], ("hernia", "no hernia"), [1, 1])
+    assert find_mistakes(predictions).row.tolist() == [3, 2, 0]
+    chosen, answer = chosen_examples(predictions, 4, {"hernia": 0.02, "edema": 0.7})
+    assert (chosen[:2].tolist(), answer[:2].tolist()) == ([0, 3], [1, 1])
+    with pytest.raises(UserError, match=r"thresholds: 'edema' has none; given are those of hernia\."):
+        find_mistakes(predictions, {"hernia": 0.02})
+
+
+def test_the_sheet_says_from_which_threshold_it_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[dict[str, Any]] = []
+
+    def written(path: Path, images: Any, captions: list[str], **words: Any) -> Path:
+        said.append(words | {"captions": captions})
+        return path
+
+    monkeypatch.setattr(mistakes, "contact_sheet", written)
+    truth = np.array([0, 1, 1], np.int32)
+    predictions = Predictions(BINARY, "test", np.arange(3), np.array([0.3, 0.9, 0.004]), truth)
+    report = Report("test", "example", (), thresholds={"pneumonia": 0.125}, threshold_choice="Youden's J on validation")
+    task = Task("multilabel", BINARY.names)
+    labels = Predictions(task, "test", np.arange(1), np.array([[0.3, 0.9]]), np.array([[1, 1]], np.float32))
+    both = dataclasses.replace(report, thresholds={"normal": 0.4, "pneumonia": 0.125})
+    for given in ((predictions, report), (predictions, None), (labels, both)):
+        mistakes_sheet(tmp_path / "x.png", given[0], lambda rows: PICTURES[rows], report=given[1])
+    chosen, default, several = said
+    assert "2 of 3 examples" in chosen["facts"]
+    assert "pneumonia is called from 0.125 (Youden's J on validation)" in chosen["facts"]
+    assert chosen["captions"][0] == "true pneumonia\nsaid normal\np 0.004 (from 0.12)"
+    assert chosen["captions"][1] == "true normal\nsaid pneumonia\np 0.30 (from 0.12)"
+    assert "1 of 3 examples" in default["facts"]
+    assert "pneumonia is called from 0.5 (no threshold was given)" in default["facts"]
+    assert "each label is called from a threshold of its own, 0.125 to 0.4 (Youden's" in several["facts"]
+    assert several["captions"] == ["true normal\nsaid no normal\np 0.30 (from 0.40)"]
 
 
 def test_the_sheet_shows_the_pictures_of_the_mistaken_examples(tmp_path: Path) -> None:
