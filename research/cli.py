@@ -160,7 +160,7 @@ def _parser() -> _Parser:
     command.add_argument("action", choices=("list", "show", "prepare"))
     command.add_argument("name", nargs="?", help="a dataset of the list, or an experiment file for the data in it")
     command.add_argument("--augmented", action="store_true", help="draw pictures and augmented forms of each")
-    command.add_argument("--out", type=Path, help="where to draw pictures (NAME.png)")
+    command.add_argument("--out", type=Path, help="where to draw pictures, a PNG (NAME.png)")
     return parser
 
 
@@ -384,6 +384,11 @@ def _draw_pictures(options: argparse.Namespace, console: Console) -> None:
     from research.experiment_file import load_experiment
     from research.reporting.show import data_of, gentle, show_pictures
 
+    if options.out is not None and options.out.suffix.lower() != ".png":
+        raise UserError(
+            f"--out: pictures are written as PNG, so a name that ends in .png is needed, {str(options.out)!r} was "
+            f"given. Choose one such as --out pictures.png."
+        )
     if options.name.endswith(".py"):
         data, name = load_experiment(Path(options.name))[0].data, Path(options.name).stem
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from research.keys import stream
 
 PICTURES_SHOWN = 8
 VARIANTS_SHOWN = 6
+MOST_UNKNOWN_NAMED = 3
+"""Labels that are not known are named below a picture as long as they are no more than these; else counted."""
 
 
 def data_of(source: Source) -> tuple[Data, Dataset]:
@@ -143,8 +145,20 @@ def _label(prepared: Prepared, target: Any) -> str:
     if task.is_classes:
         return task.names[int(target)]
     if task.kind == "multilabel":
-        return ", ".join(name for name, value in zip(task.names, target, strict=True) if value == 1) or "none"
+        return _labels(task.names, target)
     return ", ".join(f"{value:.3g}" for value in target)
+
+
+def _labels(names: Sequence[str], target: Any) -> str:
+    """The labels that a picture has, and which are not known: unknown is not absent."""
+    there = ", ".join(name for name, value in zip(names, target, strict=True) if value == 1)
+    unknown = [name for name, value in zip(names, target, strict=True) if np.isnan(value)]
+    if len(unknown) == len(names):
+        return "none known"
+    if not unknown:
+        return there or "none"
+    which = ", ".join(unknown) if len(unknown) <= MOST_UNKNOWN_NAMED else f"{len(unknown)} of {len(names)}"
+    return f"{there or 'none'}; not known: {which}"
 
 
 def _splits(prepared: Prepared) -> Table:
