@@ -21,7 +21,7 @@ from PIL import Image
 from research.data import SyntheticXray
 
 ROOT = Path(__file__).parents[2]
-PICTURES = ("roc.png", "mistakes.png", "explanations.png")
+PICTURES = ("roc.png", "explanations.png")
 
 
 def draw_films(folder: Path, patients: int) -> None:
