@@ -29,6 +29,11 @@ def drawn(predictions: Predictions) -> Any:
     return reliability(predictions, report, contrasts(predictions, report)[0], "a run")
 
 
+@pytest.fixture(scope="module")
+def figure() -> Any:
+    return drawn(labels())
+
+
 def header(figure: Any) -> str:
     return " ".join(text.get_text() for text in figure.texts)
 
@@ -44,9 +49,8 @@ def test_scales_end_a_tenth_above_what_is_drawn_where_that_is_far_below_one(
     assert scale_end(bins) == pytest.approx(expected)
 
 
-def test_a_rare_label_fills_its_panel_and_a_common_one_keeps_the_whole_scale() -> None:
+def test_a_rare_label_fills_its_panel_and_a_common_one_keeps_the_whole_scale(figure: Any) -> None:
     predictions = labels()
-    figure = drawn(predictions)
     rare, rare_strip, common, common_strip = figure.axes
     truth: Any = predictions.targets
     bins = reliability_bins(predictions.prediction[:, 0], truth[:, 0] == 1, np.arange(COUNT))
@@ -64,9 +68,8 @@ def test_a_rare_label_fills_its_panel_and_a_common_one_keeps_the_whole_scale() -
     assert "scales end where points and intervals do" in header(figure)
 
 
-def test_the_strip_shows_shares_of_either_group_and_tells_what_is_beyond() -> None:
+def test_the_strip_shows_shares_of_either_group_and_tells_what_is_beyond(figure: Any) -> None:
     predictions = labels()
-    figure = drawn(predictions)
     strip = figure.axes[1]
     end = figure.axes[0].get_xlim()[1] / 1.015
     truth: Any = predictions.targets
@@ -84,8 +87,8 @@ def test_the_strip_shows_shares_of_either_group_and_tells_what_is_beyond() -> No
     assert not any("beyond" in text.get_text() for text in figure.axes[3].texts)
 
 
-def test_headers_say_what_bins_and_scores_are() -> None:
-    several = header(drawn(labels()))
+def test_headers_say_what_bins_and_scores_are(figure: Any) -> None:
+    several = header(figure)
     assert "about equally many examples, equal probabilities stay together" in several.replace("\n", " ")
     assert "Brier score (macro mean over labels)" in several
     random = np.random.default_rng(1)
