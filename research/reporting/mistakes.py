@@ -186,7 +186,7 @@ def _caption(
         answer = 1 if two else found.answer[index]
         share = predictions.prediction[row] if two else predictions.prediction[row, answer]
         cut = cuts[task.names[answer]]
-        lines += [f"said {found.said[index]}", f"p {_two_digits(share)} (from {_two_digits(cut)})"]
+        lines += [f"said {found.said[index]}", f"p {_three_digits(share)} (from {_three_digits(cut)})"]
     if predictions.patient is not None:
         lines.append(f"patient {predictions.patient[row]}")
     if names is not None:
@@ -194,9 +194,9 @@ def _caption(
     return "\n".join(lines)
 
 
-def _two_digits(share: Any) -> str:
-    """Two digits; like `rounded`, no certainty is made up."""
-    return rounded(share) if share >= 0.1 else f"{share:.2g}"
+def _three_digits(share: Any) -> str:
+    """As many as the line above the sheet gives of a threshold; like `rounded`, no certainty is made up."""
+    return ">0.999" if 0.9995 <= share < 1 else f"{share:.3g}"
 
 
 def rounded(confidence: Any) -> str:

@@ -144,8 +144,8 @@ def test_the_sheet_says_from_which_threshold_it_is_a_mistake(tmp_path: Path, mon
         return path
 
     monkeypatch.setattr(mistakes, "contact_sheet", written)
-    truth = np.array([0, 1, 1], np.int32)
-    predictions = Predictions(BINARY, "test", np.arange(3), np.array([0.3, 0.9, 0.004]), truth)
+    truth = np.array([0, 1, 1, 1], np.int32)
+    predictions = Predictions(BINARY, "test", np.arange(4), np.array([0.3, 0.9, 0.004, 0.1242]), truth)
     report = Report("test", "example", (), thresholds={"pneumonia": 0.125}, threshold_choice="Youden's J on validation")
     task = Task("multilabel", BINARY.names)
     labels = Predictions(task, "test", np.arange(1), np.array([[0.3, 0.9]]), np.array([[1, 1]], np.float32))
@@ -153,14 +153,16 @@ def test_the_sheet_says_from_which_threshold_it_is_a_mistake(tmp_path: Path, mon
     for given in ((predictions, report), (predictions, None), (labels, both)):
         mistakes_sheet(tmp_path / "x.png", given[0], lambda rows: PICTURES[rows], report=given[1])
     chosen, default, several = said
-    assert "2 of 3 examples" in chosen["facts"]
+    assert "3 of 4 examples" in chosen["facts"]
     assert "pneumonia is called from 0.125 (Youden's J on validation)" in chosen["facts"]
-    assert chosen["captions"][0] == "true pneumonia\nsaid normal\np 0.004 (from 0.12)"
-    assert chosen["captions"][1] == "true normal\nsaid pneumonia\np 0.30 (from 0.12)"
-    assert "1 of 3 examples" in default["facts"]
+    assert chosen["captions"][0] == "true pneumonia\nsaid normal\np 0.004 (from 0.125)"
+    assert chosen["captions"][1] == "true normal\nsaid pneumonia\np 0.3 (from 0.125)"
+    # Close to the threshold two digits would not tell on which side.
+    assert chosen["captions"][2] == "true pneumonia\nsaid normal\np 0.124 (from 0.125)"
+    assert "2 of 4 examples" in default["facts"]
     assert "pneumonia is called from 0.5 (no threshold was given)" in default["facts"]
     assert "each label is called from a threshold of its own, 0.125 to 0.4 (Youden's" in several["facts"]
-    assert several["captions"] == ["true normal\nsaid no normal\np 0.30 (from 0.40)"]
+    assert several["captions"] == ["true normal\nsaid no normal\np 0.3 (from 0.4)"]
 
 
 def test_the_sheet_shows_the_pictures_of_the_mistaken_examples(tmp_path: Path) -> None:
