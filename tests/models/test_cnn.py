@@ -1,4 +1,4 @@
-"""The small convolutional network: the article's count, its definition, its options, and mistakes in words."""
+"""The small convolutional network: the article's count, the outputs of torch, its options, and mistakes in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from filled import images, outputs, parameters
 from flax import nnx
 
 from research import keys
@@ -14,7 +15,7 @@ from research.models import CNN, Forward, functional
 from research.spec import apply_overrides, check
 
 IMAGE = jax.ShapeDtypeStruct((11, 10, 2), jnp.float32)
-X = np.random.default_rng(0).normal(size=(3, 11, 10, 2)).astype(np.float32)
+X = images(3, 2, 11, 10)
 SMALL = CNN(widths=(3, 4), dense_widths=(5,))
 
 
@@ -38,36 +39,22 @@ def test_number_of_parameters(spec, shape, outputs, expected):
     assert count(spec, shape, outputs) == expected
 
 
-def parameters(spec):
-    """Random values for all parameters."""
-    draw = np.random.default_rng(1)
-    params, _ = jax.eval_shape(lambda: functional.initialise(spec, IMAGE, 2, jax.random.key(0)))
-    return jax.tree.map(lambda leaf: jnp.asarray(draw.normal(0.1, 0.5, leaf.shape), jnp.float32), params)
+# PYTHONPATH=tests python scripts/prove/torch_models.py, torch 2.13.0: outputs of three images.
+OF_TORCH = {
+    "elu": [-5.79927, 4.63756, 2.4894, -3.60357, 2.63689, 2.01319, -3.62781, 2.87999, 1.54531],
+    "batch": [-0.589392, -1.69712, -0.414501, -0.0952443, -1.76909, -0.0150585, -0.109017, -1.73235, -0.0320442],
+    "batch, training": [-1.14051, -1.90933, -0.810713, 1.03591, -1.34579, 0.98114, 1.55178, -2.2871, 2.89966],
+}
+BATCH = {"padding": "same", "pooling": "mean", "normalization": "batch"}
 
 
-def test_equals_torch():
-    torch = pytest.importorskip("torch")
-    net = torch.nn.functional
-    specs = [SMALL.replace(pooling=pooling, activation="elu") for pooling in ("max", "mean")]
-    params = parameters(SMALL)
-
-    @jax.jit
-    def run(params, x):
-        return [functional.apply(spec, params, {}, x, 2, Forward(), jax.random.key(0))[0] for spec in specs]
-
-    def layer(layer):
-        kernel = np.asarray(layer["kernel"])
-        kernel = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
-        return torch.tensor(kernel.copy()), torch.tensor(np.array(layer["bias"]))
-
-    for found, pool in zip(run(params, X), (net.max_pool2d, net.avg_pool2d), strict=True):
-        x = torch.tensor(X).permute(0, 3, 1, 2)
-        for number in range(2):
-            x = pool(net.elu(net.conv2d(x, *layer(params["maps"][number]["layer"]))), 2)
-        x = x.permute(0, 2, 3, 1).flatten(1)
-        x = net.elu(net.linear(x, *layer(params["hidden"][0]["layer"])))
-        expected = net.linear(x, *layer(params["output"]))
-        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize(
+    ("name", "changes", "train"),
+    [("elu", {"activation": "elu"}, False), ("batch", BATCH, False), ("batch, training", BATCH, True)],
+)
+def test_equals_torch(name, changes, train):
+    found = outputs(SMALL.replace(**changes), X, train)
+    np.testing.assert_allclose(found, OF_TORCH[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +80,12 @@ def test_shape_of_the_last_maps(changes, maps):
 
 
 def test_dropout_is_a_number_spares_maps_and_evaluation():
-    params = parameters(SMALL)
+    params, _ = parameters(SMALL, X)
 
     @jax.jit
     def run(spec, params, x):
         forward = Forward(train=True, keys=keys.example_keys(jax.random.key(0), jnp.arange(3, dtype=jnp.int32)))
-        module = spec.build(IMAGE, 2, nnx.Rngs(0))
+        module = spec.build(IMAGE, 3, nnx.Rngs(0))
         nnx.update(module, params)
         maps = module.features(x, forward)
         return maps, module.head(maps, forward), module(x, Forward())

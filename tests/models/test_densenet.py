@@ -1,4 +1,4 @@
-"""Densely connected networks: published counts, equal to torch layer by layer."""
+"""Densely connected networks: published counts, and the outputs of torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from filled import images, outputs, parameters
 from flax import nnx
 
 from research import keys
@@ -13,7 +14,7 @@ from research.errors import UserError
 from research.models import DenseNet, Forward, functional
 from research.spec import apply_overrides, check
 
-X = np.random.default_rng(0).normal(size=(4, 19, 18, 2)).astype(np.float32)
+X = images(4, 2, 19, 18)
 IMAGE = jax.ShapeDtypeStruct(X.shape[1:], jnp.float32)
 SMALL = DenseNet(growth=2, blocks=(2, 1), stem="imagenet")
 
@@ -26,52 +27,17 @@ def test_number_of_parameters_is_the_published_one(depth, expected):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
 
 
-def in_torch(params, torch):
-    """The small network out of torch's functions, in training."""
-    net = torch.nn.functional
-    leaves = {
-        path: torch.tensor(np.array(leaf.transpose(3, 2, 0, 1) if leaf.ndim == 4 else leaf))
-        for path, leaf in functional.paths(params).items()
-    }
-
-    def normalised(x, path):
-        scale, bias = leaves[f"{path}/norm/scale"], leaves[f"{path}/norm/bias"]
-        return net.relu(net.batch_norm(x, None, None, scale, bias, training=True))
-
-    def convolve(x, path, stride=1):
-        kernel = leaves[f"{path}/convolution/kernel"]
-        return net.conv2d(x, kernel, None, stride, kernel.shape[-1] // 2)
-
-    x = torch.tensor(X).permute(0, 3, 1, 2)
-    x = net.max_pool2d(normalised(convolve(x, "stem", 2), "stem"), 3, 2, 1)
-    for number in range(4):
-        layer = f"layers/{number}"
-        y = convolve(normalised(x, f"{layer}/narrow"), f"{layer}/narrow")
-        if number == 2:
-            x = net.avg_pool2d(y, 2)
-        else:
-            x = torch.cat([x, convolve(normalised(y, f"{layer}/convolve"), f"{layer}/convolve")], 1)
-    x = net.relu(net.batch_norm(x, None, None, leaves["norm/scale"], leaves["norm/bias"], training=True))
-    return (x.mean((2, 3)) @ leaves["output/kernel"] + leaves["output/bias"]).numpy()
+# PYTHONPATH=tests python scripts/prove/torch_models.py, torch 2.13.0: outputs of two images.
+OF_TORCH = {
+    "imagenet": [-0.84091, -0.250453, -3.14784, 0.0762252, 0.378678, -3.78257],
+    "3x3, training": [-1.31311, -1.27495, 0.0337357, -1.16158, -1.23241, -0.115089],
+}
 
 
-def parameters(spec):
-    """Random values for all parameters, and a state of zeros."""
-    draw = np.random.default_rng(1)
-    params, state = jax.eval_shape(lambda: functional.initialise(spec, IMAGE, 3, jax.random.key(0)))
-    params = jax.tree.map(lambda leaf: jnp.asarray(draw.normal(0.1, 0.6, leaf.shape), jnp.float32), params)
-    return params, jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), state)
-
-
-def test_equals_torch():
-    torch = pytest.importorskip("torch")
-    params, state = parameters(SMALL)
-
-    @jax.jit
-    def run(params, x):
-        return functional.apply(SMALL, params, state, x, 3, Forward(train=True), jax.random.key(0))[0]
-
-    np.testing.assert_allclose(run(params, X), in_torch(params, torch), rtol=2e-3, atol=1e-3)
+@pytest.mark.parametrize(("name", "stem", "train"), [("imagenet", "imagenet", False), ("3x3, training", "3x3", True)])
+def test_equals_torch(name, stem, train):
+    found = outputs(SMALL.replace(stem=stem), X[:2], train)
+    np.testing.assert_allclose(found, OF_TORCH[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("stem", "maps"), [("imagenet", (2, 2, 6)), ("auto", (9, 9, 6))])
@@ -89,7 +55,7 @@ def test_shape_of_the_last_maps(stem, maps):
 
 def test_dropout_is_a_number_and_for_training_only():
     spec = DenseNet(growth=2, blocks=(1,), normalization="group")
-    params, state = parameters(spec)
+    params, state = parameters(spec, X)
 
     @jax.jit
     def run(spec, params, x):

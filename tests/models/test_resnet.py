@@ -1,4 +1,4 @@
-"""Residual networks: published counts, equal to torch block by block, blind to padding."""
+"""Residual networks: published counts, outputs and gradients of torch, blind to padding."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch_order
+from filled import QUICK, images, outputs, parameters
 from flax import nnx
 
 from research.errors import UserError
 from research.models import Forward, ResNet, functional
 from research.spec import apply_overrides, check
 
-X = np.random.default_rng(0).normal(size=(4, 17, 18, 2)).astype(np.float32)
+X = images(4, 2, 17, 18)
 
 
 def shapes(spec, shape, outputs):
@@ -65,18 +67,10 @@ def test_shape_of_the_last_maps(depth, shape, maps):
 
 
 BASIC = ResNet(blocks=(1, 1), width=4, stem="imagenet", momentum=0.7)
+CIFAR = ResNet(blocks=(1, 1), width=3, depth=20)
 BOTTLENECK = ResNet(blocks=(1, 1), width=2, depth=50)
-CIFAR = ResNet(blocks=(1, 1), width=4, depth=20)
 ROWS = len(X)
 IMAGE = jax.ShapeDtypeStruct(X.shape[1:], jnp.float32)
-
-
-def parameters(spec):
-    """Random values for all parameters, and a state of zeros."""
-    draw = np.random.default_rng(1)
-    params, state = shapes(spec, X.shape[1:], 3)
-    params = jax.tree.map(lambda leaf: jnp.asarray(draw.normal(0.1, 0.6, leaf.shape), jnp.float32), params)
-    return params, jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), state)
 
 
 @jax.jit
@@ -84,7 +78,7 @@ def trained(spec, params, state, x, mask):
     """Outputs and new running statistics, and gradients of the parameters."""
 
     def total(params):
-        forward = Forward(train=True, mask=mask)
+        forward = Forward(train=True, mask=mask, context=QUICK)
         outputs, new = functional.apply(spec, params, state, x, 3, forward, jax.random.key(0))
         weight = mask.astype(jnp.float32) / ROWS
         return (jnp.square(outputs - 1).sum(1) * weight).sum(), (outputs[:ROWS], new)
@@ -97,7 +91,7 @@ def trained(spec, params, state, x, mask):
 def masked():
     """The network trained on the images and as many rows of padding."""
     padded = np.concatenate([X, 40 - 3 * X])
-    return trained(BASIC, *parameters(BASIC), padded, np.arange(2 * ROWS) < ROWS)
+    return trained(BASIC, *parameters(BASIC, X), padded, np.arange(2 * ROWS) < ROWS)
 
 
 def agree(left, right):
@@ -111,65 +105,57 @@ def test_padding_changes_nothing(masked):
 
     Every image twice has the statistics and the mean gradient of every image once.
     """
-    results, gradients = trained(BASIC, *parameters(BASIC), np.concatenate([X, X]), np.ones(2 * ROWS, bool))
+    results, gradients = trained(BASIC, *parameters(BASIC, X), np.concatenate([X, X]), np.ones(2 * ROWS, bool))
     jax.tree.map(agree, masked, (results, jax.tree.map(lambda leaf: leaf / 2, gradients)))
-    moved = jax.tree.leaves(masked[0][1])
-    assert len(moved) == 2 * 6 and all((leaf != 0).any() for leaf in moved)
+    before, after = (jax.tree.leaves(state) for state in (parameters(BASIC, X)[1], masked[0][1]))
+    assert len(after) == 2 * 6 and all((left != right).any() for left, right in zip(before, after, strict=True))
 
 
-def in_torch(spec, params, torch):
-    """The same network out of torch's functions, in training: outputs, and a function for the gradient of a leaf."""
-    net = torch.nn.functional
-    leaves = {
-        path: torch.tensor(np.array(leaf.transpose(3, 2, 0, 1) if leaf.ndim == 4 else leaf), requires_grad=True)
-        for path, leaf in functional.paths(params).items()
-    }
-
-    def convolve(x, path, stride, convolution="convolution"):
-        kernel = leaves[f"{path}/{convolution}/kernel"]
-        x = net.conv2d(x, kernel, None, stride, kernel.shape[-1] // 2)
-        return net.batch_norm(x, None, None, leaves[f"{path}/norm/scale"], leaves[f"{path}/norm/bias"], training=True)
-
-    x = torch.tensor(X).permute(0, 3, 1, 2)
-    x = net.relu(convolve(x, "stem", 2 if spec.stem == "imagenet" else 1))
-    x = net.max_pool2d(x, 3, 2, 1) if spec.stem == "imagenet" else x
-    for number, stride in enumerate((1, 2)):
-        block = f"blocks/{number}"
-        if spec.depth == 50:
-            y = net.relu(convolve(x, f"{block}/path/0", 1))
-            y = convolve(net.relu(convolve(y, f"{block}/path/1", stride)), f"{block}/path/2", 1)
-        else:
-            y = convolve(net.relu(convolve(x, f"{block}/path/0", stride)), f"{block}/path/1", 1)
-        if f"{block}/projection/convolution/kernel" in leaves:
-            x = convolve(x, f"{block}/projection", stride)
-        elif stride == 2:
-            x = torch.cat([x[:, :, ::2, ::2], torch.zeros_like(x[:, :, ::2, ::2])], 1)
-        x = net.relu(x + y)
-    return x.mean((2, 3)) @ leaves["output/kernel"] + leaves["output/bias"], leaves
+# PYTHONPATH=tests python scripts/prove/torch_models.py, torch 2.13.0: outputs of two images.
+OF_TORCH = {
+    "cifar, 3x3": [-0.794302, 5.58828, 4.35346, -1.52054, 6.90252, 5.08138],
+    "basic, 3x3": [-15.0629, -17.0299, 4.68289, -17.914, -19.5511, 4.53915],
+    "basic, imagenet": [0.714611, -1.03191, 1.43725, -1.29013, -3.04194, 3.719],
+    "bottleneck, 3x3": [-0.769163, 1.32716, 0.456528, -0.793875, 1.28849, 0.389254],
+    "bottleneck, imagenet": [1.52319, 0.451129, -1.71285, 1.98715, 0.0658413, -2.15756],
+}
 
 
-def test_basic_blocks_equal_torch(masked):
-    torch = pytest.importorskip("torch")
-    params, _ = parameters(BASIC)
-    outputs, leaves = in_torch(BASIC, params, torch)
-    ((outputs - 1) ** 2).sum(1).mean().backward()
-    agree(masked[0][0], outputs.detach().numpy())
-    for path, gradient in functional.paths(masked[1]).items():
-        theirs = leaves[path].grad.numpy()
-        agree(gradient, theirs.transpose(2, 3, 1, 0) if theirs.ndim == 4 else theirs)
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("cifar, 3x3", CIFAR),
+        ("basic, 3x3", BASIC.replace(width=3, stem="3x3")),
+        ("basic, imagenet", BASIC.replace(width=3)),
+        ("bottleneck, 3x3", BOTTLENECK),
+        ("bottleneck, imagenet", BOTTLENECK.replace(stem="imagenet")),
+    ],
+)
+def test_equals_torch(name, spec):
+    np.testing.assert_allclose(outputs(spec, X[:2], train=False), OF_TORCH[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("spec", "projections"), [(BOTTLENECK, 2), (CIFAR, 0)], ids=["bottleneck", "cifar"])
-def test_other_blocks_equal_torch(spec, projections):
-    torch = pytest.importorskip("torch")
-    params, state = parameters(spec)
-    assert sum("projection/convolution" in path for path in functional.paths(params)) == projections
+# The same of `BASIC` in training, and a digest of each parameter's gradient and of each running mean.
+OF_TORCH_IN_TRAINING = {
+    "outputs": [-0.111059, 0.263053, 0.564548, 0.0420156, 0.382468, 0.651815],
+    "kernel": [-0.560962, -0.324589, 0.252855, 0.526725, -0.755637, 0.0339616, 2.55145],
+    "scale": [-0.129134, 0.0175815, 0.0272603, 0.0994305, 0.442591, 0.940878],
+    "bias": [-0.137284, -0.0158619, -0.0509486, 0.0814351, 1.87921, 1.87921, 0.0158962],
+    "mean": [-0.180728, 0.461527, 0.108423, 1.27272, -0.626645, -0.61913],
+}
 
-    @jax.jit
-    def run(params, x):
-        return functional.apply(spec, params, state, x, 3, Forward(train=True), jax.random.key(0))[0]
 
-    agree(run(params, X), in_torch(spec, params, torch)[0].detach().numpy())
+def test_training_equals_torch(masked):
+    (results, state), gradients = jax.tree.map(np.asarray, masked)
+
+    def digests(tree, kind):
+        leaves = [leaf for path, leaf in torch_order.leaves(tree).items() if path[-1] == kind]
+        return [torch_order.digest(torch_order.torch_axes(leaf)) for leaf in leaves]
+
+    found = {kind: digests(gradients, kind) for kind in ("kernel", "scale", "bias")}
+    found |= {"outputs": results[:2].ravel(), "mean": digests(state, "mean")}
+    for name, numbers in found.items():
+        np.testing.assert_allclose(numbers, OF_TORCH_IN_TRAINING[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_zero_initial_residual_starts_the_last_scale_of_each_block_at_zero():
@@ -180,8 +166,8 @@ def test_zero_initial_residual_starts_the_last_scale_of_each_block_at_zero():
 
         return jax.jit(run)()
 
-    assert scales(CIFAR.replace(zero_init_residual=True)) == [[4, 0], [8, 0]]
-    assert scales(CIFAR) == [[4, 4], [8, 8]]
+    assert scales(CIFAR.replace(zero_init_residual=True)) == [[3, 0], [6, 0]]
+    assert scales(CIFAR) == [[3, 3], [6, 6]]
 
 
 def test_group_normalisation_keeps_no_state():
