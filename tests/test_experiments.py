@@ -7,15 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
+from tiny import log_of
 
-import research
 from research.cli import main
 from research.data import ImageData
-from research.experiment import Execution, Experiment
+from research.experiment import Experiment
 from research.experiment_file import load_experiment
 from research.schedules import Schedule
 from research.spec import replace
-from research.training.metrics_log import read_metrics
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").rglob("*.py"))
@@ -64,8 +63,7 @@ def test_golden_losses(name: str, tmp_path: Path, request: pytest.FixtureRequest
     every = updates // 3
     changes = {"epochs": None, "steps": updates, "evaluation.every_steps": every, "evaluation.resamples": 100}
     experiment = replace(experiment, changes | SMALLER.get(name, {}))
-    result = research.run(experiment, runs=tmp_path, execution=Execution(tensorboard=False, figures=False))
-    records = read_metrics(result.directory / "metrics.jsonl")
+    records = log_of(experiment, tmp_path / "log")
     assert [record["step"] for record in records] == list(range(every, updates + 1, every))
     for record, (train, validation) in zip(records, GOLDEN[name], strict=True):
         assert record["train/loss"] == pytest.approx(train, rel=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from research.losses import CrossEntropy
 from research.models import MLP
 from research.optimizers import AdamW
 from research.runner import Result
+from research.trained_model import begin
 from research.training.checkpoint import Checkpoints
+from research.training.loop import train
+from research.training.metrics_log import MetricsLog, read_metrics
 from research.training.run_directory import RunDirectory
+from research.training.setup import set_up
 
 EXPERIMENT = Experiment(
     data=TableData(source=SyntheticTable(patients=100)),
@@ -36,6 +41,18 @@ QUIET = Execution(tensorboard=False, figures=False)
 def run(experiment: Experiment, runs: Path, **options: Any) -> Result:
     """A run without TensorBoard events and figures."""
     return research.run(experiment, runs=runs, **{"execution": QUIET, **options})
+
+
+def log_of(experiment: Experiment, folder: Path) -> list[dict[str, Any]]:
+    """The lines of the log of a training, without the report that a run ends with."""
+    setup = set_up(experiment, 0, QUIET)
+    folder.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        last, best = (stack.enter_context(contextlib.closing(Checkpoints(folder / kind))) for kind in ("last", "best"))
+        log = stack.enter_context(contextlib.closing(MetricsLog(folder / "metrics.jsonl", 0, None)))
+        carry, validation = begin(setup, setup.program.initialise()), setup.splits.get("validation")
+        train(setup.program, carry, setup.feed, validation, setup.cadence, QUIET, log, last, best, lambda record: None)
+    return read_metrics(folder / "metrics.jsonl")
 
 
 def left_behind(directory: Path) -> dict[str, bytes]:
@@ -65,4 +82,4 @@ def checkpoint(directory: Path, kind: str = "last") -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
 
 
-__all__ = ["EXPERIMENT", "QUIET", "checkpoint", "left_behind", "run"]
+__all__ = ["EXPERIMENT", "QUIET", "checkpoint", "left_behind", "log_of", "run"]
