@@ -1,4 +1,4 @@
-"""What does a tutorial's small convolutional network reach on ten classes of everyday pictures?
+"""What does a tutorial's small network reach on ten classes of everyday pictures?
 
 Data: CIFAR-10, 60,000 colour pictures of 32 x 32 pixels; no licence stated by the publisher, in common use for
 research; Krizhevsky, "Learning multiple layers of features from tiny images", 2009,
