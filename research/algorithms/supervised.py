@@ -30,8 +30,9 @@ class Supervised(Algorithm):
     is set, an exponential moving average of the weights is evaluated and deployed in their place; its decay is
     ``min(average, (1 + t) / (10 + t))`` after t updates, so that the initial weights are soon forgotten. With batch
     normalisation the averaged weights go with the running statistics of the trained ones; the two belong together once
-    the learning rate has fallen to nothing, but before that the loss is higher than with statistics of their own (in a
-    trial 0.57 to 0.71 against 0.56 to 0.65; AUROC alike). Averaging the statistics too was better late and worse early.
+    the learning rate has fallen to nothing, but before that the loss is higher than with statistics of their own: 0.57
+    to 0.71 against 0.56 to 0.65 in a trial (a small ResNet on drawn films, constant rate), with the same AUROC.
+    Averaging the statistics too was better late and worse early.
     """
 
     rows: ClassVar = "example"

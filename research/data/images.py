@@ -20,7 +20,7 @@ class Images(Dataset):
         shape: height, width and channels (1 grey, 3 red, green, blue) of every picture, after any resizing.
         read: position, 0 to N - 1, to the picture, uint8 ``[H, W, C]``; the same bits each time; safe to call from
             several threads. It raises `UserError` naming the file for a picture that cannot be read.
-        signature: a text that differs whenever the pixels may differ: a checksum of the file, or names, sizes and
+        signature: a text that differs whenever the pixels may differ: a checksum of the file, or places, sizes and
             times of the files; made without reading any pixels where that would take long.
         names: what to call each picture when it is shown, such as its file name; None where there is nothing to say.
     """

@@ -22,7 +22,7 @@ class Split(Spec):
     First ``test`` of all patients are set aside, then ``validation`` of the patients that are left: 0.2 and 0.2 give
     64 % train, 16 % validation, 20 % test. Classes keep their proportions: patients are stratified by their label
     (binary: 1 if any of their rows is positive; multi-class: their most frequent class); regression and multi-label
-    data are not stratified.
+    data are not stratified. Where no patients are known, copies of one picture are not divided either.
 
     With ``folds`` the test split is fold number ``fold`` of a k-fold division of the patients, and validation is
     taken from the others as before. Official splits of the data are kept as they are; where they have no test

@@ -1,7 +1,7 @@
 """What torch's networks and layers put out: prints the values `OF_TORCH` that tests of models hold ours against.
 
-    python3 -m venv /tmp/torch && /tmp/torch/bin/pip install torch==2.13.0 numpy
-    PYTHONPATH=tests /tmp/torch/bin/python scripts/prove/torch_models.py
+    python3 -m venv TORCH && TORCH/bin/pip install torch==2.13.0 numpy
+    PYTHONPATH=tests TORCH/bin/python scripts/prove/torch_models.py
 
 The networks are plain `torch.nn`, tiny, and computed in float64; images, parameters and running statistics come from
 the formula in `tests/torch_order.py`. Paste the lists into the tests named above them, then run `ruff format`.

@@ -284,13 +284,22 @@ def _damage(folder: str) -> None:
     (good / "d_header.png").write_bytes(whole[:20])
 
 
-def test_files_that_are_no_pictures(folder: str, tmp_path: Path) -> None:
+def test_files_that_are_no_pictures(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _damage(folder)
     message = (
         r"4 of 16 pictures of .* cannot be read: train/normal/a_empty\.png is empty; train/normal/b_text\.jpg is no "
         r"PNG.*d_header\.png .*\. Replace or remove them, or leave such files out with unreadable='skip'"
     )
     _fails(message, path=folder)
+    # Damage that the header does not show is told with the rest, as far as it is looked for.
+    cut = Path(folder) / "val/normal/p0l_n.png"
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[: len(whole) * 2 // 3])
+    _fails(r"^5 of 16 pictures", path=folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("research.data.formats.pictures.MOST_DECODED", 3)
+        _fails(r"^at least 4 of 16 pictures", path=folder)
+    cut.write_bytes(whole)
     images = _load(path=folder, unreadable="skip")
     assert len(images) == 12 and images.row[-1] == 15 and images.row.tolist() != list(range(12))
     assert "4 of 16 pictures cannot be read and are left out: train/normal/a_empty.png" in images.about.notes[-1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import resource
+from collections import namedtuple
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +15,7 @@ import pytest
 from research.data.catalog import medmnist
 from research.data.catalog.medmnist import MedMNIST
 from research.data.catalog.medmnist_sets import SETS, Name
-from research.errors import UserError
+from research.errors import RunError, UserError
 from research.spec import check
 
 COUNTS = (9, 4, 5)
@@ -131,6 +133,28 @@ def test_larger_sizes_have_files_of_their_own_and_are_read_picture_by_picture(pu
     np.testing.assert_array_equal(again.picture(17), 255 - everything[17])
     assert images.shape == (64, 64, 3) and images.about.name == "bloodmnist_64"
     assert images.split is not None and images.split.tolist() == ["train"] * 9 + ["validation"] * 4 + ["test"] * 5
+
+
+def test_too_little_room_for_a_large_file_is_told_and_leaves_nothing(
+    put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("bloodmnist", _arrays(8, channels=3, size=64), file="bloodmnist_64.npz")
+    usage = namedtuple("usage", "total used free")
+    with monkeypatch.context() as patch:
+        patch.setattr("research.data.cache.shutil.disk_usage", lambda folder: usage(10, 0, 10))
+        with pytest.raises(
+            UserError, match=r"too little room: train_images of bloodmnist_64\.npz, unpacked, .*Only 10"
+        ):
+            MedMNIST(name="bloodmnist", size=64).load()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, before[1]))
+    try:
+        with pytest.raises(RunError, match=r"too little room: train_images .* It filled up"):
+            MedMNIST(name="bloodmnist", size=64).load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "cache/datasets").iterdir()) == []
+    assert len(MedMNIST(name="bloodmnist", size=64).load()) == sum(COUNTS)
 
 
 def test_the_signature_is_that_of_the_content(put: Any) -> None:

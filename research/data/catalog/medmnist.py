@@ -191,16 +191,16 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImpl
 
 @contextlib.contextmanager
 def _archive(path: Path, key: str) -> Iterator[Any]:
-    """The opened npz file, in which there is an array ``key``; whatever goes wrong is a `UserError`."""
+    """The opened npz file, in which there is an array ``key``; raises `UserError` where it cannot be read."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = list(archive.files)
             if key in found:
                 yield archive
                 return
+    except UserError:
+        raise  # About something else: it is a ValueError too.
     except DAMAGE as error:
-        if is_full(error):
-            raise
         raise UserError(
             f"{path} cannot be read ({error}). It is truncated, damaged or no npz file: fetch it again."
         ) from error

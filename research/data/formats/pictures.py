@@ -194,15 +194,19 @@ def survey(
     if not bad:
         return found, []
     if unreadable == "error" or not found:
-        # The whole list at once: damage behind the header would come up only after these had been mended.
-        deeper = [
-            (picture.name, attempt(lambda row: format.decode(files[row][1]), picture.row))
-            for picture in found[:MOST_DECODED]
-        ]
-        bad += [f"{name} {error.reason}" for name, error in deeper if isinstance(error, Unreadable)]
+        if unreadable == "error":
+            bad += _damaged(found[:MOST_DECODED], format)
+        least = "at least " if len(found) > MOST_DECODED else ""
         remedy = ", or leave such files out with unreadable='skip'" if found else ""
-        raise UserError(f"{cannot_be_read(bad, len(files), f'of {place} ')}. Replace or remove them{remedy}.")
+        raise UserError(f"{least}{cannot_be_read(bad, len(files), f'of {place} ')}. Replace or remove them{remedy}.")
     return found, [cannot_be_read(bad, len(files), verdict="cannot be read and are left out")]
+
+
+def _damaged(found: Sequence[Found], format: PictureFormat) -> list[str]:
+    """What is wrong behind the headers; else it would come up only after the headers had been mended."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        pictures = pool.map(lambda row: attempt(lambda row: format.decode(found[row].path), row), range(len(found)))
+        return [f"{one.name} {p.reason}" for one, p in zip(found, pictures, strict=True) if isinstance(p, Unreadable)]
 
 
 def deep_without_white(found: Sequence[Found], format: PictureFormat) -> list[str]:
