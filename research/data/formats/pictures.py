@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import warnings
@@ -204,8 +205,12 @@ def survey(
 
 def _damaged(found: Sequence[Found], format: PictureFormat) -> list[str]:
     """What is wrong behind the headers; else it would come up only after the headers had been mended."""
+
+    def read(row: int) -> UInt8[np.ndarray, "H W C"]:
+        return format.decode(found[row].path)
+
     with ThreadPoolExecutor(THREADS) as pool:
-        pictures = pool.map(lambda row: attempt(lambda row: format.decode(found[row].path), row), range(len(found)))
+        pictures = pool.map(functools.partial(attempt, read), range(len(found)))
         return [f"{one.name} {p.reason}" for one, p in zip(found, pictures, strict=True) if isinstance(p, Unreadable)]
 
 
