@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from PIL import Image
 
 from research.data import ImageData, Images
 from research.data.formats import ImageFolder
-from research.data.formats.decoding import Pillow
 from research.errors import UserError
 from research.spec import check, from_json, to_json
 
@@ -249,32 +246,6 @@ def test_folders_of_grades_are_in_order(draw: Draw, tmp_path: Path) -> None:
     _fails(r"ordinal: three or more classes have an order", path=str(tmp_path), ordinal=True, classes=("1", "2"))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_pictures_are_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
-    upright = np.zeros((8, 16), np.uint8)
-    upright[:4, :8] = 255  # bright in the upper left
-    rows, columns = (upright, upright.T)[orientation > 4].shape
-    turn = {
-        1: lambda a: a,
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.T,
-        6: lambda a: np.rot90(a),
-        7: lambda a: a[::-1, ::-1].T,
-        8: lambda a: np.rot90(a, -1),
-    }[orientation]
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    for kind in ("no", "yes"):
-        (tmp_path / kind).mkdir()
-        Image.fromarray(np.ascontiguousarray(turn(upright))).save(tmp_path / kind / f"a.{suffix}", exif=exif)
-    images = _load(path=str(tmp_path))
-    assert images.shape == (8, 16, 1) and (rows, columns) == turn(upright).shape
-    np.testing.assert_allclose(images.read(0)[:, :, 0], upright, atol=3)
-
-
 def _damage(folder: str) -> None:
     good = Path(folder) / "train/normal"
     (good / "a_empty.png").write_bytes(b"")
@@ -377,35 +348,6 @@ def test_a_picture_that_changed_after_loading(folder: str, draw: Draw) -> None:
     draw("test/abnormal/p0t_a.png", (7, 8))
     with pytest.raises(UserError, match=r"p0t_a\.png has a height and width of 7 x 8; 6 x 8 is needed"):
         images.read(0)
-
-
-def test_white_may_be_zero_in_16_bits_too(draw: Draw, tmp_path: Path) -> None:
-    ramp = np.asarray([[0, 1000, 4095, 5000]], np.uint16)
-    draw("a/x.png")
-    (tmp_path / "b").mkdir()
-    pixels = {}
-    for number, name in enumerate(("inverted", "plain")):
-        path = tmp_path / "b" / f"{name}.tif"
-        Image.fromarray(ramp).save(path, tiffinfo={262: number})
-        pixels[name] = Pillow(4095).decode(path)
-    np.testing.assert_array_equal(pixels["inverted"], 255 - pixels["plain"])
-    assert pixels["plain"].ravel().tolist() == [0, 62, 255, 255]
-
-
-@pytest.mark.parametrize(("color", "channels"), [(4, 2), (2, 3), (6, 4)])
-def test_what_would_lose_its_16_bits_is_refused(tmp_path: Path, color: int, channels: int) -> None:
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    path = tmp_path / "deep.png"
-    head = struct.pack(">IIBBBBB", 3, 2, 16, color, 0, 0, 0)
-    lines = zlib.compress((b"\0" + bytes(3 * channels * 2)) * 2)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", lines) + chunk(b"IEND", b""))
-    for read in (Pillow(4095).header, Pillow(4095).decode):
-        with pytest.raises(UserError, match="of 16 bits"):
-            read(path)
-    if color != 4:
-        assert Pillow().header(path).channels == 3 and Pillow().decode(path).shape == (2, 3, 3)
 
 
 def test_links_do_not_go_round_and_lead_to_no_picture_twice(folder: str, tmp_path: Path, tmp_path_factory: Any) -> None:
