@@ -187,8 +187,9 @@ def _caption(predictions: Predictions, row: int, answer: int, names: list[str] |
         true = name if truth[row, answer] else f"no {name}"
     else:
         true = f"{truth[row, answer]:.4g}"
-    value = f"{said:.4g}" if task.kind == "regression" else rounded(said)
-    lines = [f"true {true}", f"said {name} {value}"]
+    # A probability, and not what was called: that is decided by the threshold.
+    answered = f"said {said:.4g}" if task.kind == "regression" else f"p of {name} {rounded(said)}"
+    lines = [f"true {true}", answered]
     if predictions.patient is not None:
         lines.append(f"patient {predictions.patient[row]}")
     if names is not None:
