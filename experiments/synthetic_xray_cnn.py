@@ -4,10 +4,10 @@ Data: ``synthetic_xray``, 8,000 drawn chest films of 4,000 made-up patients, 48 
 drawn from a known risk that grows with an opacity in one lung, and nothing else on the film tells of it. Made by this
 package (Apache-2.0), nothing to cite and nothing to download. 5,120 train, 1,280 validation, 1,600 test, by patient.
 
-Model: three convolutions (16, 32, 32) with pooling, dense 64, dropout 0.2, AdamW with warm-up and cosine, averaged
-weights; small shifts and flips. 8 epochs of 32; the weights with the lowest validation loss are reported. Settings
-were chosen by test AUROC of seed 0 on an earlier, fainter drawing (8 settings), which flatters little: the spread
-between seeds is 0.002.
+Model: three convolutions (16, 32, 64) with pooling, dense 64, AdamW with warm-up and cosine, averaged weights; small
+shifts and flips. 8 epochs of 32; the weights with the lowest validation loss are reported. Width, dropout (0, 0.2) and
+learning rate (1e-3, 2e-3) were chosen by validation loss on another sample (``data.source.seed=1``, 8 settings: 0.411
+to 0.421).
 
 Source: `SyntheticXray.bayes_auroc`, the AUROC of the true risk over the whole population, 0.898: no model can expect
 more. Control: with ``data.source.opacity=false`` the labels are the same and the opacity is not drawn, so a model
@@ -32,9 +32,9 @@ experiment = Experiment(
         source=SyntheticXray(patients=4000, size=48),
         augmentation=Augmentation(translation=0.05, horizontal_flip=True),
     ),
-    model=CNN(widths=(16, 32, 32), dropout=0.2),
+    model=CNN(widths=(16, 32, 64)),
     loss=CrossEntropy(),
-    optimizer=AdamW(learning_rate=WarmupCosine(peak=2e-3), weight_decay=1e-3, average=0.99),
+    optimizer=AdamW(learning_rate=WarmupCosine(peak=1e-3), weight_decay=1e-3, average=0.99),
     epochs=8,
     batch_size=32,
     evaluation=Evaluation(select=Selection(metric="loss")),
