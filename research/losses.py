@@ -16,9 +16,9 @@ from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
 from research.errors import UserError
 from research.spec import Spec, field, registered_specs
-from research.task import Kind, Task
+from research.task import NO_LABEL, Kind, Task
 
-Targets = Int32[Array, " B"] | Float32[Array, "B L"]
+Targets = Int32[Array, " B"] | Float32[Array, "B L"] | Int32[Array, "B T"]
 PerExample = tuple[Float32[Array, " B"], Float32[Array, " B"]]
 
 
@@ -65,6 +65,28 @@ class Loss(Spec):
             ``total [B]`` and ``weight [B]``; the loss of a batch is the sum of the one over the sum of the other.
         """
         raise NotImplementedError
+
+    def per_row(self, outputs: Float32[Array, "B ..."], targets: Targets, task: Task) -> tuple[Array, Array]:
+        """`per_example`; where the task has a target at each step, of each step, ``[B, T]``, 0 where it has none.
+
+        Args:
+            outputs: ``[B, K]``, or ``[B, T, K]`` for each step.
+            targets: as `research.task.Task` says.
+            task: what they mean.
+        """
+        if not task.per_step:
+            return self.per_example(outputs, targets)
+        known = targets != NO_LABEL
+        each = self.per_example(outputs.reshape(-1, outputs.shape[-1]), jnp.where(known, targets, 0).reshape(-1))
+        total, weight = (jnp.where(known, part.reshape(known.shape), 0) for part in each)
+        return total, weight
+
+    def predict_rows(self, outputs: Float32[Array, "B ..."], task: Task) -> Float32[Array, "B ..."]:
+        """`predict`; where the task has a target at each step, of each step: ``[B, T]`` or ``[B, T, C]``."""
+        if not task.per_step:
+            return self.predict(outputs, task)
+        found = self.predict(outputs.reshape(-1, outputs.shape[-1]), task)
+        return found.reshape(*outputs.shape[:2], *found.shape[1:])
 
     def predict(self, outputs: Float32[Array, "B K"], task: Task) -> Float32[Array, " B"] | Float32[Array, "B K"]:
         """Outputs as predictions.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+Kind = Literal["binary", "multiclass", "multilabel", "regression", "survival"]
+
+NO_LABEL = -1
+"""Class number of a step that has none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,19 +18,23 @@ class Task:
     Attributes:
         kind: ``binary`` and ``multiclass`` targets are int32 ``[N]`` class numbers; ``multilabel`` targets are
             float32 ``[N, L]`` of 0, 1 and NaN where the label is missing; ``regression`` targets are float32
-            ``[N, L]``.
+            ``[N, L]``; ``survival`` targets are float32 ``[N, 2]``, the time that a patient was followed and whether
+            the event came at its end (1) or not (0, censored).
         names: the class names (two or more, in the order of the class numbers; for ``binary`` the second is the
-            positive one), the label names, or the names of the predicted quantities.
-        unit: unit of the predicted quantities, for ``regression``; empty otherwise.
+            positive one), the label names, the names of the predicted quantities, or the name of the event.
+        unit: unit of the predicted quantities or of the time to the event; empty otherwise.
         ordinal: whether ``multiclass`` classes have an order, that of their numbers, such as grades of a disease.
+        per_step: whether there is a target at each step of a series: ``binary`` and ``multiclass`` targets are then
+            int32 ``[N, T]`` with `NO_LABEL` where a step has none.
     """
 
     kind: Kind
     names: tuple[str, ...]
     unit: str = ""
     ordinal: bool = False
+    per_step: bool = False
 
     @property
     def is_classes(self) -> bool:
-        """Whether every example has exactly one class."""
+        """Whether every example, or every step with a label, has exactly one class."""
         return self.kind in ("binary", "multiclass")

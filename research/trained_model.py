@@ -19,6 +19,7 @@ from research.data.resident import put
 from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows
 from research.experiment import Device, Experiment
+from research.task import NO_LABEL
 from research.training import start_from
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
@@ -105,15 +106,20 @@ def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
         columns = {name: np.asarray(row, np.float64) for name, row in rows.items() if row.ndim == 1}
         return Rows(unit=setup.experiment.algorithm.rows, split=split, columns=columns)
     examples = setup.prepared.splits[split]
+    found = {name: np.asarray(rows[name]) for name in ("prediction", "loss", "weight")}
+    if setup.prepared.task.per_step:
+        example, step = np.nonzero(examples.targets != NO_LABEL)
+        found = {name: row[example, step] for name, row in found.items()}
+        found |= {"targets": examples.targets[example, step], "step": step.astype(np.int32)}
+    else:
+        example = np.arange(len(examples))
+        found["targets"] = examples.targets
     return Predictions(
         task=setup.prepared.task,
         split=split,
-        example=examples.example,
-        patient=examples.patient,
-        targets=examples.targets,
-        prediction=np.asarray(rows["prediction"]),
-        loss=np.asarray(rows["loss"]),
-        weight=np.asarray(rows["weight"]),
+        example=examples.example[example],
+        patient=None if examples.patient is None else examples.patient[example],
+        **found,
     )
 
 

@@ -17,6 +17,7 @@ from research.losses import Loss
 from research.models import functional
 from research.models.model import Forward, Model
 from research.spec import field
+from research.task import NO_LABEL
 
 if TYPE_CHECKING:
     from research.experiment import Experiment
@@ -68,7 +69,7 @@ class Supervised(Algorithm):
             forward = Forward(train=True, keys=keys.example_keys(key, batch.example), mask=batch.mask, context=context)
             outputs, model_state = _forward(spec, params, state.model_state, batch, forward, key)
             total, weight = _cost(spec, outputs, batch)
-            mask = batch.mask.astype(jnp.float32)
+            mask = jnp.broadcast_to(batch.mask.reshape(-1, *[1] * (total.ndim - 1)), total.shape).astype(jnp.float32)
             loss = context.ratio(total * mask, weight * mask)
             scalars = {"loss": loss}
             if self.l1 is not None or self.l2 is not None:
@@ -117,20 +118,28 @@ class Supervised(Algorithm):
     def evaluate(
         self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> dict[str, Array]:
-        """Per example: ``prediction`` (probabilities or values), and ``loss`` with its ``weight``."""
+        """Per example, or step: ``prediction`` (probabilities or values), and ``loss`` with its ``weight``."""
         outputs, _ = _forward(
             spec, state.params, state.model_state, batch, Forward(mask=batch.mask, context=context), key
         )
-        total, weight = _parts(spec)[1].per_example(outputs, batch.targets)
-        return {"prediction": _parts(spec)[1].predict(outputs, batch.task), "loss": total, "weight": weight}
+        loss = _parts(spec)[1]
+        total, weight = loss.per_row(outputs, batch.targets, batch.task)
+        return {"prediction": loss.predict_rows(outputs, batch.task), "loss": total, "weight": weight}
 
     def summarize(
         self, spec: Experiment, rows: dict[str, Array], batch: Any, mask: Bool[Array, " N"]
     ) -> dict[str, Array]:
         """Mean loss and the task's steering metrics; see `research.metrics.steering`."""
-        weights = mask.astype(jnp.float32)
-        loss = (rows["loss"] * weights).sum() / (rows["weight"] * weights).sum()
-        return {"loss": loss} | metrics.steering(batch.task, rows["prediction"], batch.targets, weights)
+        prediction, targets, weights = rows["prediction"], batch.targets, mask.astype(jnp.float32)
+        if batch.task.per_step:
+            known = targets != NO_LABEL
+            weights = jnp.broadcast_to(weights[:, None], known.shape)
+            loss = (rows["loss"] * weights).sum() / (rows["weight"] * weights).sum()
+            prediction = prediction.reshape(-1, *prediction.shape[2:])
+            targets, weights = jnp.where(known, targets, 0).reshape(-1), (weights * known).reshape(-1)
+        else:
+            loss = (rows["loss"] * weights).sum() / (rows["weight"] * weights).sum()
+        return {"loss": loss} | metrics.steering(batch.task, prediction, targets, weights)
 
 
 def _parts(spec: Experiment) -> tuple[Model, Loss]:
@@ -142,7 +151,7 @@ def _parts(spec: Experiment) -> tuple[Model, Loss]:
 def _cost(spec: Experiment, outputs: Array, batch: Any) -> tuple[Array, Array]:
     """Cost and weight of each row; where rows are mixtures, those of both parts by their shares."""
     loss = _parts(spec)[1]
-    total, weight = loss.per_example(outputs, batch.targets)
+    total, weight = loss.per_row(outputs, batch.targets, batch.task)
     if batch.share is None:
         return total, weight
     other_total, other_weight = loss.per_example(outputs, batch.other_targets)
@@ -159,13 +168,15 @@ def _forward(
     spec: Experiment, params: Any, model_state: Any, batch: Any, forward: Forward, key: Key[Array, ""]
 ) -> tuple[Array, Any]:
     model, loss = _parts(spec)
-    return functional.apply(
-        model,
-        params,
-        model_state,
-        batch.inputs,
-        loss.outputs(batch.task),
-        forward,
-        key,
-        spec.precision.compute_dtype,
+    number = loss.outputs(batch.task)
+    outputs, state = functional.apply(
+        model, params, model_state, batch.inputs, number, forward, key, spec.precision.compute_dtype
     )
+    wanted = (*batch.targets.shape[:2], number) if batch.task.per_step else (len(batch.mask), number)
+    if outputs.shape != wanted:
+        each = "step: use readout='each'" if batch.task.per_step else "example: use another readout than 'each'"
+        raise UserError(
+            f"model: {type(model).__name__} gives outputs of shape {outputs.shape}, but the task needs {wanted}, one "
+            f"for each {each}."
+        )
+    return outputs, state

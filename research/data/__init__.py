@@ -1,7 +1,7 @@
 """Data: sources, splits by patient, the leakage gate, preprocessing, augmentation, order of the rows, and feeds."""
 
 from research.data.about import About
-from research.data.augmentation import Augmentation
+from research.data.augmentation import Augmentation, SeriesAugmentation
 from research.data.catalog import (
     CIFAR10,
     TFDS,
@@ -22,6 +22,9 @@ from research.data.order import batches, epoch_order
 from research.data.pixels import Pixels
 from research.data.prepare import Data, Examples, Prepared
 from research.data.preprocessing import FittedPreprocessing, Preprocessing
+from research.data.series import Series, Variable
+from research.data.series_data import PreparedSeries, SeriesData, Statistics
+from research.data.signals import Filter
 from research.data.source import Source
 from research.data.split import Split
 from research.data.table import Column, Table
@@ -40,6 +43,7 @@ __all__ = [
     "Data",
     "Dataset",
     "Examples",
+    "Filter",
     "FittedPreprocessing",
     "ImageData",
     "ImageFolder",
@@ -51,14 +55,20 @@ __all__ = [
     "Pixels",
     "Prepared",
     "PreparedImages",
+    "PreparedSeries",
     "PreparedTable",
     "Preprocessing",
+    "Series",
+    "SeriesAugmentation",
+    "SeriesData",
     "Source",
     "Split",
+    "Statistics",
     "SyntheticTable",
     "SyntheticXray",
     "Table",
     "TableData",
+    "Variable",
     "Wisconsin",
     "batches",
     "catalog",

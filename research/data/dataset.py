@@ -1,8 +1,9 @@
-"""`Dataset`: raw rows with their targets, and who they came from; `Table` and `Images` say what the inputs are."""
+"""`Dataset`: raw rows with their targets, and who they came from; its kinds say what the inputs are."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pandas as pd
@@ -54,3 +55,12 @@ class Dataset:
         if owner is None:
             return np.arange(len(self), dtype=np.int32)
         return pd.factorize(owner)[0].astype(np.int32)
+
+
+def hash_of(*arrays: Shaped[np.ndarray, ...]) -> np.uint64:
+    """First 8 bytes of a SHA-256 over the bytes of arrays; NaN of any bit pattern is one value."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        missing = np.isnan(array) if array.dtype.kind == "f" else None
+        digest.update(np.ascontiguousarray(array if missing is None else np.where(missing, np.nan, array)).tobytes())
+    return np.frombuffer(digest.digest(), "<u8", 1)[0]

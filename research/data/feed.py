@@ -8,6 +8,7 @@ import math
 import time
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
 
@@ -43,6 +44,7 @@ class Reading:
         batch_size: rows per batch.
         batches_per_update: batches that one update consumes.
         classes: class of each row where every class is to come equally often; None where every row comes once.
+        groups: group of each row where the rows of a batch are to be of one group, such as alike in length; or None.
     """
 
     seed: int
@@ -50,17 +52,19 @@ class Reading:
     batch_size: int
     batches_per_update: int = 1
     classes: Shaped[np.ndarray, " N"] | None = None
+    groups: Int32[np.ndarray, " N"] | None = None
 
     @property
     def updates_per_epoch(self) -> int:
         """Updates that one pass over train takes, rounded up."""
-        return math.ceil(math.ceil(self.examples / self.batch_size) / self.batches_per_update)
+        sizes = [self.examples] if self.groups is None else np.unique(self.groups, return_counts=True)[1].tolist()
+        return math.ceil(sum(math.ceil(size / self.batch_size) for size in sizes) / self.batches_per_update)
 
     def rows(self, first: int, count: int) -> tuple[Int32[np.ndarray, "S ..."], Bool[np.ndarray, "S ..."]]:
         """``(index, mask)`` of ``count`` updates from number ``first`` on; shapes as in `Window`."""
         stack = self.batches_per_update
         index, mask = batches(
-            self.seed, first * stack, count * stack, self.examples, self.batch_size, classes=self.classes
+            self.seed, first * stack, count * stack, self.examples, self.batch_size, self.classes, self.groups
         )
         if stack > 1:
             shape = (count, stack, self.batch_size)
@@ -72,14 +76,16 @@ BLOCK_BYTES = 2**23
 """Inputs of one forward pass in evaluation, as float32; the network's own memory is some hundred times that."""
 
 
-def block_rows(batch_size: int, shape: tuple[int, ...]) -> int:
+def block_rows(batch_size: int, count: int, like: Any) -> int:
     """Rows of one forward pass in evaluation: ``batch_size``, or fewer where rows are large.
 
     Args:
         batch_size: as the experiment says.
-        shape: of all rows, ``(N, ...)``.
+        count: how many rows there are.
+        like: inputs of a row: anything with a shape, or a pytree of such.
     """
-    return max(1, min(batch_size, shape[0], BLOCK_BYTES // (4 * math.prod(shape[1:]))))
+    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like))
+    return max(1, min(batch_size, count, BLOCK_BYTES // (4 * max(numbers, 1))))
 
 
 class Feed(abc.ABC):

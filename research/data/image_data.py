@@ -74,7 +74,7 @@ class ImageData(Data):
         check_present(images, split)
         leakage = check_leakage(split, images.patient, pictures.hashes)
         train = np.flatnonzero(split == "train")
-        leaks = leaks_of(leakage, _twins(images, split, leakage), copies=True)
+        leaks = leaks_of(leakage, _twins(images, split, leakage), copies="pictures")
         pixels = self.pixels
         if pixels.standardize == "train":
             pixels = pixels.fitted(*_statistics(pictures, train))

@@ -66,6 +66,7 @@ def batches(
     examples: int | Int[np.ndarray, " N"],
     batch_size: int,
     classes: Int[np.ndarray, " N"] | None = None,
+    groups: Int[np.ndarray, " N"] | None = None,
 ) -> tuple[Int32[np.ndarray, "S B"], Bool[np.ndarray, "S B"]]:
     """Rows of the batches of ``steps`` steps, counted over the whole training.
 
@@ -81,6 +82,8 @@ def batches(
         batch_size: rows in a batch.
         classes: class of each example where every class is to come equally often, as in `balanced_order`; an epoch
             then still has N rows, but not every example.
+        groups: group of each example where a batch is to hold examples of one group only. An epoch then has
+            ``ceil(n / batch_size)`` steps for each group of n examples, in random order.
 
     Returns:
         index: positions in the split, ``[steps, batch_size]``.
@@ -89,6 +92,8 @@ def batches(
     count = examples if isinstance(examples, int) else len(examples)
     if count < 1 or batch_size < 1:
         raise ValueError(f"at least one example and one row per batch are needed, not {count} and {batch_size}")
+    if groups is not None:
+        return _grouped(seed, first_step, steps, groups, batch_size)
     per_epoch = -(-count // batch_size)
     width = per_epoch * batch_size
     first_epoch, last_epoch = first_step // per_epoch, (first_step + max(steps, 1) - 1) // per_epoch
@@ -101,6 +106,37 @@ def batches(
     mask = np.broadcast_to(np.arange(width) < count, index.shape)
     rows = slice(first_step - first_epoch * per_epoch, first_step - first_epoch * per_epoch + steps)
     return index.reshape(-1, batch_size)[rows], mask.reshape(-1, batch_size)[rows]
+
+
+def _grouped(
+    seed: int, first_step: int, steps: int, groups: Int[np.ndarray, " N"], batch_size: int
+) -> tuple[Int32[np.ndarray, "S B"], Bool[np.ndarray, "S B"]]:
+    """As `batches`, for groups."""
+    key = _Numbers(groups)
+    per_epoch = len(_remembered_groups(seed, 0, key, batch_size)[0])
+    first_epoch, last_epoch = first_step // per_epoch, (first_step + max(steps, 1) - 1) // per_epoch
+    epochs = [_remembered_groups(seed, epoch, key, batch_size) for epoch in range(first_epoch, last_epoch + 1)]
+    rows = slice(first_step - first_epoch * per_epoch, first_step - first_epoch * per_epoch + steps)
+    index, mask = (np.concatenate(parts)[rows] for parts in zip(*epochs, strict=True))
+    return index, mask
+
+
+def grouped_epoch(
+    seed: int, epoch: int, groups: Int[np.ndarray, " N"], batch_size: int
+) -> tuple[Int32[np.ndarray, "S B"], Bool[np.ndarray, "S B"]]:
+    """All batches of one epoch, each of one group; a group's last one is padded with its first row and mask False.
+
+    Each group is gone through in the order of `epoch_order`; then the batches are put in the order of a hash of (seed,
+    epoch, batch).
+    """
+    index, mask = [], []
+    for group in np.unique(groups):
+        members = epoch_order(seed, epoch, np.flatnonzero(groups == group))
+        filled = -(-len(members) // batch_size) * batch_size
+        index.append(np.append(members, np.full(filled - len(members), members[0])).reshape(-1, batch_size))
+        mask.append((np.arange(filled) < len(members)).reshape(-1, batch_size))
+    order = np.argsort(_hashes(seed, _passes(epoch, 1), np.arange(sum(map(len, index))))[0])
+    return np.concatenate(index).astype(np.int32)[order], np.concatenate(mask)[order]
 
 
 class _Numbers:
@@ -135,6 +171,13 @@ def _positions(seed: int, first: int, epochs: int, examples: int | Int[np.ndarra
 @functools.lru_cache(maxsize=4)
 def _remembered_balanced(seed: int, epoch: int, classes: _Numbers) -> Int[np.ndarray, " N"]:
     return balanced_order(seed, epoch, classes.values)
+
+
+@functools.lru_cache(maxsize=4)
+def _remembered_groups(
+    seed: int, epoch: int, groups: _Numbers, batch_size: int
+) -> tuple[Int32[np.ndarray, "S B"], Bool[np.ndarray, "S B"]]:
+    return grouped_epoch(seed, epoch, groups.values, batch_size)
 
 
 @functools.lru_cache(maxsize=4)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
 from jaxtyping import Array, Int32, Key, Shaped
 
@@ -14,6 +16,7 @@ from research.data.about import About
 from research.data.batch import Batch
 from research.data.dataset import SPLITS, Dataset
 from research.data.leakage import Leakage
+from research.data.membership import prevalence, sides
 from research.data.source import Source
 from research.data.split import Split
 from research.errors import UserError
@@ -69,10 +72,23 @@ class Data(Spec):
         """What `transform` needs of this value, and nothing that would make programs differ; None: nothing at all."""
         return None
 
+    def cut_lengths(self) -> tuple[int, ...]:
+        """Lengths, ascending, to the shortest fitting of which each batch of series is cut; none for other inputs."""
+        return ()
+
+    def needs(self, inputs: Any) -> Any:
+        """Length of each series of stored inputs, ``[B]``; asked only where `cut_lengths` names some."""
+        raise NotImplementedError
+
+    def cut(self, batch: Batch, length: int) -> Batch:
+        """Stored rows without the steps from ``length`` on; asked only where `cut_lengths` names some."""
+        raise NotImplementedError
+
     def check_balanced(self, task: Task) -> None:
-        """Raises `UserError` where ``balanced`` is asked of targets that are no classes."""
-        if self.balanced and not task.is_classes:
-            raise UserError(f"data.balanced: only classes can be balanced; the targets here are {task.kind}.")
+        """Raises `UserError` where ``balanced`` is asked of targets that are not one class each."""
+        if self.balanced and (not task.is_classes or task.per_step):
+            kind = "classes of steps" if task.per_step else task.kind
+            raise UserError(f"data.balanced: only classes of examples can be balanced; the targets here are {kind}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +96,8 @@ class Examples:
     """One split, ready to be fed.
 
     Attributes:
-        inputs: array ``[N, ...]``, or an object with ``shape``, ``dtype`` and ``read(positions)`` that reads rows from
-            disk.
+        inputs: array ``[N, ...]`` or dict of them, or an object whose ``read(positions)`` gives such, from
+            disk or put together when asked for.
         targets: as the task says, ``[N]`` or ``[N, L]``.
         example: number of the row in the source, from 0.
         patient: identifiers; None where the data has none.
@@ -100,9 +116,16 @@ class Examples:
     def __len__(self) -> int:
         return len(self.example)
 
-    def read(self, positions: Shaped[np.ndarray, " B"]) -> np.ndarray:
-        """Inputs of the rows at ``positions``, ``[B, ...]``."""
-        return self.inputs[positions] if isinstance(self.inputs, np.ndarray) else self.inputs.read(positions)
+    def read(self, positions: Shaped[np.ndarray, " B"]) -> Any:
+        """Inputs of the rows at ``positions``: an array ``[B, ...]`` or a dict of arrays."""
+        if hasattr(self.inputs, "read"):
+            return self.inputs.read(positions)
+        return jax.tree.map(lambda array: array[positions], self.inputs)
+
+    @functools.cached_property
+    def like(self) -> Any:
+        """Shapes and types of one row (`jax.ShapeDtypeStruct`), without the batch axis."""
+        return jax.tree.map(lambda row: jax.ShapeDtypeStruct(row.shape[1:], row.dtype), self.read(np.arange(1)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,17 +176,17 @@ class Prepared:
             return ()
         found = []
         for number, name in list(enumerate(self.task.names))[self.task.kind == "binary" :][:MOST_PREVALENCES]:
-            shares = []
-            for split, examples in self.splits.items():
-                targets = examples.targets
-                if self.task.is_classes:
-                    share = float((targets == number).mean())
-                else:
-                    share = float(np.nanmean(targets[:, number])) if not np.isnan(targets[:, number]).all() else np.nan
-                shares.append(f"{split} {100 * share:.1f} %")
+            shares = [
+                f"{split} {100 * prevalence(examples.targets, self.task, number):.1f} %"
+                for split, examples in self.splits.items()
+            ]
             found.append(f"prevalence of {name}: {', '.join(shares)}")
         more = len(self.task.names) - (self.task.kind == "binary") - len(found)
         return (*found, f"prevalence of {more} more: see data.json") if more else tuple(found)
+
+    def groups(self) -> Int32[np.ndarray, " N"] | None:
+        """Group of each training row where batches are to be of one group; None where any rows may meet."""
+        return None
 
     def details(self) -> dict[str, Any]:
         """What `summary` says of this kind of inputs; from it a trained model knows how to read new ones."""
@@ -177,7 +200,7 @@ class Prepared:
 def task_of(summary: dict[str, Any]) -> Task:
     """The task that `Prepared.summary` wrote."""
     task = summary["task"]
-    return Task(task["kind"], tuple(task["names"]), task["unit"], task.get("ordinal", False))
+    return Task(**task | {"names": tuple(task["names"])})
 
 
 def _describe_targets(targets: Shaped[np.ndarray, "N ..."], task: Task) -> dict[str, Any]:
@@ -189,6 +212,11 @@ def _describe_targets(targets: Shaped[np.ndarray, "N ..."], task: Task) -> dict[
             positive, negative = int((column == 1).sum()), int((column == 0).sum())
             counts[name] = {"positive": positive, "negative": negative, "missing": int(np.isnan(column).sum())}
         return {"labels": counts}
+    if task.kind == "survival":
+        followed, came = targets.T
+        return {
+            "events": {"came": int(came.sum()), "censored": int((came == 0).sum()), "longest": float(followed.max())}
+        }
     mean, deviation = targets.mean(axis=0, dtype=np.float64), targets.std(axis=0, dtype=np.float64)
     return {
         "targets": {
@@ -233,21 +261,18 @@ def check_present(dataset: Dataset, split: Shaped[np.ndarray, " N"]) -> None:
             )
     if dataset.task.kind == "regression":
         return
-    targets = dataset.targets
-    present = targets[:, None] == np.arange(len(dataset.task.names)) if dataset.task.is_classes else targets == 1
-    kinds = [("class", present)]
-    if not dataset.task.is_classes:
-        kinds.append(("a negative example of label", targets == 0))
-    for what, member in kinds:
-        for number, name in enumerate(dataset.task.names):
-            counts = {s: int(member[split == s, number].sum()) for s in SPLITS}
-            if not counts["train"]:
-                shown = ", ".join(f"{s} {count}" for s, count in counts.items())
-                whence = "the classes" if dataset.task.is_classes else "the targets"
-                raise UserError(
-                    f"{what} {name!r} is absent from the train split of {dataset.about.name} (rows: {shown}), so it "
-                    f"cannot be learnt. Remove it from {whence}, or divide the data in another way."
-                )
+    for number, name in enumerate(dataset.task.names):
+        for side, member in sides(dataset.targets, dataset.task, number):
+            counts = {s: int(member[split == s].sum()) for s in SPLITS}
+            if counts["train"]:
+                continue
+            shown = ", ".join(f"{s} {count}" for s, count in counts.items())
+            what = f"class {name!r}" if dataset.task.is_classes else f"an example {side}"
+            whence = "the classes" if dataset.task.is_classes else "the targets"
+            raise UserError(
+                f"{what} is absent from the train split of {dataset.about.name} (rows: {shown}), so it cannot be "
+                f"learnt. Remove it from {whence}, or divide the data in another way."
+            )
 
 
 def warnings_of(dataset: Dataset, split: Shaped[np.ndarray, " N"], declared: tuple[str, ...]) -> list[str]:
@@ -261,13 +286,13 @@ def warnings_of(dataset: Dataset, split: Shaped[np.ndarray, " N"], declared: tup
     return [*(note for note in dataset.about.notes if note not in declared), *_scarce(dataset, split)]
 
 
-def leaks_of(leakage: Leakage, such_as: Mapping[str, str], copies: bool) -> dict[str, tuple[str, ...]]:
+def leaks_of(leakage: Leakage, such_as: Mapping[str, str], copies: str = "") -> dict[str, tuple[str, ...]]:
     """A sentence about each way in which examples of a split have been seen before; by split.
 
     Args:
         leakage: what the gate counted.
         such_as: one such example of each pair of splits, by name, where there are names.
-        copies: whether examples with equal inputs are copies of each other, and not just alike.
+        copies: what examples with equal inputs are copies of, such as ``pictures``; empty where they are just alike.
     """
     found: dict[str, list[str]] = {name: [] for name in SPLITS}
     for pair, count in leakage.identical.items():
@@ -279,7 +304,7 @@ def leaks_of(leakage: Leakage, such_as: Mapping[str, str], copies: bool) -> dict
     for name, count in leakage.repeated.items():
         if count and copies:
             weight = "counts more than once" if name == "train" else "counts more than once, and intervals do not know"
-            found[name].append(f"{name} has {count} copies of pictures that it has already: each such {weight}.")
+            found[name].append(f"{name} has {count} copies of {copies} that it has already: each such {weight}.")
     return {name: tuple(sentences) for name, sentences in found.items()}
 
 
@@ -289,13 +314,8 @@ def _scarce(dataset: Dataset, split: Shaped[np.ndarray, " N"]) -> Iterator[str]:
     if dataset.task.kind == "regression":
         return
     for name in SPLITS[1:]:
-        for number, label in enumerate(dataset.task.names):
-            if dataset.task.is_classes:
-                sides = {f"of class {label!r}": dataset.targets == number}
-            else:
-                column = dataset.targets[:, number]
-                sides = {f"with {label!r}": column == 1, f"without {label!r}": column == 0}
-            for side, member in sides.items():
+        for number in range(len(dataset.task.names)):
+            for side, member in sides(dataset.targets, dataset.task, number):
                 count = len(np.unique(dataset.unit[(split == name) & member]))
                 result = "AUROC and others are not defined there" if not count else "its numbers are very uncertain"
                 if count < FEW:

@@ -22,7 +22,7 @@ def put(examples: Examples, task: Task, device: Any = None) -> Batch:
     """A whole split on the device, as one batch in which ``example`` counts 0, 1, 2 ... and no row is padding."""
     count = len(examples)
     host = Batch(
-        inputs=examples.inputs if isinstance(examples.inputs, np.ndarray) else examples.read(np.arange(count)),
+        inputs=examples.read(np.arange(count)) if hasattr(examples.inputs, "read") else examples.inputs,
         targets=examples.targets,
         mask=np.ones(count, bool),
         example=np.arange(count, dtype=np.int32),

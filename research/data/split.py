@@ -21,8 +21,8 @@ class Split(Spec):
 
     First ``test`` of all patients are set aside, then ``validation`` of the patients that are left: 0.2 and 0.2 give
     64 % train, 16 % validation, 20 % test. Classes keep their proportions: patients are stratified by their label
-    (binary: 1 if any of their rows is positive; multi-class: their most frequent class); regression and multi-label
-    data are not stratified. Where no patients are known, copies of one picture are not divided either.
+    (binary: 1 if any of their rows or steps is positive; multi-class: their most frequent class); other data are not
+    stratified. Where no patients are known, copies of one picture are not divided either.
 
     With ``folds`` the test split is fold number ``fold`` of a k-fold division of the patients, and validation is
     taken from the others as before. Official splits of the data are kept as they are; where they have no test
@@ -95,6 +95,10 @@ def _patient_labels(dataset: Dataset) -> tuple[np.ndarray, Int[np.ndarray, " P"]
     patients = np.unique(unit)
     if not dataset.task.is_classes:
         return patients, None
+    if dataset.task.per_step:
+        if dataset.task.kind != "binary":
+            return patients, None
+        return patients, np.isin(patients, unit[(dataset.targets == 1).any(1)]).astype(int)
     counts = pd.crosstab(unit, dataset.targets).reindex(columns=range(len(dataset.task.names)), fill_value=0).to_numpy()
     if dataset.task.kind == "binary":
         return patients, (counts[:, 1] > 0).astype(int)

@@ -83,7 +83,7 @@ class StreamingFeed(Feed):
         """
         super().__init__(reading)
         self.examples, self.task, self.workers, self.device = examples, task, workers, device
-        row = math.prod(examples.inputs.shape[1:]) * examples.inputs.dtype.itemsize
+        row = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(examples.like))
         self.length = chunk_updates(row * reading.batch_size * reading.batches_per_update)
         self.chunks = -(-total // self.length)
         self._iterator: Iterator[dict[str, np.ndarray]] | None = None
@@ -192,16 +192,16 @@ class StreamedSplit:
 
     def block_like(self) -> Batch:
         """Shapes and types of a block (`jax.ShapeDtypeStruct`)."""
-        inputs, targets = self.examples.inputs, self.examples.targets
+        targets = self.examples.targets
 
         def like(shape: tuple[int, ...], dtype: Any) -> Any:
-            return jax.ShapeDtypeStruct((self.size, *shape[1:]), dtype)
+            return jax.ShapeDtypeStruct((self.size, *shape), dtype)
 
-        whole = like((0,), np.int32)
+        whole = like((), np.int32)
         return Batch(
-            like(inputs.shape, inputs.dtype),
-            like(targets.shape, targets.dtype),
-            like((0,), np.bool_),
+            jax.tree.map(lambda row: like(row.shape, row.dtype), self.examples.like),
+            like(targets.shape[1:], targets.dtype),
+            like((), np.bool_),
             whole,
             whole,
             self.task,

@@ -49,7 +49,7 @@ class TableData(Data):
         check_present(table, split)
         fitted = self.preprocessing.fit(table, split == "train")
         features = fitted.transform(table.frame)
-        leaks = leaks_of(leakage, {}, copies=False)
+        leaks = leaks_of(leakage, {})
         warnings = [
             *warnings_of(table, split, self.source.about().notes),
             *itertools.chain(*leaks.values()),

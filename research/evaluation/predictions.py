@@ -36,6 +36,7 @@ class Predictions:
         patient: patient identifiers as text, ``[N]``, or None where the data has none.
         loss: loss of each example times its weight, ``[N]``, or None.
         weight: weight of each example in the loss, ``[N]``, or None where all count alike.
+        step: where the task has a target at each step: the step of each row, ``[N]``; an example then has several.
     """
 
     task: Task
@@ -46,6 +47,7 @@ class Predictions:
     patient: np.ndarray | None = None
     loss: np.ndarray | None = None
     weight: np.ndarray | None = None
+    step: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.example)
@@ -57,15 +59,17 @@ class Predictions:
             values["targets"] = _true(self.task, np.asarray(self.targets), count)
         if self.patient is not None:
             values["patient"] = _identifiers(self.patient, count)
-        for name in ("loss", "weight"):
+        for name in ("loss", "weight", "step"):
             if (column := getattr(self, name)) is not None:
                 values[name] = np.asarray(column)
                 if values[name].shape != (count,):
                     raise UserError(
                         f"{name}: {count} values are needed, one an example; {values[name].shape} was given."
                     )
-        if len(np.unique(values["example"])) != count:
-            raise UserError("example: some rows stand for the same example; each example must be predicted once.")
+        places = [values[name] for name in ("example", "step") if name in values]
+        if len(np.unique(np.stack(places, axis=1), axis=0)) != count:
+            what = "step of an example" if self.task.per_step else "example"
+            raise UserError(f"example: some rows stand for the same {what}; each {what} must be predicted once.")
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -75,7 +79,7 @@ class Predictions:
     def write(self, path: str | Path) -> None:
         """Write Parquet, all or nothing; equal predictions give equal bytes.
 
-        Columns: ``example``, ``patient``, ``target`` or ``target_<name>``, ``probability`` (binary),
+        Columns: ``example``, ``step``, ``patient``, ``target`` or ``target_<name>``, ``probability`` (binary),
         ``probability_<class or label>`` or ``prediction_<quantity>``, ``loss``, ``weight``; task and split are in
         the metadata.
 
@@ -83,6 +87,8 @@ class Predictions:
             RunError: if the file cannot be written.
         """
         columns: dict[str, np.ndarray] = {"example": self.example}
+        if self.step is not None:
+            columns["step"] = self.step
         if self.patient is not None:
             columns["patient"] = self.patient
         if self.targets is not None:
@@ -101,8 +107,7 @@ class Predictions:
         """
         columns, about = _read(Path(path), "predictions")
         try:
-            stored = about["task"]
-            task = Task(stored["kind"], tuple(stored["names"]), stored["unit"], stored.get("ordinal", False))
+            task = Task(**about["task"] | {"names": tuple(about["task"]["names"])})
             known = any(name.startswith("target") for name in columns)
             return cls(
                 task=task,
@@ -113,6 +118,7 @@ class Predictions:
                 patient=columns.get("patient"),
                 loss=columns.get("loss"),
                 weight=columns.get("weight"),
+                step=columns.get("step"),
             )
         except KeyError as missing:
             raise UserError(

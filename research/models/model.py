@@ -26,18 +26,29 @@ class Forward:
         keys: raw key data per example, from `research.keys.example_keys`; None where nothing is drawn.
         mask: False on padding rows; None means that all rows count.
         context: how means over the batch are taken where it is spread over programs.
+        attention: filled with the attention weights of each layer by name, where a dict is given; None: not asked for,
+            and nothing is computed for it.
     """
 
     train: bool = False
     keys: UInt32[Array, "B 2"] | None = None
     mask: Bool[Array, " B"] | None = None
     context: Context = dataclasses.field(default_factory=Context)
+    attention: dict[str, Array] | None = None
     _streams: int = 0
 
     def next_stream(self) -> int:
         """A number for the next layer that draws; layers draw in the order in which they are called."""
         self._streams += 1
         return self._streams
+
+    def note_attention(self, weights: Array) -> None:
+        """Keep the weights of the next attention layer, ``[B, heads, queries, keys]``, where they are asked for.
+
+        Layers are numbered in the order in which they are called.
+        """
+        if self.attention is not None:
+            self.attention[f"layer {len(self.attention) + 1}"] = weights
 
 
 class Model(Spec):
@@ -46,7 +57,7 @@ class Model(Spec):
     abstract: ClassVar[bool] = True
 
     def build(self, inputs: Any, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
-        """A new module, called as ``module(inputs, forward) -> [B, outputs]``.
+        """A new module, called as ``module(inputs, forward) -> [B, outputs]``, or ``[B, T, outputs]`` for each step.
 
         Args:
             inputs: pytree of `jax.ShapeDtypeStruct` of one example, without the batch axis.

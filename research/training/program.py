@@ -202,16 +202,15 @@ def _initialise(outline: Outline, spec: Experiment, run: Run, example: Batch | N
     state = algorithm.init(spec, keys.stream(run.seed, "initialise", 0), seen)
 
     def one_update(state: State) -> dict[str, Array]:
-        batch = None
-        if example is not None:
-            shape = (
-                (outline.batch_size,)
-                if algorithm.batches_per_update == 1
-                else (algorithm.batches_per_update, outline.batch_size)
-            )
-            key = keys.stream(run.seed, "augment", 0)
-            batch = _rows(spec, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool), key)
-        return algorithm.update(spec, state, batch, keys.stream(run.seed, "update", 0), context)[1]
+        def on(batch: Batch | None) -> dict[str, Array]:
+            return algorithm.update(spec, state, batch, keys.stream(run.seed, "update", 0), context)[1]
+
+        if example is None:
+            return on(None)
+        stack = algorithm.batches_per_update
+        shape = (outline.batch_size,) if stack == 1 else (stack, outline.batch_size)
+        key = keys.stream(run.seed, "augment", 0)
+        return _with_rows(spec, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool), key, on)
 
     scalars = jax.eval_shape(one_update, state)
     deployed = algorithm.deployed(spec, state) if spec.evaluation.select is not None else None
@@ -236,13 +235,17 @@ def _advance(
 
     def update(value: tuple[Array, Carry]) -> tuple[Array, Carry]:
         done, carry = value
-        batch = None
-        if train is not None:
-            index, mask = order
-            key = keys.stream(run.seed, "augment", carry.step)
-            batch = _rows(spec, train, index[offset + done], mask[offset + done], key)
         key = keys.stream(run.seed, "update", carry.step)
-        state, scalars = spec.algorithm.update(spec, carry.state, batch, key, context)
+
+        def on(batch: Batch | None) -> tuple[State, dict[str, Array]]:
+            return spec.algorithm.update(spec, carry.state, batch, key, context)
+
+        if train is None:
+            state, scalars = on(None)
+        else:
+            index, mask = order
+            augment = keys.stream(run.seed, "augment", carry.step)
+            state, scalars = _with_rows(spec, train, index[offset + done], mask[offset + done], augment, on)
         step = carry.step + 1
         return done + 1, dataclasses.replace(
             carry,
@@ -256,11 +259,32 @@ def _advance(
     return lax.while_loop(unfinished, update, (jnp.int32(0), carry))[1]
 
 
-def _rows(spec: Experiment, train: Batch, index: Array, mask: Array, key: Key[Array, ""]) -> Batch:
-    """The batch, or stack of batches, of one update as the model sees it."""
-    if index.ndim == 1:
-        return _transform(spec, take(train, index, mask), key)
-    return jax.vmap(lambda i, m: _transform(spec, take(train, i, m), key))(index, mask)
+def _with_rows(
+    spec: Experiment,
+    train: Batch,
+    index: Array,
+    mask: Array,
+    key: Key[Array, ""] | None,
+    on: Callable[[Batch], Any],
+) -> Any:
+    """``on`` the batch, or stack of batches, of one update as the model sees it.
+
+    Series are cut to the shortest length of those the data names that loses nothing: one compiled form of ``on`` for
+    each, among which the device chooses, so ``on`` must give the same shapes for all.
+    """
+    if index.ndim > 1:
+        return on(jax.vmap(lambda i, m: _transform(spec, take(train, i, m), key))(index, mask))
+    rows = take(train, index, mask)
+    lengths = () if spec.data is None else spec.data.cut_lengths()
+    if spec.data is None or len(lengths) < 2:
+        return on(_transform(spec, rows, key))
+    data, needed = spec.data, jnp.where(mask, spec.data.needs(rows.inputs), 0).max()
+
+    def cut_to(length: int) -> Callable[[Batch], Any]:
+        return lambda rows: on(_transform(spec, data.cut(rows, length), key))
+
+    fitting = jnp.searchsorted(jnp.asarray(lengths, jnp.int32), needed.astype(jnp.int32))
+    return lax.switch(fitting, [cut_to(length) for length in lengths], rows)
 
 
 def _transform(spec: Experiment, rows: Batch, key: Key[Array, ""] | None = None) -> Batch:
@@ -344,14 +368,42 @@ def _evaluate(
     if split is None:
         return spec.algorithm.evaluate(spec, state, None, key, context)
     count = len(split.example)
-    size = min(block_rows(spec.evaluation.batch_size, leaf.shape) for leaf in jax.tree.leaves(split.inputs))
-    index = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32).reshape(-1, size)
+    like = jax.eval_shape(lambda rows: jax.tree.map(lambda leaf: leaf[0], rows), split.inputs)
+    size = block_rows(spec.evaluation.batch_size, count, like)
+    places = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32)
+    shortest_first = _shortest_first(spec, split)
+    index = places if shortest_first is None else jnp.take(shortest_first, places, mode="clip")
 
-    def one_batch(index: Array) -> dict[str, Array]:
+    def one_batch(rows: tuple[Array, Array]) -> dict[str, Array]:
+        place, index = rows
         # A split that came in blocks says itself which rows only fill up the last one.
-        counts = (index < count) & jnp.take(split.mask, index, mode="clip")
-        batch = _transform(spec, take(split, index, counts))
-        return spec.algorithm.evaluate(spec, state, batch, key, context)
+        counts = (place < count) & jnp.take(split.mask, index, mode="clip")
 
-    stacked = lax.map(one_batch, index)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], stacked)
+        def on(batch: Batch) -> dict[str, Array]:
+            found = spec.algorithm.evaluate(spec, state, batch, key, context)
+            return _as_long(found, split.targets.shape[1]) if split.task.per_step else found
+
+        return _with_rows(spec, split, index, counts, None, on)
+
+    stacked = lax.map(one_batch, (places.reshape(-1, size), index.reshape(-1, size)))
+    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], stacked)
+    if shortest_first is None:
+        return rows
+    back = jnp.argsort(shortest_first)
+    return jax.tree.map(lambda row: jnp.take(row, back, axis=0), rows)
+
+
+def _shortest_first(spec: Experiment, split: Batch) -> Array | None:
+    """Rows of a split in the order of their lengths, where these decide how far batches are cut."""
+    if spec.data is None or len(spec.data.cut_lengths()) < 2:
+        return None
+    return jnp.argsort(spec.data.needs(split.inputs)).astype(jnp.int32)
+
+
+def _as_long(rows: dict[str, Array], length: int) -> dict[str, Array]:
+    """Rows with a second axis, that of the steps, filled up with zeros."""
+
+    def fill(row: Array) -> Array:
+        return row if row.ndim < 2 else jnp.pad(row, [(0, 0), (0, length - row.shape[1]), *[(0, 0)] * (row.ndim - 2)])
+
+    return {name: fill(row) for name, row in rows.items()}

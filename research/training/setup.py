@@ -97,7 +97,7 @@ def set_up(
         size = experiment.evaluation.batch_size
         feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, device)
         splits = {
-            name: StreamedSplit(examples, prepared.task, block_rows(size, examples.inputs.shape), device)
+            name: StreamedSplit(examples, prepared.task, block_rows(size, len(examples), examples.like), device)
             for name, examples in prepared.splits.items()
         }
     else:
@@ -120,7 +120,12 @@ def _reading(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:
             f"Give at most {count}, or none for the whole split."
         )
     classes = train.targets if prepared.data.balanced else None
-    return Reading(seed, count, batch_size, experiment.algorithm.batches_per_update, classes)
+    groups = prepared.groups()
+    if classes is not None and groups is not None:
+        raise UserError(
+            "data.balanced, data.lengths: batches are either balanced or of series alike in length; set one."
+        )
+    return Reading(seed, count, batch_size, experiment.algorithm.batches_per_update, classes, groups)
 
 
 def with_fitted(experiment: Experiment, prepared: Prepared) -> Experiment:

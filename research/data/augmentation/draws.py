@@ -1,4 +1,4 @@
-"""What augmentation draws for each image, as functions of the example's key."""
+"""What augmentation draws for each image or series, as functions of the example's key."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ class Draw(enum.IntEnum):
     CUTMIX_PLACE = ROTATION + 14
     MIXUP_OR_CUTMIX = ROTATION + 15
     PARTNER = ROTATION + 16
+    JITTER = ROTATION + 17
+    AMPLITUDE = ROTATION + 18
+    TIME_WARP = ROTATION + 19
+    TIME_CROP = ROTATION + 20
+    VARIABLE_DROPOUT = ROTATION + 21
+    BASELINE = ROTATION + 22
+    TIME_MASK = ROTATION + 23
 
 
 def within(

@@ -6,18 +6,26 @@ from research.models.layers.dense import Dense
 from research.models.layers.dropout import Dropout
 from research.models.layers.normalization import BatchNorm, GroupNorm, LayerNorm
 from research.models.layers.pooling import global_mean_pool, max_pool, mean_pool
+from research.models.layers.readout import AttentionPooling, last_valid, max_over_steps, mean_over_steps
+from research.models.layers.recurrent import DecayRecurrent, Recurrent
 
 __all__ = [
+    "AttentionPooling",
     "BatchNorm",
     "Convolution",
+    "DecayRecurrent",
     "Dense",
     "Dropout",
     "GroupNorm",
     "LayerNorm",
+    "Recurrent",
     "activations",
     "global_mean_pool",
     "initializers",
+    "last_valid",
+    "max_over_steps",
     "max_pool",
+    "mean_over_steps",
     "mean_pool",
     "normalization",
 ]

@@ -1,0 +1,445 @@
+"""`SeriesData`: measurements over time, imputed on the host once, scaled and augmented inside the compiled step."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, Shaped
+
+from research import keys
+from research.data.augmentation import SeriesAugmentation
+from research.data.batch import Batch
+from research.data.dataset import hash_of
+from research.data.leakage import check_leakage
+from research.data.prepare import (
+    Data,
+    Listener,
+    Prepared,
+    add_text,
+    check_present,
+    divide,
+    fingerprint_of,
+    leaks_of,
+    warnings_of,
+)
+from research.data.series import Series, Variable
+from research.data.signals import Filter, bin_means, carried_forward, resample_even
+from research.data.source import Source
+from research.data.split import Split
+from research.errors import UserError
+from research.spec import Spec, Static, check, field, to_json
+from research.task import NO_LABEL
+
+ON_TIME_AXIS = ("values", "observed", "time")
+"""Inputs whose second axis is time."""
+
+
+class Statistics(Spec):
+    """What is taken from the training series and their source, as numbers that the compiled step is given."""
+
+    mean: tuple[float, ...] = field(help="of each variable over all that was observed in train, in its unit")
+    deviation: tuple[float, ...] = field(above=0, help="standard deviation likewise; 1 where a variable is constant")
+    static_mean: tuple[float, ...] = field((), help="of each static descriptor")
+    static_deviation: tuple[float, ...] = field((), above=0, help="standard deviation likewise")
+    unit: float = field(1.0, above=0, help="units of a stored number")
+    interval: float = field(1.0, above=0, help="time between samples where they are evenly spaced")
+
+
+class SeriesData(Data):
+    """What an experiment on series learns from: series, their division, and how they become inputs.
+
+    A model gets a dict: ``values [B, T, C]``, scaled, 0 where nothing is known; ``observed [B, T, C]``, False where a
+    value was not measured at that time; ``time [B, T]`` in the unit of the source; ``length [B]``; and ``static
+    [B, D]`` where there are static descriptors. On the steps from ``length`` on values are 0 and observed False.
+
+    In this order series are filtered, resampled, cut to ``longest``, imputed and scaled. With ``lengths`` each batch
+    holds series that are alike in length and is cut to the shortest of these lengths that fits: fewer steps are
+    computed, at the price of one compiled form of the update per length.
+    """
+
+    filter: Filter | None = field(None, help="frequencies that are taken out; evenly sampled series only")
+    resample: Static[float] | None = field(
+        None, above=0, help="time between samples afterwards; of irregular series the means of bins of this width"
+    )
+    longest: int | None = field(None, minimum=1, help="most samples of a series; none: as many as there are")
+    keep: Literal["first", "last"] | None = field(
+        None, help="which samples of a series that is longer are kept; none: such a series stops the run"
+    )
+    impute: Literal["forward", "mean", "none"] = field(
+        "forward",
+        help="what stands for a value that was not measured: the last one, before the first one the mean of train "
+        "(forward); always that mean (mean); nothing, a gap stops the run (none)",
+    )
+    scaling: Literal["train", "series", "none"] = field(
+        "train", help="mean 0 and deviation 1 by all training series (train) or by the series itself (series), or as is"
+    )
+    lengths: tuple[int, ...] = field((), minimum=1, help="lengths to which batches are cut; none: the longest series")
+    augmentation: SeriesAugmentation | None = field(None, help="random changes of the training series")
+    statistics: Statistics | None = field(None, help="filled in from train when the data is prepared")
+
+    def validate(self) -> None:
+        """Lengths ascend and fit to ``longest``."""
+        if list(self.lengths) != sorted(set(self.lengths)):
+            raise UserError(f"data.lengths: ascending lengths are needed, {self.lengths} was given.")
+        if self.longest is not None and self.lengths and self.lengths[-1] != self.longest:
+            raise UserError(
+                f"data.lengths: the last one must be data.longest, {self.longest}, and is {self.lengths[-1]}."
+            )
+        if self.keep is not None and self.longest is None and not self.lengths:
+            raise UserError("data.keep: it says what is kept of series longer than data.longest, which is not set.")
+
+    def prepare(self, stored: bool = False, listener: Listener | None = None) -> PreparedSeries:
+        """See `Data.prepare`; inputs are put together from the series, which are in memory in any case."""
+        check(self)
+        raw = self.source.load()
+        if not isinstance(raw, Series):
+            kind = type(raw).__name__.lower()
+            raise UserError(f"data: SeriesData takes series, but {raw.about.name} gives {kind}.")
+        self.check_balanced(raw.task)
+        raw = dataclasses.replace(raw, alike=raw.hashes())
+        split = self.split.assign(raw)
+        check_present(raw, split)
+        assert raw.alike is not None
+        leakage = check_leakage(split, raw.patient, raw.alike)
+        leaks = leaks_of(leakage, {}, copies="series")
+        series = self._bounded(self._regular(raw))
+        lengths = self.lengths or (int(series.lengths.max()),)
+        if series.task.per_step:
+            beyond = ((0, 0), (0, lengths[-1] - series.targets.shape[1]))
+            series = dataclasses.replace(series, targets=np.pad(series.targets, beyond, constant_values=NO_LABEL))
+        train = split == "train"
+        statistics = _statistics(series, train)
+        inputs = functools.partial(SeriesInputs.of, series, self._imputed(series), lengths[-1])
+        return PreparedSeries(
+            data=self.replace(statistics=statistics, lengths=lengths),
+            splits=divide(series, split, inputs),
+            task=raw.task,
+            about=raw.about,
+            patients_known=raw.patient is not None,
+            fingerprint=fingerprint_of(raw, split, functools.partial(_add_series, series=raw)),
+            leakage=leakage,
+            warnings=(
+                *warnings_of(raw, split, self.source.about().notes),
+                *itertools.chain(*leaks.values()),
+                *_uninformative(series, train),
+                *_shortened(raw, series),
+            ),
+            leaks=leaks,
+            variables=series.variables,
+            static_variables=series.static_variables,
+            time_unit=series.time_unit,
+        )
+
+    def _regular(self, series: Series) -> Series:
+        """Filtered and resampled, float32 where that is asked for."""
+        if self.filter is None and self.resample is None:
+            return series
+        if series.task.per_step and self.resample is not None:
+            raise UserError("data.resample: the targets belong to the steps of the series as they are; remove it.")
+        even = series.time is None and bool(series.observed().all())
+        if self.filter is not None and not even:
+            raise UserError(
+                f"data.filter: {series.about.name} is not evenly sampled without gaps; set filter=none, or resample "
+                f"it first in a source of your own."
+            )
+        found: list[np.ndarray] = []
+        times: list[np.ndarray] = []
+        for row in range(len(series)):
+            place = series.samples(row)
+            values = series.values[place].astype(np.float32) * np.float32(series.scale)
+            if self.filter is not None:
+                values = self.filter.apply(values, series.interval)
+            if self.resample is not None and even:
+                values = resample_even(values, series.interval, self.resample)
+            elif self.resample is not None:
+                time = np.arange(len(values)) * series.interval if series.time is None else series.time[place]
+                values, time = bin_means(values, time.astype(np.float32), self.resample)
+                times.append(time)
+            found.append(values)
+        return dataclasses.replace(
+            series,
+            values=np.concatenate(found),
+            lengths=np.asarray([len(values) for values in found], np.int32),
+            time=np.concatenate(times) if times else series.time,
+            interval=self.resample or series.interval,
+            scale=1.0,
+        )
+
+    def _bounded(self, series: Series) -> Series:
+        """Series of at most ``longest`` samples."""
+        longest = self.longest or (self.lengths[-1] if self.lengths else None)
+        if longest is None or int(series.lengths.max()) <= longest:
+            return series
+        over = np.flatnonzero(series.lengths > longest)
+        if self.keep is None or series.task.per_step:
+            remedy = "Set data.longest higher" + ("." if series.task.per_step else ", or data.keep=last or first.")
+            raise UserError(
+                f"data.longest: {len(over)} of {len(series)} series of {series.about.name} have more than {longest} "
+                f"samples, {series.called(int(np.argmax(series.lengths)))} {int(series.lengths.max())}. {remedy}"
+            )
+        lengths = np.minimum(series.lengths, longest).astype(np.int32)
+        first = series.starts + (series.lengths - lengths if self.keep == "last" else 0)
+        chosen = np.repeat(first, lengths) + _within(lengths)
+        time = None if series.time is None else series.time[chosen]
+        return dataclasses.replace(series, values=series.values[chosen], lengths=lengths, time=time)
+
+    def _imputed(self, series: Series) -> Shaped[np.ndarray, "S C"]:
+        """Values with gaps filled as far as earlier values fill them; NaN elsewhere."""
+        gaps = int((~series.observed()).sum())
+        if self.impute == "none" and gaps:
+            raise UserError(
+                f"data.impute: {gaps:,} of {series.values.size:,} values of {series.about.name} were not measured. Set "
+                f"impute=forward or impute=mean."
+            )
+        return carried_forward(series.values, series.lengths) if self.impute == "forward" and gaps else series.values
+
+    def groups_of(self, lengths: Int32[np.ndarray, " N"]) -> Int32[np.ndarray, " N"]:
+        """Which of `cut_lengths` each series needs, by number."""
+        return np.searchsorted(np.asarray(self.lengths), lengths).astype(np.int32)
+
+    def cut_lengths(self) -> tuple[int, ...]:
+        """See `Data.cut_lengths`."""
+        return self.lengths
+
+    def needs(self, inputs: Any) -> Int32[Array, " B"]:
+        """See `Data.needs`."""
+        return inputs["length"]
+
+    def cut(self, batch: Batch, length: int) -> Batch:
+        """See `Data.cut`."""
+        inputs = {name: x[:, :length] if name in ON_TIME_AXIS else x for name, x in batch.inputs.items()}
+        targets = batch.targets[:, :length] if batch.task.per_step else batch.targets
+        return dataclasses.replace(batch, inputs=inputs, targets=targets)
+
+    def transform(self, batch: Batch, key: Key[Array, ""] | None = None) -> Batch:
+        """See `Data.transform`; the inputs of a model, as the class describes them."""
+        stored, statistics = batch.inputs, self.statistics
+        assert statistics is not None
+        raw = stored["values"].astype(jnp.float32) * statistics.unit
+        steps = jnp.arange(raw.shape[1])
+        valid = (steps[None, :] < stored["length"][:, None])[..., None]
+        known = ~jnp.isnan(raw) & valid
+        observed = (stored["observed"] & valid) if "observed" in stored else known
+        values = jnp.where(known, raw, 0)
+        if self.scaling == "train":
+            values = (values - _row(statistics.mean, values)) / _row(statistics.deviation, values)
+        elif self.scaling == "series":
+            values = _by_itself(values, known)
+        values = jnp.where(known, values, 0)
+        time = stored.get("time")
+        if time is None:
+            time = jnp.broadcast_to(steps.astype(jnp.float32) * statistics.interval, raw.shape[:2])
+        inputs = {"values": values, "observed": observed, "time": time, "length": stored["length"]}
+        if "static" in stored:
+            static = stored["static"]
+            scaled = (static - _row(statistics.static_mean, static)) / _row(statistics.static_deviation, static)
+            inputs["static"] = jnp.where(jnp.isnan(static), 0, scaled)
+        if key is not None and self.augmentation is not None:
+            inputs = self.augmentation.apply(inputs, keys.example_keys(key, batch.example))
+        return dataclasses.replace(batch, inputs=inputs)
+
+    def traced(self) -> SeriesData:
+        """See `Data.traced`: scaling, lengths and augmentation."""
+        return SeriesData(
+            source=Source(),
+            split=Split(),
+            scaling=self.scaling,
+            lengths=self.lengths,
+            augmentation=self.augmentation,
+            statistics=self.statistics,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedSeries(Prepared):
+    """Series ready to be trained on and evaluated.
+
+    Attributes:
+        variables: what was measured over time.
+        static_variables: what is known of each series beside that.
+        time_unit: unit of the times.
+    """
+
+    variables: tuple[Variable, ...]
+    static_variables: tuple[Variable, ...]
+    time_unit: str
+
+    def groups(self) -> Int32[np.ndarray, " N"] | None:
+        """See `Prepared.groups`: series alike in length."""
+        assert isinstance(self.data, SeriesData)
+        lengths = self.splits["train"].inputs.lengths
+        return self.data.groups_of(lengths) if len(self.data.cut_lengths()) > 1 else None
+
+    def padding(self, batch_size: int) -> float:
+        """Share of the computed steps of an epoch that are padding; those that make up the last batch do not count."""
+        assert isinstance(self.data, SeriesData)
+        lengths, cuts = self.splits["train"].inputs.lengths, np.asarray(self.data.cut_lengths())
+        return float(1 - lengths.sum() / cuts[self.data.groups_of(lengths)].sum())
+
+    def details(self) -> dict[str, Any]:
+        """See `Prepared.details`."""
+        assert isinstance(self.data, SeriesData) and self.data.statistics is not None
+        lengths = np.concatenate([examples.inputs.lengths for examples in self.splits.values()])
+        return {
+            "series": {
+                "variables": [dataclasses.asdict(variable) for variable in self.variables],
+                "static_variables": [dataclasses.asdict(variable) for variable in self.static_variables],
+                "time_unit": self.time_unit,
+                "samples": {
+                    "least": int(lengths.min()),
+                    "median": float(np.median(lengths)),
+                    "most": int(lengths.max()),
+                },
+                "lengths": list(self.data.cut_lengths()),
+                "statistics": to_json(self.data.statistics),
+            }
+        }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SeriesInputs:
+    """Inputs of one split, put together from series laid end to end when they are asked for.
+
+    Attributes:
+        values: ``[S, C]`` of all splits, gaps filled as far as they are.
+        observed: ``[S, C]``; None where that is where ``values`` is not NaN.
+        time: ``[S]``; None where samples are evenly spaced.
+        static: ``[n, D]`` of the split; None where there is nothing of the kind.
+        starts: where each series of the split begins.
+        lengths: samples of each.
+        longest: steps of what is read.
+    """
+
+    values: Shaped[np.ndarray, "S C"]
+    observed: Bool[np.ndarray, "S C"] | None
+    time: Float32[np.ndarray, " S"] | None
+    static: Float32[np.ndarray, "n D"] | None
+    starts: Int64[np.ndarray, " n"]
+    lengths: Int32[np.ndarray, " n"]
+    longest: int
+
+    @classmethod
+    def of(
+        cls, series: Series, imputed: Shaped[np.ndarray, "S C"], longest: int, rows: Shaped[np.ndarray, " n"]
+    ) -> SeriesInputs:
+        """Inputs of the series ``rows``."""
+        carried = imputed is not series.values
+        static = None if series.static is None else series.static[rows]
+        return cls(
+            imputed,
+            series.observed() if carried else None,
+            series.time,
+            static,
+            series.starts[rows],
+            series.lengths[rows],
+            longest,
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def read(self, positions: Shaped[np.ndarray, " B"]) -> dict[str, np.ndarray]:
+        """Inputs of the series at ``positions``, filled up with zeros to ``longest`` steps."""
+        positions = np.asarray(positions)
+        lengths, steps = self.lengths[positions], np.arange(self.longest)
+        beyond = steps[None, :] >= lengths[:, None]
+        place = np.minimum(self.starts[positions][:, None] + steps[None, :], len(self.values) - 1)
+
+        def gathered(samples: np.ndarray) -> np.ndarray:
+            found = samples[place]
+            found[beyond] = 0
+            return found
+
+        found = {"values": gathered(self.values), "length": lengths}
+        if self.observed is not None:
+            found["observed"] = gathered(self.observed)
+        if self.time is not None:
+            found["time"] = gathered(self.time)
+        if self.static is not None:
+            found["static"] = self.static[positions]
+        return found
+
+
+def _within(lengths: Int32[np.ndarray, " N"]) -> Int64[np.ndarray, " S"]:
+    """0, 1, ... within each of the series laid end to end."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths, dtype=np.int64) - lengths, lengths)
+
+
+def _row(numbers: tuple[float | Array, ...], like: Array) -> Array:
+    """One number per variable, of the shape of ``like``."""
+    return jnp.broadcast_to(jnp.stack([jnp.asarray(number, jnp.float32) for number in numbers]), like.shape)
+
+
+def _by_itself(values: Float32[Array, "B T C"], known: Bool[Array, "B T C"]) -> Float32[Array, "B T C"]:
+    """Each variable of each series brought to mean 0 and variance 1 over its own known values."""
+    count = known.sum(1, keepdims=True).clip(1)
+    mean = values.sum(1, keepdims=True) / count
+    variance = jnp.where(known, jnp.square(values - mean), 0).sum(1, keepdims=True) / count
+    return (values - mean) / jnp.sqrt(jnp.where(variance > 1e-12, variance, 1))
+
+
+def _statistics(series: Series, train: Bool[np.ndarray, " N"]) -> Statistics:
+    """Means and deviations over what was observed in the training series."""
+    rows = np.repeat(train, series.lengths)
+    mean, deviation = _moments(series.values, rows, series.scale)
+    static: tuple[tuple[float, ...], ...] = ((), ())
+    if series.static is not None:
+        static = _moments(series.static, train, 1.0)
+    return Statistics(
+        mean=mean,
+        deviation=deviation,
+        static_mean=static[0],
+        static_deviation=static[1],
+        unit=series.scale,
+        interval=series.interval,
+    )
+
+
+def _moments(
+    values: Shaped[np.ndarray, "S C"], rows: Bool[np.ndarray, " S"], unit: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    means, deviations = [], []
+    for column in values.T:
+        known = column[rows].astype(np.float64) * unit
+        known = known[~np.isnan(known)]
+        means.append(float(known.mean()) if len(known) else 0.0)
+        deviation = float(known.std()) if len(known) else 0.0
+        # What is left of a constant is rounding: it must not be blown up to a deviation of 1.
+        deviations.append(deviation if deviation > 1e-6 * abs(means[-1]) else 1.0)
+    return tuple(means), tuple(deviations)
+
+
+def _uninformative(series: Series, train: Bool[np.ndarray, " N"]) -> Iterator[str]:
+    """Variables that are never observed, or constant, in train."""
+    rows = np.repeat(train, series.lengths)
+    for variable, column in zip(series.variables, series.values.T, strict=True):
+        known = column[rows].astype(np.float32)
+        known = known[~np.isnan(known)]
+        if not len(known):
+            yield f"{variable.name} is never observed in train and carries no information: it is always 0."
+        elif known.min() == known.max():
+            yield f"{variable.name} is constant in train and carries no information."
+
+
+def _shortened(raw: Series, series: Series) -> list[str]:
+    """How many samples ``longest`` has left out."""
+    cut = int((series.lengths < raw.lengths).sum()) if len(series.values) < len(raw.values) else 0
+    if not cut or series.interval != raw.interval:
+        return []
+    return [f"{cut} of {len(raw)} series were cut to {int(series.lengths.max())} samples."]
+
+
+def _add_series(digest: Any, series: Series) -> None:
+    add_text(digest, [text for v in (*series.variables, *series.static_variables) for text in (v.name, v.unit)])
+    add_text(digest, [series.time_unit, repr(series.interval), repr(series.scale)])
+    assert series.alike is not None
+    digest.update(np.ascontiguousarray(series.lengths, "<i4").tobytes())
+    digest.update(np.ascontiguousarray(series.alike, "<u8").tobytes())
+    if series.static is not None:
+        digest.update(np.uint64(hash_of(series.static)).tobytes())

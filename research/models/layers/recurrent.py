@@ -1,0 +1,207 @@
+"""Recurrent layers over padded series: simple, LSTM, GRU and GRU-D."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from research.models.layers import initializers
+from research.models.model import Forward
+
+CellName = Literal["simple", "lstm", "gru"]
+GATES = {"simple": 1, "lstm": 4, "gru": 3}
+
+
+class Recurrent(nnx.Module):
+    """One recurrent layer in one direction.
+
+    The cells, with ``x`` the input and ``h`` the hidden state, as in torch (whose two biases are one here where they
+    are only ever added):
+
+    - ``simple`` (Elman, Cognitive Science 1990): ``h' = tanh(W x + U h + b)``.
+    - ``lstm`` (Hochreiter and Schmidhuber, Neural Computation 1997, with forget gates: Gers et al. 2000):
+      ``i, f, o = sigmoid(W x + U h + b)``, ``g = tanh(W x + U h + b)``, ``c' = f c + i g``, ``h' = o tanh(c')``; the
+      gates lie in the kernels in the order i, f, g, o; the biases of f start at 1.
+    - ``gru`` (Cho et al., EMNLP 2014): ``r, z = sigmoid(W x + U h + b)``, ``n = tanh(W x + b + r (U h + b'))``,
+      ``h' = (1 - z) n + z h``; in the order r, z, n.
+
+    On steps that do not count the state stays as it is. So the last state is that of the true end of a series, and
+    where ``backwards``, the first state that moves is that of its true end.
+    """
+
+    def __init__(
+        self, in_features: int, width: int, *, cell: CellName = "lstm", backwards: bool = False, rngs: nnx.Rngs
+    ) -> None:
+        """Draw the kernels: Glorot's for the input, orthogonal for each gate's recurrent one.
+
+        Args:
+            in_features: length of the last axis of the input.
+            width: units of the hidden state.
+            cell: which recurrence.
+            backwards: from the end of each series to its beginning.
+            rngs: keys of the initialisers.
+        """
+        self.cell, self.width, self.backwards = cell, width, backwards
+        gates = GATES[cell]
+        orthogonal = initializers.by_name("orthogonal")
+        self.input_kernel = nnx.Param(_drawn("glorot_uniform", rngs, in_features, gates * width))
+        self.kernel = nnx.Param(
+            jnp.concatenate([orthogonal(rngs.params(), (width, width), jnp.float32) for _ in range(gates)], axis=1)
+        )
+        bias = jnp.zeros(gates * width, jnp.float32)
+        self.bias = nnx.Param(bias.at[width : 2 * width].set(1.0) if cell == "lstm" else bias)
+        self.candidate_bias = nnx.Param(jnp.zeros(width, jnp.float32)) if cell == "gru" else None
+
+    def initial(self, rows: int, dtype: Any) -> tuple[Array, ...]:
+        """The state before a series: hidden state, and for an LSTM the cell's, ``[B, width]`` of zeros."""
+        zeros = jnp.zeros((rows, self.width), dtype)
+        return (zeros, zeros) if self.cell == "lstm" else (zeros,)
+
+    def project(self, x: Float[Array, "B ... C"]) -> Float[Array, "B ... G"]:
+        """What the input adds to the gates; for whole series in one matrix product."""
+        y = jax.lax.dot_general(x, self.input_kernel[...].astype(x.dtype), (((x.ndim - 1,), (0,)), ((), ())))
+        return y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
+
+    def step(self, state: tuple[Array, ...], projected: Float[Array, "B G"]) -> tuple[Array, ...]:
+        """The state after one step.
+
+        Args:
+            state: before the step, as `initial` makes it.
+            projected: of the step's input, from `project`.
+        """
+        hidden = state[0]
+        recurrent = hidden @ self.kernel[...].astype(hidden.dtype)
+        if self.cell == "simple":
+            return (jnp.tanh(projected + recurrent),)
+        if self.cell == "lstm":
+            i, f, g, o = jnp.split(projected + recurrent, 4, axis=1)
+            carried = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
+            return jax.nn.sigmoid(o) * jnp.tanh(carried), carried
+        assert self.candidate_bias is not None
+        r, z, n = jnp.split(projected, 3, axis=1)
+        reset, update, candidate = jnp.split(recurrent, 3, axis=1)
+        candidate = candidate + jnp.broadcast_to(self.candidate_bias[...].astype(hidden.dtype), candidate.shape)
+        new = jnp.tanh(n + jax.nn.sigmoid(r + reset) * candidate)
+        keep = jax.nn.sigmoid(z + update)
+        return ((1 - keep) * new + keep * hidden,)
+
+    def __call__(
+        self, x: Float[Array, "B T C"], valid: Bool[Array, "B T"], forward: Forward
+    ) -> tuple[Float[Array, "B T H"], tuple[Array, ...]]:
+        """Hidden states after each step, 0 on steps that do not count, and the state at the end.
+
+        Args:
+            x: series.
+            valid: which steps count; the others come last.
+            forward: what the pass knows besides.
+        """
+        return over_time(self.step, self.initial(x.shape[0], x.dtype), self.project(x), valid, self.backwards)
+
+
+class DecayRecurrent(nnx.Module):
+    """GRU-D: a GRU that knows what was measured, and when each variable was measured last.
+
+    Che et al., "Recurrent neural networks for multivariate time series with missing values", Scientific Reports 2018,
+    equations 10 to 17. With ``m`` the mask, ``d`` the time since the last measurement, ``x`` the last value measured
+    (0, the mean, where there is none) and ``a = exp(-max(0, w d + b))`` for inputs (``w`` per variable) and hidden
+    state (a full matrix): ``x' = m x + (1 - m) a x``, ``h' = a h``, and then a GRU on ``x'``, ``h'`` and ``m`` whose
+    reset gate acts before the matrix product.
+    """
+
+    def __init__(self, in_features: int, width: int, *, rngs: nnx.Rngs) -> None:
+        """Draw the kernels; decays start slow.
+
+        Args:
+            in_features: number C of variables.
+            width: units of the hidden state.
+            rngs: keys of the initialisers.
+        """
+        self.width = width
+        orthogonal = initializers.by_name("orthogonal")
+        self.input_kernel = nnx.Param(_drawn("glorot_uniform", rngs, in_features, 3 * width))
+        self.mask_kernel = nnx.Param(_drawn("glorot_uniform", rngs, in_features, 3 * width))
+        self.bias = nnx.Param(jnp.zeros(3 * width, jnp.float32))
+        self.gate_kernel = nnx.Param(
+            jnp.concatenate([orthogonal(rngs.params(), (width, width), jnp.float32) for _ in range(2)], axis=1)
+        )
+        self.candidate_kernel = nnx.Param(orthogonal(rngs.params(), (width, width), jnp.float32))
+        self.input_decay = nnx.Param(jax.random.uniform(rngs.params(), (in_features,), jnp.float32, 0, 0.1))
+        self.input_decay_bias = nnx.Param(jnp.zeros(in_features, jnp.float32))
+        bound = 1 / in_features
+        self.hidden_decay = nnx.Param(
+            jax.random.uniform(rngs.params(), (in_features, width), jnp.float32, -bound / 10, bound / 10)
+        )
+        self.hidden_decay_bias = nnx.Param(jnp.zeros(width, jnp.float32))
+
+    def __call__(
+        self,
+        values: Float[Array, "B T C"],
+        observed: Bool[Array, "B T C"],
+        since: Float[Array, "B T C"],
+        valid: Bool[Array, "B T"],
+        forward: Forward,
+    ) -> tuple[Float[Array, "B T H"], tuple[Array, ...]]:
+        """Hidden states after each step, 0 on steps that do not count, and the state at the end.
+
+        Args:
+            values: the last measured ones, scaled so that 0 is the mean.
+            observed: which of them were measured at that step.
+            since: time since the last measurement before the step, or since the beginning.
+            valid: which steps count; the others come last.
+            forward: what the pass knows besides.
+        """
+        dtype, shape = values.dtype, values.shape
+        mask, since = observed.astype(dtype), since.astype(dtype)
+        slope, offset = (
+            jnp.broadcast_to(p[...].astype(dtype), shape) for p in (self.input_decay, self.input_decay_bias)
+        )
+        remembered = jnp.exp(-jax.nn.relu(slope * since + offset))
+        decayed = jnp.where(observed, values, remembered * values)
+        decay = since @ self.hidden_decay[...].astype(dtype)
+        decay = jnp.exp(-jax.nn.relu(decay + jnp.broadcast_to(self.hidden_decay_bias[...].astype(dtype), decay.shape)))
+        projected = decayed @ self.input_kernel[...].astype(dtype) + mask @ self.mask_kernel[...].astype(dtype)
+        projected = projected + jnp.broadcast_to(self.bias[...].astype(dtype), projected.shape)
+        gates, candidate = self.gate_kernel[...].astype(dtype), self.candidate_kernel[...].astype(dtype)
+
+        def step(state: tuple[Array, ...], arrived: tuple[Array, Array]) -> tuple[Array, ...]:
+            projected, decay = arrived
+            hidden = decay * state[0]
+            reset, update, new = jnp.split(projected, 3, axis=1)
+            from_reset, from_update = jnp.split(hidden @ gates, 2, axis=1)
+            reset, update = jax.nn.sigmoid(reset + from_reset), jax.nn.sigmoid(update + from_update)
+            return ((1 - update) * hidden + update * jnp.tanh(new + (reset * hidden) @ candidate),)
+
+        initial = (jnp.zeros((shape[0], self.width), dtype),)
+        return over_time(step, initial, (projected, decay), valid)
+
+
+def over_time(
+    step: Any, initial: tuple[Array, ...], arrived: Any, valid: Bool[Array, "B T"], backwards: bool = False
+) -> tuple[Float[Array, "B T H"], tuple[Array, ...]]:
+    """The first part of the state after each step, 0 on steps that do not count, and the whole state at the end.
+
+    Args:
+        step: state and what arrives at a step to the next state.
+        initial: the state before the first step.
+        arrived: pytree of arrays ``[B, T, ...]``.
+        valid: which steps count; on the others the state stays.
+        backwards: from the last step to the first.
+    """
+
+    def one(state: tuple[Array, ...], now: tuple[Any, Array]) -> tuple[tuple[Array, ...], Array]:
+        arrived, counts = now
+        counts = counts[:, None]
+        state = tuple(jnp.where(counts, new, old) for new, old in zip(step(state, arrived), state, strict=True))
+        return state, jnp.where(counts, state[0], 0)
+
+    by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (arrived, valid))
+    last, hidden = jax.lax.scan(one, initial, by_time, reverse=backwards)
+    return jnp.swapaxes(hidden, 0, 1), last
+
+
+def _drawn(name: str, rngs: nnx.Rngs, rows: int, columns: int) -> Float[Array, "n m"]:
+    return initializers.by_name(name)(rngs.params(), (rows, columns), jnp.float32)
