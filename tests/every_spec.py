@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 
 import research
-from research.data import CSV, SyntheticTable, TableData
+from research.data import CSV, Statistics, SyntheticTable, TableData
 from research.losses import CrossEntropy
 from research.models import MLP
 from research.models.own_module import OwnModule
@@ -49,7 +49,13 @@ EXAMPLES: dict[str, Any] = {
     "OwnModule": {"module": Net},
     "TFDS": {"dataset": "cifar10"},
     "ResNet": {"blocks": (1, 1), "width": 2},
+    "SeriesData": {
+        "source": SyntheticTable(patients=120),
+        "lengths": (5,),
+        "statistics": Statistics(mean=(0, 1), deviation=(1, 2), static_mean=(0,), static_deviation=(1,)),
+    },
     "StartFrom": {"run": "runs/earlier"},
+    "Statistics": {"mean": (0, 1), "deviation": (1, 2), "static_mean": (0,), "static_deviation": (1,)},
 }
 """What the required fields are given."""
 

@@ -16,11 +16,21 @@ import research
 from research import keys
 from research.algorithms import Algorithm, Supervised
 from research.context import Context
-from research.data import Augmentation, ImageData, Pixels, Source, SyntheticTable, TableData
+from research.data import (
+    Augmentation,
+    ImageData,
+    Pixels,
+    SeriesAugmentation,
+    SeriesData,
+    Source,
+    Statistics,
+    SyntheticTable,
+    TableData,
+)
 from research.data.batch import Batch
 from research.experiment import Evaluation, Execution, Experiment, Selection
 from research.losses import BinaryCrossEntropy, CrossEntropy, Focal, Loss
-from research.models import CNN, MLP, DenseNet, ResNet, functional
+from research.models import CNN, MLP, RNN, DenseNet, ResNet, functional
 from research.models.model import Forward, Model
 from research.optimizers import AdamW, Optimizer
 from research.schedules import Schedule, WarmupCosine
@@ -59,8 +69,8 @@ def optimizer(spec: Optimizer) -> Any:
 
 def model(spec: Model) -> Any:
     forward = Forward(train=True, keys=keys.example_keys(jax.random.key(0), BATCH.example))
-    inputs = SCALED if isinstance(spec, CNN | ResNet | DenseNet) else INPUTS
-    shapes = jax.ShapeDtypeStruct(inputs.shape[1:], jnp.float32)
+    inputs = next((inputs for family, inputs in INPUTS_OF.items() if isinstance(spec, family)), INPUTS)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
     params, state = functional.initialise(spec, shapes, 2, jax.random.key(1))
     return functional.apply(spec, params, state, inputs, 2, forward, jax.random.key(2))
 
@@ -88,6 +98,32 @@ SCALED = jnp.asarray(np.random.default_rng(2).random((ROWS, 32, 32, 1)), jnp.flo
 PICTURES = jnp.asarray(np.random.default_rng(1).integers(0, 256, size=(ROWS, 8, 8, 2)), jnp.uint8)
 
 
+STORED = {
+    "values": jnp.asarray(np.random.default_rng(3).normal(size=(ROWS, 5, 2)), jnp.float32),
+    "length": jnp.asarray([5, 3, 1, 5, 4, 2], jnp.int32),
+    "static": INPUTS[:, :1],
+}
+STATISTICS = Statistics(mean=(0, 1), deviation=(1, 2), static_mean=(0,), static_deviation=(1,))
+SERIES = SeriesData(source=Source(), lengths=(5,), statistics=STATISTICS)
+INPUTS_OF: dict[Any, Any] = {
+    CNN | ResNet | DenseNet: SCALED,
+    RNN: SERIES.transform(dataclasses.replace(BATCH, inputs=STORED)).inputs,
+}
+
+
+def series_data(spec: SeriesData) -> Any:
+    batch = dataclasses.replace(BATCH, inputs=STORED)
+    return [spec.transform(batch, jax.random.key(0)), spec.transform(batch)]
+
+
+def statistics(spec: Statistics) -> Any:
+    return series_data(SERIES.replace(statistics=spec))
+
+
+def series_augmentation(spec: SeriesAugmentation) -> Any:
+    return series_data(SERIES.replace(augmentation=spec))
+
+
 def image_data(spec: ImageData) -> Any:
     batch = dataclasses.replace(BATCH, inputs=PICTURES)
     return [spec.transform(batch, jax.random.key(0)), spec.transform(batch)]
@@ -109,6 +145,9 @@ USES: tuple[tuple[type[Spec], Any], ...] = (
     (Algorithm, algorithm),
     (Experiment, experiment),
     (ImageData, image_data),
+    (SeriesData, series_data),
+    (Statistics, statistics),
+    (SeriesAugmentation, series_augmentation),
     (Pixels, pixels),
     (Augmentation, augmentation),
     (Spec, jax.tree.leaves),

@@ -136,7 +136,7 @@ class Supervised(Algorithm):
             weights = jnp.broadcast_to(weights[:, None], known.shape)
             loss = (rows["loss"] * weights).sum() / (rows["weight"] * weights).sum()
             prediction = prediction.reshape(-1, *prediction.shape[2:])
-            targets, weights = jnp.where(known, targets, 0).reshape(-1), (weights * known).reshape(-1)
+            targets, weights = jnp.where(known, targets, 0).reshape(-1), jnp.where(known, weights, 0).reshape(-1)
         else:
             loss = (rows["loss"] * weights).sum() / (rows["weight"] * weights).sum()
         return {"loss": loss} | metrics.steering(batch.task, prediction, targets, weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt64
@@ -92,7 +93,7 @@ class Series(Dataset):
         if columns != len(self.static_variables):
             raise UserError(f"{name}: {columns} static columns, {len(self.static_variables)} static variables named.")
 
-    @property
+    @functools.cached_property
     def starts(self) -> Int64[np.ndarray, " N"]:
         """Where each series begins among the samples."""
         return np.cumsum(self.lengths, dtype=np.int64) - self.lengths

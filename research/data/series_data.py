@@ -64,7 +64,7 @@ class SeriesData(Data):
     """
 
     filter: Filter | None = field(None, help="frequencies that are taken out; evenly sampled series only")
-    resample: Static[float] | None = field(
+    resample: Static[float | None] = field(
         None, above=0, help="time between samples afterwards; of irregular series the means of bins of this width"
     )
     longest: int | None = field(None, minimum=1, help="most samples of a series; none: as many as there are")
@@ -276,8 +276,8 @@ class PreparedSeries(Prepared):
         lengths = self.splits["train"].inputs.lengths
         return self.data.groups_of(lengths) if len(self.data.cut_lengths()) > 1 else None
 
-    def padding(self, batch_size: int) -> float:
-        """Share of the computed steps of an epoch that are padding; those that make up the last batch do not count."""
+    def padding(self) -> float:
+        """Share of the steps of an epoch that only fill up series; the rows that fill up a last batch do not count."""
         assert isinstance(self.data, SeriesData)
         lengths, cuts = self.splits["train"].inputs.lengths, np.asarray(self.data.cut_lengths())
         return float(1 - lengths.sum() / cuts[self.data.groups_of(lengths)].sum())
@@ -378,7 +378,7 @@ def _row(numbers: tuple[float | Array, ...], like: Array) -> Array:
 
 def _by_itself(values: Float32[Array, "B T C"], known: Bool[Array, "B T C"]) -> Float32[Array, "B T C"]:
     """Each variable of each series brought to mean 0 and variance 1 over its own known values."""
-    count = known.sum(1, keepdims=True).clip(1)
+    count = known.sum(1, keepdims=True).clip(1).astype(values.dtype)
     mean = values.sum(1, keepdims=True) / count
     variance = jnp.where(known, jnp.square(values - mean), 0).sum(1, keepdims=True) / count
     return (values - mean) / jnp.sqrt(jnp.where(variance > 1e-12, variance, 1))

@@ -21,9 +21,9 @@ class Filter(Spec):
     is left. Frequencies are in cycles per unit of time of the data: hertz where it is in seconds.
     """
 
-    low: Static[float] | None = field(None, above=0, help="slower than this is taken out")
-    high: Static[float] | None = field(None, above=0, help="faster than this is taken out")
-    notch: Static[float] | None = field(None, above=0, help="this is taken out, such as 50 Hz")
+    low: Static[float | None] = field(None, above=0, help="slower than this is taken out")
+    high: Static[float | None] = field(None, above=0, help="faster than this is taken out")
+    notch: Static[float | None] = field(None, above=0, help="this is taken out, such as 50 Hz")
     order: int = field(3, minimum=1, maximum=10, help="steepness; doubled by going both ways")
 
     def validate(self) -> None:
@@ -70,7 +70,7 @@ def resample_even(values: Samples, interval: float, wanted: float) -> Samples:
 
 def bin_means(
     values: Samples, time: Float32[np.ndarray, " T"], width: float
-) -> tuple[Samples, Float32[np.ndarray, " bins"]]:
+) -> tuple[Float32[np.ndarray, "bins C"], Float32[np.ndarray, " bins"]]:
     """Means of what was observed in bins ``width`` wide from time 0 on, NaN where nothing was; and the bins' ends.
 
     A bin holds what was observed from its beginning up to, but not at, its end, so the value of a bin is known at its

@@ -44,7 +44,7 @@ class _ReadChunk:
     examples: Examples
     length: int
 
-    def __call__(self, chunk: int) -> dict[str, np.ndarray]:
+    def __call__(self, chunk: int) -> dict[str, Any]:
         if multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread():
             # Ctrl-C reaches the whole group: the parent saves its state first and ends this process then.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -86,7 +86,7 @@ class StreamingFeed(Feed):
         row = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(examples.like))
         self.length = chunk_updates(row * reading.batch_size * reading.batches_per_update)
         self.chunks = -(-total // self.length)
-        self._iterator: Iterator[dict[str, np.ndarray]] | None = None
+        self._iterator: Iterator[dict[str, Any]] | None = None
         self._next = -1
         self._number = -1
         self._window: Window | None = None
@@ -106,7 +106,7 @@ class StreamingFeed(Feed):
             self._number, self._next = number, number + 1
         return self._window._replace(offset=offset, left=self.length - offset)
 
-    def _take(self, chunks: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    def _take(self, chunks: Iterator[dict[str, Any]]) -> dict[str, Any]:
         try:
             return next(chunks)
         except RuntimeError as error:
@@ -124,7 +124,7 @@ class StreamingFeed(Feed):
             getattr(self._iterator, "close", lambda: None)()
         self._iterator = None
 
-    def _start(self, number: int) -> Iterator[dict[str, np.ndarray]]:
+    def _start(self, number: int) -> Iterator[dict[str, Any]]:
         import grain
         from absl import flags
 
@@ -141,7 +141,7 @@ class StreamingFeed(Feed):
             ahead = ahead.mp_prefetch(options)
         return iter(ahead)
 
-    def _send(self, chunk: dict[str, np.ndarray]) -> Window:
+    def _send(self, chunk: dict[str, Any]) -> Window:
         mask = chunk["mask"]
         rows = Batch(
             inputs=chunk["inputs"],

@@ -90,7 +90,7 @@ def _crop(inputs: Inputs, keys: UInt32[Array, "B 2"], size: int) -> Inputs:
         raise UserError(f"data.augmentation.crop: {size} samples are asked for, but the series have {steps}.")
     length = inputs["length"]
     room = jnp.maximum(length - size, 0)
-    start = jnp.floor(uniform(keys, Draw.TIME_CROP, ()) * (room + 1)).astype(jnp.int32)
+    start = jnp.floor(uniform(keys, Draw.TIME_CROP, ()) * (room + 1).astype(jnp.float32)).astype(jnp.int32)
     place = start[:, None] + jnp.arange(size, dtype=jnp.int32)[None, :]
     found = {name: _at(inputs[name], place) for name in ("values", "observed", "time")}
     return inputs | found | {"length": jnp.minimum(length, size)}
@@ -114,7 +114,7 @@ def _warp(inputs: Inputs, keys: UInt32[Array, "B 2"], strength: Strength) -> Inp
     moved = jnp.where(place <= last, moved.clip(0, last), place)
     below = jnp.minimum(jnp.floor(moved), values.shape[1] - 2).clip(0).astype(jnp.int32)
     above = jnp.minimum(below + 1, values.shape[1] - 1)
-    share = (moved - below)[..., None]
+    share = (moved - below.astype(jnp.float32))[..., None]
     mixed = (1 - share) * _at(values, below) + share * _at(values, above)
     return inputs | {"values": mixed, "observed": _at(inputs["observed"], jnp.round(moved).astype(jnp.int32))}
 
