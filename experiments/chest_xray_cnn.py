@@ -17,7 +17,7 @@ given.
 
 Expect: test AUROC 0.957, mean of seeds 0 to 4 (0.952 to 0.960; 95 % interval of a run about 0.939 to 0.970), accuracy
 at 0.5 0.895 (0.881 to 0.901; interval 0.868 to 0.917). The published AUROC lies inside that interval, the published
-accuracy below it. About 40 seconds a run on two CPU cores, 20 seconds of it to compile.
+accuracy below it. About 30 seconds a run on two CPU cores, half of it to compile.
 
     RESEARCH_DATA_DIR=DATA research run experiments/chest_xray_cnn.py
 """

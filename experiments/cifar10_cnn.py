@@ -19,7 +19,7 @@ Source: the Keras listing in section 4 of the article that this framework was as
 title, address or accuracy, so there is nothing to compare with.
 
 Expect: test accuracy 0.520, mean of seeds 0 to 4 (0.505 to 0.529; 95 % interval of a run about 0.489 to 0.551), on
-cifar10_small; chance is 0.1. About 40 seconds a run on two CPU cores. On the whole set it was not run.
+cifar10_small; chance is 0.1. About 30 seconds a run on two CPU cores. On the whole set it was not run.
 
     RESEARCH_DATA_DIR=DATA research run experiments/cifar10_cnn.py
 """

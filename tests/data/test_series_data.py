@@ -37,7 +37,8 @@ def raw_rows(prepared: PreparedSeries, split: str) -> list[tuple[np.ndarray, np.
     series = prepared.data.source.load()
     assert isinstance(series, Series) and series.time is not None
     return [
-        (series.values[series.samples(int(row))], series.time[series.samples(int(row))]) for row in prepared.splits[split].example
+        (series.values[series.samples(int(row))], series.time[series.samples(int(row))])
+        for row in prepared.splits[split].example
     ]
 
 
