@@ -38,6 +38,7 @@ EXAMPLES: dict[str, Any] = {
     "CNN": {"widths": (2, 2)},
     "DICOM": {"path": "films", "labels": "films.csv", "target": "y"},
     "DenseNet": {"blocks": (1, 1), "growth": 2},
+    "EventData": {"source": SyntheticTable(patients=120)},
     "Experiment": {
         "data": TableData(source=SyntheticTable(patients=120)),
         "model": MLP(widths=(4,)),
@@ -46,6 +47,7 @@ EXAMPLES: dict[str, Any] = {
     },
     "ImageFolder": {"path": "films"},
     "ImagesCSV": {"path": "films.csv", "target": "y"},
+    "MEDS": {"task": "next_code"},
     "OwnModule": {"module": Net},
     "TFDS": {"dataset": "cifar10"},
     "ResNet": {"blocks": (1, 1), "width": 2},

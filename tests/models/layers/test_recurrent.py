@@ -1,0 +1,120 @@
+"""Recurrent layers against the equations in plain NumPy, against torch, and over padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from research.models.layers import DecayRecurrent, Recurrent
+from research.models.layers.recurrent import CellName
+from research.models.model import Forward
+
+B, T, C, H = 3, 6, 4, 5
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(B, T, C)).astype(np.float32)
+LENGTHS = np.asarray([6, 1, 4])
+VALID = np.arange(T)[None, :] < LENGTHS[:, None]
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def layer(cell: CellName, backwards: bool = False) -> Recurrent:
+    made = Recurrent(C, H, cell=cell, backwards=backwards, rngs=nnx.Rngs(1))
+    made.bias.set_value(jnp.asarray(RANDOM.normal(size=made.bias.shape), jnp.float32))
+    if made.candidate_bias is not None:
+        made.candidate_bias.set_value(jnp.asarray(RANDOM.normal(size=H), jnp.float32))
+    return made
+
+
+def by_hand(made: Recurrent, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hidden states and last state of one series, step by step, gate by gate, in float64."""
+    gates = {"simple": 1, "lstm": 4, "gru": 3}[made.cell]
+    w, u, b = (
+        np.split(np.asarray(p[...], np.float64), gates, axis=-1) for p in (made.input_kernel, made.kernel, made.bias)
+    )
+    h, c, found = np.zeros(H), np.zeros(H), []
+    for now in x.astype(np.float64):
+        from_input, from_hidden = [now @ k + o for k, o in zip(w, b, strict=True)], [h @ k for k in u]
+        if made.cell == "simple":
+            h = np.tanh(from_input[0] + from_hidden[0])
+        elif made.cell == "lstm":
+            i, f, g, o = (p + q for p, q in zip(from_input, from_hidden, strict=True))
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        else:
+            assert made.candidate_bias is not None
+            r, z = (sigmoid(from_input[k] + from_hidden[k]) for k in (0, 1))
+            n = np.tanh(from_input[2] + r * (from_hidden[2] + np.asarray(made.candidate_bias[...], np.float64)))
+            h = (1 - z) * n + z * h
+        found.append(h)
+    return np.stack(found), h
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("cell", ["simple", "lstm", "gru"])
+def test_each_series_is_that_of_its_true_steps(cell: CellName, backwards: bool) -> None:
+    made = layer(cell, backwards)
+    run = jax.jit(lambda x, valid: made(x, valid, Forward()))
+    hidden, last = jax.device_get(run(jnp.asarray(X), jnp.asarray(VALID)))
+    for row, length in enumerate(LENGTHS):
+        x = X[row, :length]
+        expected, end = by_hand(made, x[::-1] if backwards else x)
+        np.testing.assert_allclose(hidden[row, :length], expected[::-1] if backwards else expected, atol=1e-5)
+        np.testing.assert_allclose(last[0][row], end, atol=1e-5)
+        assert not hidden[row, length:].any()
+
+
+@pytest.mark.parametrize("cell", ["simple", "lstm", "gru"])
+def test_layers_agree_with_torch_on_shared_weights(cell: CellName) -> None:
+    torch = pytest.importorskip("torch")
+    made = layer(cell)
+    theirs = {"simple": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](C, H, batch_first=True)
+    candidate = np.zeros(made.kernel.shape[1], np.float32)
+    if made.candidate_bias is not None:
+        candidate[2 * H :] = np.asarray(made.candidate_bias[...])
+    weights = (made.input_kernel[...].T, made.kernel[...].T, made.bias[...], candidate)
+    with torch.no_grad():
+        for name, value in zip(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"), weights, strict=True):
+            getattr(theirs, name).copy_(torch.tensor(np.asarray(value)))
+        expected = theirs(torch.tensor(X))[0].numpy()
+    hidden, _ = made(jnp.asarray(X), jnp.ones((B, T), bool), Forward())
+    np.testing.assert_allclose(hidden, expected, atol=1e-5)
+
+
+def test_gru_d_is_that_of_the_paper() -> None:
+    """Equations 10 to 17 of Che et al. 2018, step by step."""
+    made = DecayRecurrent(C, H, rngs=nnx.Rngs(2))
+    for name in ("bias", "input_decay_bias", "hidden_decay_bias", "hidden_decay", "input_decay"):
+        parameter = getattr(made, name)
+        parameter.set_value(jnp.asarray(RANDOM.normal(size=parameter.shape), jnp.float32))
+    mask = RANDOM.random((B, T, C)) < 0.4
+    since = RANDOM.random((B, T, C)).astype(np.float32) * 3
+    run = jax.jit(lambda *given: made(*given, Forward()))
+    hidden, last = jax.device_get(run(*map(jnp.asarray, (X, mask, since, VALID))))
+
+    def of(name: str, parts: int = 1) -> Any:
+        value = np.asarray(getattr(made, name)[...], np.float64)
+        return np.split(value, parts, axis=-1) if parts > 1 else value
+
+    (wr, wz, w), (vr, vz, v), (br, bz, b) = (of(name, 3) for name in ("input_kernel", "mask_kernel", "bias"))
+    (ur, uz), u = of("gate_kernel", 2), of("candidate_kernel")
+    for row, length in enumerate(LENGTHS):
+        h = np.zeros(H)
+        for t in range(length):
+            m, x, d = mask[row, t].astype(np.float64), X[row, t].astype(np.float64), since[row, t].astype(np.float64)
+            input_decay = np.exp(-np.maximum(0, of("input_decay") * d + of("input_decay_bias")))
+            hidden_decay = np.exp(-np.maximum(0, d @ of("hidden_decay") + of("hidden_decay_bias")))
+            x = m * x + (1 - m) * input_decay * x
+            h = hidden_decay * h
+            r = sigmoid(x @ wr + h @ ur + m @ vr + br)
+            z = sigmoid(x @ wz + h @ uz + m @ vz + bz)
+            h = (1 - z) * h + z * np.tanh(x @ w + (r * h) @ u + m @ v + b)
+            np.testing.assert_allclose(hidden[row, t], h, atol=1e-5)
+        np.testing.assert_allclose(last[0][row], h, atol=1e-5)

@@ -1,0 +1,146 @@
+"""Recurrent networks: padding changes nothing, the readouts read what they say, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from research import keys
+from research.errors import UserError
+from research.models import MLP, RNN, functional
+from research.models.model import Forward
+from research.models.series import channels_of, time_since_observed
+from research.spec import check
+
+B, T, C = 4, 7, 3
+
+
+def series(padding: int = 0, static: bool = False, seed: int = 0) -> dict[str, jax.Array]:
+    """Inputs with ``padding`` further steps, which hold numbers that must not count."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(1, T + 1, B).astype(np.int32)
+    valid = np.arange(T)[None, :] < lengths[:, None]
+    observed = (random.random((B, T, C)) < 0.6) & valid[..., None]
+    values = np.where(valid[..., None], random.normal(size=(B, T, C)), 0).astype(np.float32)
+    time = np.cumsum(random.random((B, T)), axis=1).astype(np.float32)
+    more = ((0, 0), (0, padding))
+    found = {
+        "values": np.pad(values, (*more, (0, 0))),
+        "observed": np.pad(observed, (*more, (0, 0))),
+        "time": np.pad(time, more, constant_values=1e3),
+        "length": lengths,
+    }
+    if static:
+        found["static"] = random.normal(size=(B, 2)).astype(np.float32)
+    return {name: jnp.asarray(array) for name, array in found.items()}
+
+
+def outputs(model: RNN, inputs: dict[str, jax.Array], train: bool = True, attention: Any = None) -> np.ndarray:
+    """Outputs with dropout; the weights do not depend on the number of steps."""
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
+
+    def run(inputs: Any) -> Any:
+        params, state = functional.initialise(model, shapes, 2, jax.random.key(0))
+        draws = keys.example_keys(jax.random.key(1), jnp.arange(B, dtype=jnp.int32))
+        forward = Forward(train=train, keys=draws, attention={} if attention is not None else None)
+        found = functional.apply(model, params, state, inputs, 2, forward, jax.random.key(2))[0]
+        return found, forward.attention
+
+    found, weights = jax.device_get(jax.jit(run)(inputs))
+    if attention is not None:
+        attention |= weights
+    return found
+
+
+MODELS = {
+    "simple, last": RNN(cell="simple", widths=(4,), dropout=0.5, dense_widths=(3,)),
+    "lstm, both ways, two layers": RNN(cell="lstm", widths=(4, 3), bidirectional=True, dropout=0.5),
+    "gru, mean, all channels": RNN(cell="gru", widths=(4,), readout="mean", channels=("values", "observed", "since")),
+    "gru, max": RNN(cell="gru", widths=(4,), readout="max", dropout=0.5),
+    "lstm, attention": RNN(cell="lstm", widths=(4,), readout="attention"),
+    "gru-d": RNN(cell="grud", widths=(4, 3), dropout=0.5),
+    "each": RNN(cell="gru", widths=(4,), bidirectional=True, readout="each", dropout=0.5),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_changes_nothing(name: str) -> None:
+    for seed, padding in ((0, 1), (1, 5)):
+        plain, padded = (outputs(MODELS[name], series(more, static=True, seed=seed)) for more in (0, padding))
+        if name == "each":
+            length = np.asarray(series(seed=seed)["length"])
+            valid = np.arange(T)[None, :] < length[:, None]
+            plain, padded = plain[valid], padded[:, :T][valid]
+        np.testing.assert_allclose(padded, plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "grud"])
+def test_later_steps_change_no_earlier_output(cell: Any) -> None:
+    model, inputs = RNN(cell=cell, widths=(4,), readout="each", dropout=0.5), series()
+    changed = inputs | {"values": inputs["values"].at[:, 4:].add(1.0)}
+    before, after = (outputs(model, given) for given in (inputs, changed))
+    np.testing.assert_array_equal(before[:, :4], after[:, :4])
+    assert (before != after).any()
+
+
+def test_order_of_the_rows_changes_nothing() -> None:
+    inputs, order = series(static=True), np.asarray([2, 0, 3, 1])
+    model = RNN(cell="gru", widths=(4,), readout="attention")
+    found = outputs(model, inputs, train=False)
+    moved = outputs(model, jax.tree.map(lambda x: x[order], inputs), train=False)
+    np.testing.assert_allclose(moved, found[order], atol=1e-6)
+
+
+def test_attention_is_given_when_asked_for_and_changes_no_bit() -> None:
+    model, inputs, weights = RNN(widths=(4,), readout="attention"), series(padding=2), {}
+    asked = outputs(model, inputs, attention=weights)
+    np.testing.assert_array_equal(asked, outputs(model, inputs))
+    (found,) = weights.values()
+    assert found.shape == (B, 1, 1, T + 2)
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
+    beyond = np.arange(T + 2)[None, :] >= np.asarray(inputs["length"])[:, None]
+    assert not found[:, 0, 0][beyond].any() and (found[:, 0, 0][~beyond] > 0).all()
+
+
+def test_time_since_the_last_measurement() -> None:
+    """The worked example of Che et al. 2018, figure 2."""
+    time = jnp.asarray([[0.0, 0.1, 0.6, 1.6, 2.2, 2.5, 3.1]])
+    observed = jnp.asarray([[[1, 0], [0, 1], [0, 0], [1, 0], [0, 0], [1, 1], [0, 0]]], bool)
+    expected = [[0, 0], [0.1, 0.1], [0.6, 0.5], [1.6, 1.5], [0.6, 2.1], [0.9, 2.4], [0.6, 0.6]]
+    np.testing.assert_allclose(time_since_observed(observed, time)[0], expected, atol=1e-6)
+
+
+def test_channels_stand_side_by_side_and_padding_is_zero() -> None:
+    inputs = series(padding=2)
+    found = np.asarray(channels_of(inputs, ("values", "observed", "since")))
+    assert found.shape == (B, T + 2, 3 * C)
+    np.testing.assert_array_equal(found[..., :C], inputs["values"])
+    np.testing.assert_array_equal(found[..., C : 2 * C], inputs["observed"])
+    beyond = np.arange(T + 2)[None, :] >= np.asarray(inputs["length"])[:, None]
+    assert not found[beyond].any() and (found[..., 2 * C :] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (RNN(widths=()), "widths: at least one recurrent layer"),
+        (RNN(channels=()), "channels: one or more different channels"),
+        (RNN(cell="grud", bidirectional=True), "bidirectional: GRU-D decays forwards"),
+        (RNN(cell="grud", channels=("values", "observed")), "channels: GRU-D reads values, mask and times by itself"),
+    ],
+)
+def test_what_does_not_go_together_is_said(model: RNN, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check(model)
+
+
+def test_other_inputs_are_refused_in_words() -> None:
+    with pytest.raises(UserError, match=r"RNN takes series .* one example is an array of \(3,\). Use SeriesData"):
+        functional.initialise(RNN(), jax.ShapeDtypeStruct((3,), jnp.float32), 2, jax.random.key(0))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), series())
+    with pytest.raises(UserError, match="MLP takes one array per example"):
+        functional.initialise(MLP(), shapes, 2, jax.random.key(0))
