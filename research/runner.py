@@ -14,6 +14,7 @@ from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
+from research.reporting.run_attention import check_attention, write_attention
 from research.reporting.run_pictures import (
     EXPLANATIONS,
     check_explainable,
@@ -187,7 +188,11 @@ def _set_up(
 
 
 def evaluate_run(
-    path: str | Path, split: str = "test", explained: int | None = None, console: Console | None = None
+    path: str | Path,
+    split: str = "test",
+    explained: int | None = None,
+    attention: str | None = None,
+    console: Console | None = None,
 ) -> tuple[str, Report, Path | None, tuple[str, ...]]:
     """Predict a split of a finished run's own data again, and draw its pictures.
 
@@ -195,6 +200,7 @@ def evaluate_run(
         path: the run directory.
         split: which split.
         explained: how many pictures to explain by Grad-CAM and input gradients; None for none.
+        attention: a patient for whom the weights of attention are drawn; None for none.
         console: where to show progress in reading the data; None shows nothing.
 
     Returns:
@@ -221,6 +227,8 @@ def evaluate_run(
         )
     if explained is not None:
         check_explainable(setup, explained)
+    if attention is not None:
+        check_attention(setup, split, attention)
     state = reported(experiment, restore_finished(directory, setup.program.initialise(), setup.device))
     rows = predict_split(setup, state, split)
     validation = predict_split(setup, state, "validation") if "validation" in setup.splits else None
@@ -235,6 +243,10 @@ def evaluate_run(
         assert setup.prepared is not None
         title = f"{name}, seed {seed}, {setup.prepared.about.name}"
         write_explanations(folder / EXPLANATIONS, setup, state, rows, report, explained, title)
+    if attention is not None:
+        folder = directory.figures / split
+        folder.mkdir(parents=True, exist_ok=True)
+        write_attention(folder, setup, state, split, attention, f"{name}, seed {seed}")
     return f"{name}, seed {seed}: {split} split", report, folder, notes
 
 

@@ -33,7 +33,7 @@ from research.errors import UserError
 from research.spec import check, field
 from research.task import NO_LABEL
 
-ON_EVENT_AXIS = ("codes", "time", "visit", "age", "number", "known")
+ON_EVENT_AXIS = ("codes", "time", "visit", "age", "number")
 """Inputs whose second axis is that of the events."""
 
 
@@ -41,9 +41,9 @@ class EventData(Data):
     """What an experiment on patient records learns from: records, their division, and the numbers of their codes.
 
     A model gets a dict: ``codes [B, T]``, 0 on padding, 1 for a code that train does not have, else from 2 on;
-    ``time [B, T]`` in days since the first event that is kept; ``visit [B, T]`` from 0; ``age [B, T]`` in years, 0
-    where it is not known; ``length [B]``; and with ``values="scaled"`` ``number [B, T]`` and ``known [B, T]``, the
-    value of an event less the mean of its code in train, over its deviation, and whether it has one.
+    ``time [B, T]`` in days since the first event that is kept; ``visit [B, T]`` from 0; ``age [B, T]`` in years, NaN
+    where it is not known; ``length [B]``; and with ``values="scaled"`` ``number [B, T]`` and ``number_known [B, T]``,
+    the value of an event less the mean of its code in train, over its deviation, and whether it has one.
 
     The vocabulary holds the most frequent codes of the training patients; no other patient is looked at. With
     ``lengths`` each batch is cut as `SeriesData` does.
@@ -142,9 +142,8 @@ class EventData(Data):
     def transform(self, batch: Batch, key: Key[Array, ""] | None = None) -> Batch:
         """See `Data.transform`; numbers that are not known become 0."""
         inputs = dict(batch.inputs)
-        inputs["age"] = jnp.nan_to_num(inputs["age"], nan=0.0)
         if "number" in inputs:
-            inputs["known"] = ~jnp.isnan(inputs["number"])
+            inputs["number_known"] = ~jnp.isnan(inputs["number"])
             inputs["number"] = jnp.nan_to_num(inputs["number"], nan=0.0)
         return dataclasses.replace(batch, inputs=inputs)
 
@@ -230,6 +229,13 @@ class EventInputs:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def texts(self, position: int) -> list[str]:
+        """The codes of the kept events of a record as the source writes them, with their numbers."""
+        begin = int(self.begins[position])
+        place = slice(begin, begin + int(self.lengths[position]))
+        pairs = zip(self.events.codes[place], self.events.number[place], strict=True)
+        return [self.events.vocabulary[code] + ("" if np.isnan(n) else f" = {n:g}") for code, n in pairs]
 
     def read(self, positions: Shaped[np.ndarray, " B"]) -> dict[str, np.ndarray]:
         """Inputs of the records at ``positions``, filled up with zeros to ``longest`` events."""

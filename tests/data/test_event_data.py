@@ -132,8 +132,8 @@ def test_longer_records_are_cut_and_time_begins_anew(keep: Any) -> None:
         n = kept.stop - kept.start
         assert batch.inputs["length"][place] == n
         np.testing.assert_allclose(batch.inputs["time"][place, :n], raw.time[kept] - raw.time[kept.start])
-        np.testing.assert_array_equal(batch.inputs["known"][place, :n], ~np.isnan(raw.number[kept]))
-        assert np.isfinite(batch.inputs["number"]).all() and np.isfinite(batch.inputs["age"]).all()
+        np.testing.assert_array_equal(batch.inputs["number_known"][place, :n], ~np.isnan(raw.number[kept]))
+        assert np.isfinite(batch.inputs["number"]).all()
         first = kept.start - events.start
         np.testing.assert_array_equal(batch.targets[place, :n], raw.targets[row, first : first + n])
         assert (batch.targets[place, n:] == NO_LABEL).all()

@@ -44,7 +44,8 @@ class MEDS(Source):
     ``float_value`` (a quantity). A patient may have several. Ready tasks on hospital stays:
 
     - ``next_code``: at each event the code of the next one, one of the ``classes`` most frequent or "other"; a record
-      is what is known at the end of a stay. Codes are cut to their first ``parts`` parts between ``//``, as their last ones often are units.
+      is what is known at the end of a stay. Codes are cut to their first ``parts`` parts between ``//``, as their last
+      ones often are units.
     - ``length_of_stay``: ``hours`` after each admission, how long the stay will be in all, in days.
     - ``long_stay``: the same moment; whether that is more than ``days`` days. Stays that have ended by then are left
       out in both, and so are those without a discharge.
@@ -91,20 +92,20 @@ class MEDS(Source):
         moments, notes = self._moments(frame)
         return self._records(frame.reset_index(drop=True), born, moments, notes)
 
-    def _moments(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    def _moments(self, frame: Any) -> tuple[Any, list[str]]:
         """Patient, prediction time and label of each record, and what was left out."""
         if self.task == "labels":
             assert self.labels is not None
             return _read_labels(find(self.labels, Path.is_file), set(frame[SUBJECT]))
         return self._stays(frame)
 
-    def _stays(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    def _stays(self, frame: Any) -> tuple[Any, list[str]]:
         """Admissions with the discharge that follows, judged some hours after they began."""
         ends = frame.loc[frame[CODE].str.startswith((ADMISSION, DISCHARGE)), [SUBJECT, TIME, CODE]].copy()
         ends["begins"] = ends[CODE].str.startswith(ADMISSION)
         following = ends.shift(-1)
         closed = ends["begins"] & (following[SUBJECT] == ends[SUBJECT]) & (following["begins"] == False)  # noqa: E712
-        stays = pd.DataFrame({SUBJECT: ends[SUBJECT], "begin": ends[TIME], "end": following[TIME]})[closed]
+        stays: Any = pd.DataFrame({SUBJECT: ends[SUBJECT], "begin": ends[TIME], "end": following[TIME]})[closed]
         notes = []
         if self.task == "next_code":
             moment, running = stays["end"], stays["end"].notna()
@@ -119,10 +120,10 @@ class MEDS(Source):
         ):
             if count:
                 notes.append(f"{count} of {int(ends['begins'].sum())} stays are left out: {why}.")
-        found = pd.DataFrame({SUBJECT: stays[SUBJECT], "moment": moment, "label": label})[running]
+        found: Any = pd.DataFrame({SUBJECT: stays[SUBJECT], "moment": moment, "label": label})[running]
         return found.reset_index(drop=True), notes
 
-    def _records(self, frame: pd.DataFrame, born: pd.Series, moments: pd.DataFrame, notes: list[str]) -> Events:
+    def _records(self, frame: Any, born: Any, moments: Any, notes: list[str]) -> Events:
         """What is known of each patient at each moment."""
         times = frame[TIME].to_numpy("datetime64[us]")
         begins, ends = _up_to(frame[SUBJECT].to_numpy(), times, moments)
@@ -162,7 +163,7 @@ class MEDS(Source):
         )
 
     def _targets(
-        self, moments: pd.DataFrame, codes: np.ndarray, vocabulary: list[str], starts: np.ndarray, lengths: np.ndarray
+        self, moments: Any, codes: np.ndarray, vocabulary: list[str], starts: np.ndarray, lengths: np.ndarray
     ) -> tuple[np.ndarray, Task]:
         label = moments["label"]
         if self.task == "next_code":
@@ -197,7 +198,7 @@ class MEDS(Source):
         return targets, Task("multiclass", (*told, OTHER) if len(names) > len(frequent) else told, per_step=True)
 
 
-def _read(place: Path) -> pd.DataFrame:
+def _read(place: Path) -> Any:
     """All events, with ``number`` for the numeric value."""
     files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
     if not files:
@@ -211,7 +212,7 @@ def _read(place: Path) -> pd.DataFrame:
             raise UserError(f"{file}: the column of numeric values is missing; it is called {' or '.join(VALUES)}.")
         frame = table.select([SUBJECT, TIME, CODE, values[0]]).to_pandas()
         frames.append(frame.rename(columns={values[0]: "number"}))
-    found = pd.concat(frames, ignore_index=True)
+    found: Any = pd.concat(frames, ignore_index=True)
     if not len(found):
         raise UserError(f"{place}: there are no events.")
     lacking = found[CODE].isna() | found[SUBJECT].isna()
@@ -246,7 +247,7 @@ def _check_columns(file: Path, table: pa.Table, wanted: dict[str, str]) -> None:
             raise UserError(f"{file}: column {name!r} must hold {what}, and holds {kind}.")
 
 
-def _read_labels(file: Path, known: set[Any]) -> tuple[pd.DataFrame, list[str]]:
+def _read_labels(file: Path, known: set[Any]) -> tuple[Any, list[str]]:
     """Patient, prediction time and label of each row of a table of labels."""
     table = _table(file)
     _check_columns(file, table, {SUBJECT: "an identifier", "prediction_time": "a timestamp"})
@@ -256,7 +257,7 @@ def _read_labels(file: Path, known: set[Any]) -> tuple[pd.DataFrame, list[str]]:
             f"{file}: one column of labels is needed, one of {', '.join(LABELS)}; "
             f"{'none' if not there else ' and '.join(there)} was found."
         )
-    frame = table.select([SUBJECT, "prediction_time", there[0]]).to_pandas()
+    frame: Any = table.select([SUBJECT, "prediction_time", there[0]]).to_pandas()
     frame.columns = [SUBJECT, "moment", "label"]
     lacking = frame.isna().any(axis=1)
     if lacking.any():
@@ -273,7 +274,7 @@ def _read_labels(file: Path, known: set[Any]) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _up_to(
-    subjects: np.ndarray, times: np.ndarray, moments: pd.DataFrame
+    subjects: np.ndarray, times: np.ndarray, moments: Any
 ) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"]]:
     """First and last (not included) of the events of each patient up to and including each moment.
 
