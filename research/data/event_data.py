@@ -77,7 +77,7 @@ class EventData(Data):
         self.check_balanced(raw.task)
         raw = dataclasses.replace(raw, alike=raw.hashes())
         split = self.split.assign(raw)
-        check_present(raw, split)
+        check_present(raw, split, self.split.required)
         assert raw.alike is not None
         leakage = check_leakage(split, raw.patient, raw.alike)
         leaks = leaks_of(leakage, {}, copies="records")

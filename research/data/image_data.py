@@ -67,11 +67,11 @@ class ImageData(Data):
             raise UserError("data.augmentation: mixup and cutmix mix classes or labels; the targets are quantities.")
         self._check_scale()
         # Whatever can be refused before the pictures are read is refused now, though copies are not known yet.
-        check_present(images, self.split.assign(images))
+        check_present(images, self.split.assign(images), self.split.required)
         pictures = _Stored.of(images, listener) if stored else _InMemory.of(images, listener)
         images = dataclasses.replace(images, alike=pictures.hashes)
         split = self.split.assign(images)
-        check_present(images, split)
+        check_present(images, split, self.split.required)
         leakage = check_leakage(split, images.patient, pictures.hashes)
         train = np.flatnonzero(split == "train")
         leaks = leaks_of(leakage, _twins(images, split, leakage), copies="pictures")

@@ -238,6 +238,8 @@ def divide(dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Callable[[
     found = {}
     for name in SPLITS:
         rows = np.flatnonzero(split == name)
+        if not len(rows):
+            continue
         found[name] = Examples(
             inputs=inputs(rows),
             targets=dataset.targets[rows],
@@ -249,12 +251,12 @@ def divide(dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Callable[[
     return found
 
 
-def check_present(dataset: Dataset, split: Shaped[np.ndarray, " N"]) -> None:
-    """Every split has rows, and train has every class (every label both ways); raises `UserError`."""
+def check_present(dataset: Dataset, split: Shaped[np.ndarray, " N"], required: tuple[str, ...] = SPLITS) -> None:
+    """Every required split has rows, and train every class (every label both ways); raises `UserError`."""
     sizes = {name: int((split == name).sum()) for name in SPLITS}
     shown = ", ".join(f"{name} {count}" for name, count in sizes.items())
     for name, count in sizes.items():
-        if not count:
+        if not count and name in required:
             raise UserError(
                 f"the {name} split of {dataset.about.name} is empty (rows: {shown}). Change the fractions of "
                 f"data.split, or the official splits of the data."
@@ -313,7 +315,7 @@ def _scarce(dataset: Dataset, split: Shaped[np.ndarray, " N"]) -> Iterator[str]:
     what = "rows" if dataset.patient is None else "patients"
     if dataset.task.kind == "regression":
         return
-    for name in SPLITS[1:]:
+    for name in (name for name in SPLITS[1:] if (split == name).any()):
         for number in range(len(dataset.task.names)):
             for side, member in sides(dataset.targets, dataset.task, number):
                 count = len(np.unique(dataset.unit[(split == name) & member]))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
 
-from research.data.dataset import Dataset
+from research.data.dataset import SPLITS, Dataset
 from research.errors import UserError
 from research.spec import Spec, Static, field
 
@@ -27,14 +27,22 @@ class Split(Spec):
     With ``folds`` the test split is fold number ``fold`` of a k-fold division of the patients, and validation is
     taken from the others as before. Official splits of the data are kept as they are; where they have no test
     split, ``test`` of the training patients becomes one, and where they have no validation split, ``validation`` of the
-    training patients that are left. The same seed gives the same split.
+    training patients that are left. With ``validation=none`` these train too, for a protocol that chooses nothing. The
+    same seed gives the same split.
     """
 
     test: Static[float] = field(0.2, above=0, below=1, help="fraction of the patients in the test split")
-    validation: Static[float] = field(0.2, above=0, below=1, help="fraction of the patients left after test")
+    validation: Static[float | None] = field(
+        0.2, above=0, below=1, help="fraction of the patients left after test; none: no such split, nothing is chosen"
+    )
     seed: int = field(0, minimum=0, maximum=2**32 - 1, help="number of the division")
     folds: int | None = field(None, minimum=2, help="number of folds; none for a single division")
     fold: int = field(0, minimum=0, help="which fold is the test split, from 0")
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The splits that must not be empty."""
+        return tuple(name for name in SPLITS if name != "validation" or self.validation is not None)
 
     def validate(self) -> None:
         """The fold must be one of the folds."""
@@ -59,10 +67,11 @@ class Split(Spec):
         else:
             held_out = _carve(labels, rest, self.test, self.seed, "test", dataset, FEWEST_PATIENTS)
         rest = np.setdiff1d(rest, held_out)
-        chosen = _carve(labels, rest, self.validation, self.seed, "validation", dataset, FEWEST_PATIENTS - 1)
         names = np.full(len(patients), "train", dtype="<U10")
         names[held_out] = "test"
-        names[chosen] = "validation"
+        if self.validation is not None:
+            chosen = _carve(labels, rest, self.validation, self.seed, "validation", dataset, FEWEST_PATIENTS - 1)
+            names[chosen] = "validation"
         return names[dataset.unit]
 
     def _official(self, dataset: Dataset) -> Shaped[np.ndarray, " N"]:
@@ -84,6 +93,8 @@ class Split(Spec):
         for number, name in enumerate(lacking):
             train = np.unique(dataset.unit[names == "train"])
             fraction = self.test if name == "test" else self.validation
+            if fraction is None:
+                continue
             chosen = _carve(labels, train, fraction, self.seed, name, dataset, fewest=1 + len(lacking) - number)
             names[np.isin(dataset.unit, chosen) & (names == "train")] = name
         return names

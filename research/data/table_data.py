@@ -46,7 +46,7 @@ class TableData(Data):
         # share one with a probability of 3e-8.
         hashes = pd.util.hash_pandas_object(table.frame, index=False).to_numpy()  # pyright: ignore
         leakage = check_leakage(split, table.patient, hashes)
-        check_present(table, split)
+        check_present(table, split, self.split.required)
         fitted = self.preprocessing.fit(table, split == "train")
         features = fitted.transform(table.frame)
         leaks = leaks_of(leakage, {})
@@ -105,7 +105,7 @@ def _unlike_train(table: Table, split: Shaped[np.ndarray, " N"], fitted: FittedP
         for column in fitted.columns
         if column.kind == "numeric" and column.low == column.high
     ]
-    for name in SPLITS[1:]:
+    for name in (name for name in SPLITS[1:] if (split == name).any()):
         found.extend(f"{name}: {note}" for note in fitted.unfamiliar(table.frame.loc[split == name], numbers=False))
     return found
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import EXPERIMENT, run
 
 from research.data import About, Column, Split, SyntheticTable, Table, TableData, Wisconsin
 from research.errors import UserError
-from research.spec import check
+from research.experiment import Evaluation
+from research.spec import check, replace
 from research.task import Task
 
 
@@ -166,3 +169,15 @@ def test_a_class_needs_a_patient_for_every_split_that_is_made() -> None:
 def test_official_splits_without_train_are_refused() -> None:
     with pytest.raises(UserError, match=r"splits of made up have no train split, only test and validation\. Add the"):
         Split().assign(_table([0, 1] * 10, split=["test"] * 10 + ["validation"] * 10))
+
+
+def test_without_validation_all_others_train(tmp_path: Path) -> None:
+    """A protocol that chooses nothing: no validation split, thresholds of 0.5, the last weights."""
+    split = Split(test=0.25, validation=None)
+    assert set(split.assign(SyntheticTable(patients=80).load()).tolist()) == {"train", "test"}
+    experiment = EXPERIMENT.replace(evaluation=Evaluation(resamples=100), steps=8)
+    result = run(replace(experiment, {"data.split": split}), tmp_path)
+    assert set(result.predictions) == {"test"} and set(result.report.thresholds.values()) == {0.5}
+    assert result.summary["reported_step"] == 8
+    with pytest.raises(UserError, match=r"evaluation.select: there is no validation split to choose on"):
+        run(replace(EXPERIMENT, {"data.split": split}), tmp_path)
