@@ -50,6 +50,7 @@ EXAMPLES: dict[str, Any] = {
     "MEDS": {"task": "next_code"},
     "OwnModule": {"module": Net},
     "TFDS": {"dataset": "cifar10"},
+    "UCR": {"name": "ECG200"},
     "ResNet": {"blocks": (1, 1), "width": 2},
     "SeriesData": {
         "source": SyntheticTable(patients=120),

@@ -4,7 +4,10 @@ from research.data.about import About
 from research.data.augmentation import Augmentation, SeriesAugmentation
 from research.data.catalog import (
     CIFAR10,
+    MITBIH,
+    PTBXL,
     TFDS,
+    UCR,
     MedMNIST,
     SyntheticTable,
     SyntheticXray,
@@ -35,8 +38,11 @@ __all__ = [
     "CIFAR10",
     "CSV",
     "DICOM",
+    "MITBIH",
+    "PTBXL",
     "SPLITS",
     "TFDS",
+    "UCR",
     "About",
     "Augmentation",
     "Column",

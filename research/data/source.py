@@ -65,6 +65,14 @@ def find_folder(path: str, beside: Path | None = None) -> Path:
     return place
 
 
+def find_published(path: str, address: str) -> Path:
+    """The folder of a published dataset, as `find_folder` finds it; raises `UserError` that says where to get it."""
+    try:
+        return find_folder(path)
+    except UserError as error:
+        raise UserError(f"{error} The data is published at {address}; unpack it into that folder.") from None
+
+
 def find(path: str, wanted: Callable[[Path], bool] = Path.exists, beside: Path | None = None) -> Path:
     """The file or folder that ``path`` means, the first one that is ``wanted``; raises `UserError` if there is none.
 

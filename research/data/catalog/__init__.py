@@ -7,9 +7,12 @@ from urllib.parse import unquote
 
 from research.data.catalog.cifar10 import CIFAR10
 from research.data.catalog.medmnist import MedMNIST
+from research.data.catalog.mitbih import MITBIH
+from research.data.catalog.ptbxl import PTBXL
 from research.data.catalog.synthetic_table import SyntheticTable
 from research.data.catalog.synthetic_xray import SyntheticXray
 from research.data.catalog.tfds_catalogue import TFDS
+from research.data.catalog.ucr import UCR
 from research.data.catalog.wisconsin import Wisconsin
 from research.data.formats.csv import CSV
 from research.data.formats.dicom import DICOM
@@ -21,7 +24,10 @@ from research.spec import apply_overrides, check
 
 __all__ = [
     "CIFAR10",
+    "MITBIH",
+    "PTBXL",
     "TFDS",
+    "UCR",
     "MedMNIST",
     "SyntheticTable",
     "SyntheticXray",
@@ -33,9 +39,14 @@ __all__ = [
 
 
 def catalog() -> dict[str, type[Source]]:
-    """Every dataset that needs no file of the user's: its name and its class, which has a default for every field."""
+    """Every dataset that its name alone means: the name and its class, which has a default for every field.
+
+    Those that are neither made here nor fetched are looked for below ``$RESEARCH_DATA_DIR``.
+    """
     return {
         "cifar10": CIFAR10,
+        "mitbih": MITBIH,
+        "ptbxl": PTBXL,
         "synthetic_table": SyntheticTable,
         "synthetic_xray": SyntheticXray,
         "wisconsin": Wisconsin,
@@ -47,6 +58,7 @@ def kinds() -> dict[str, tuple[Callable[[str], Source], str, str]]:
     return {
         "medmnist": (lambda name: MedMNIST(name=name), "NAME", "one of the twelve 2D sets of MedMNIST v2"),  # pyright: ignore[reportArgumentType]
         "tfds": (lambda name: TFDS(dataset=name), "NAME", "a dataset of TFDS' catalogue, as ArrayRecord"),
+        "ucr": (lambda name: UCR(name=name), "NAME", "a set of the UCR and UEA archives of time series"),
         "csv": (lambda path: CSV(path=path), "FILE?target=COLUMN", "any table of yours"),
         "image_folder": (lambda path: ImageFolder(path=path), "FOLDER", "your pictures, a folder per class"),
         "images_csv": (lambda path: ImagesCSV(path=path), "FILE?target=COLUMN", "your pictures, named in a table"),
