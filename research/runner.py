@@ -22,7 +22,7 @@ from research.reporting.run_pictures import (
     write_explanations,
     write_run_pictures,
 )
-from research.spec import check, fingerprint
+from research.spec import check, fingerprint, to_json
 from research.trained_model import (
     TrainedModel,
     begin,
@@ -42,7 +42,7 @@ from research.training.preflight import Preflight, preflight
 from research.training.progress import PreparingDisplay, ProgressDisplay
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory, write_json
-from research.training.setup import Setup, set_up, use_compilation_cache
+from research.training.setup import Setup, set_up, use_compilation_cache, with_fitted
 from research.training.tripwire import Tripwire
 
 REPORTED = ("validation", "test")
@@ -301,6 +301,8 @@ def _claim(
     start = setup.experiment.start_from
     data = setup.prepared.summary() if setup.prepared is not None else {"fingerprint": "", "splits": {}}
     data["start_from"] = start_from.content_hash(start) if start is not None else None
+    loss = with_fitted(setup.experiment, setup.prepared).loss if setup.prepared is not None else None
+    data["loss"] = to_json(loss) if loss is not None and loss != setup.experiment.loss else None
     unreadable = [
         f"the source of {name} cannot be read: a change of it would go unnoticed" for name in now["unreadable_code"]
     ]

@@ -19,6 +19,7 @@ from research.data.resident import put
 from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows
 from research.experiment import Device, Experiment
+from research.spec import from_json
 from research.task import NO_LABEL
 from research.training import start_from
 from research.training.carry import Carry
@@ -106,7 +107,7 @@ def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
         columns = {name: np.asarray(row, np.float64) for name, row in rows.items() if row.ndim == 1}
         return Rows(unit=setup.experiment.algorithm.rows, split=split, columns=columns)
     examples = setup.prepared.splits[split]
-    found = {name: np.asarray(rows[name]) for name in ("prediction", "loss", "weight")}
+    found: dict[str, Any] = {name: np.asarray(rows[name]) for name in ("prediction", "loss", "weight")}
     if setup.prepared.task.per_step:
         example, step = np.nonzero(examples.targets != NO_LABEL)
         found = {name: row[example, step] for name, row in found.items()}
@@ -114,6 +115,8 @@ def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
     else:
         example = np.arange(len(examples))
         found["targets"] = examples.targets
+        if "quantiles" in rows and setup.experiment.loss is not None:
+            found |= {"quantiles": np.asarray(rows["quantiles"]), "levels": setup.experiment.loss.levels}
     return Predictions(
         task=setup.prepared.task,
         split=split,
@@ -143,10 +146,13 @@ class TrainedModel:
             raise UserError(f"{directory.path}: this run was trained without data, so there is nothing to predict for.")
         self.task = task_of(data)
         self.inputs, fitted = new_inputs(data, self.experiment.data)
+        # What the loss took from the training targets is needed to read the outputs, such as their mean.
+        loss = from_json(data["loss"]) if data.get("loss") is not None else self.experiment.loss
         self.device = choose_device(device)
         outline = Outline(1, self.task, self.device.platform)
         blank = self._batch(self.inputs.blank)
-        self._program = Program(self.experiment.replace(data=fitted), seed, 1, outline, blank, self.device)
+        deployed = self.experiment.replace(data=fitted, loss=loss)
+        self._program = Program(deployed, seed, 1, outline, blank, self.device)
         carry = restore_finished(directory, self._program.initialise(), self.device)
         self.state = reported(self.experiment, carry)
 
@@ -158,7 +164,7 @@ class TrainedModel:
                 training's size, uint8 ``[N, H, W, C]``.
 
         Returns:
-            Probability of the positive class ``[N]`` for a binary task; else probabilities or values ``[N, K]``.
+            Probability of the positive class ``[N]`` for a binary task; else probabilities, values or risks ``[N, K]``.
 
         Raises:
             UserError: for inputs of another type or shape than those of the training.
@@ -202,7 +208,7 @@ class TrainedModel:
         if self.task.kind == "binary":
             columns[f"probability of {self.task.names[1]}"] = prediction
         else:
-            word = "predicted" if self.task.kind == "regression" else "probability of"
+            word = {"regression": "predicted", "survival": "risk of"}.get(self.task.kind, "probability of")
             columns |= {f"{word} {name}": prediction[:, k] for k, name in enumerate(self.task.names)}
         table = pd.DataFrame(columns)
         try:
@@ -214,7 +220,8 @@ class TrainedModel:
     def _batch(self, inputs: np.ndarray) -> Batch:
         """Rows whose targets are not known, on the device."""
         count = len(inputs)
-        shape = (count,) if self.task.is_classes else (count, len(self.task.names))
+        columns = 2 if self.task.kind == "survival" else len(self.task.names)
+        shape = (count,) if self.task.is_classes else (count, columns)
         targets = np.zeros(shape, np.int32 if self.task.is_classes else np.float32)
         rows = np.arange(count, dtype=np.int32)
         examples = Examples(inputs=inputs, targets=targets, example=rows, patient=None, patient_code=rows)

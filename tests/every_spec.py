@@ -39,6 +39,7 @@ EXAMPLES: dict[str, Any] = {
     "DICOM": {"path": "films", "labels": "films.csv", "target": "y"},
     "DenseNet": {"blocks": (1, 1), "growth": 2},
     "EventData": {"source": SyntheticTable(patients=120)},
+    "DiscreteTimeHazard": {"cuts": (1.0, 2.0)},
     "Experiment": {
         "data": TableData(source=SyntheticTable(patients=120)),
         "model": MLP(widths=(4,)),

@@ -11,7 +11,18 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from research.errors import UserError
-from research.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Focal, Huber, Loss
+from research.losses import (
+    MAE,
+    MSE,
+    BinaryCrossEntropy,
+    CoxPH,
+    CrossEntropy,
+    DiscreteTimeHazard,
+    Focal,
+    Huber,
+    Loss,
+    Quantile,
+)
 from research.spec import apply_overrides, check
 from research.task import Task
 
@@ -19,6 +30,7 @@ BINARY = Task("binary", ("benign", "malignant"))
 CLASSES = Task("multiclass", ("a", "b", "c"))
 LABELS = Task("multilabel", ("effusion", "edema", "mass", "nodule"))
 VALUES = Task("regression", ("systolic", "diastolic"), "mmHg")
+TIMES = Task("survival", ("death",), "days")
 
 RNG = np.random.default_rng(0)
 OUTPUTS = {k: RNG.normal(0, 3, (16, k)).astype(np.float32) for k in (1, 2, 3, 4)}
@@ -159,6 +171,7 @@ def test_focal_equals_its_definition(gamma):
         (MSE(), OUTPUTS[2], VALUE_OF),
         (MAE(), OUTPUTS[2], VALUE_OF),
         (Huber(), OUTPUTS[2], VALUE_OF),
+        (MSE(mean=(1.0, 2.0), deviation=(3.0, 0.5)), OUTPUTS[2], VALUE_OF),
     ],
 )
 def test_missing_targets_count_for_nothing(loss, outputs, targets):
@@ -220,6 +233,9 @@ def test_predictions():
         (Focal(), CLASSES, 3),
         (Focal(), LABELS, 4),
         (Huber(), VALUES, 2),
+        (Quantile(), VALUES, 6),
+        (CoxPH(), TIMES, 1),
+        (DiscreteTimeHazard(intervals=7), TIMES, 7),
     ],
 )
 def test_number_of_outputs(loss, task, outputs):
@@ -229,7 +245,7 @@ def test_number_of_outputs(loss, task, outputs):
 @pytest.mark.parametrize(
     ("loss", "task", "words"),
     [
-        (CrossEntropy(), VALUES, ["CrossEntropy", "regression", "Huber, MAE, MSE"]),
+        (CrossEntropy(), VALUES, ["CrossEntropy", "regression", "Huber, MAE, MSE, Quantile"]),
         (CrossEntropy(), LABELS, ["multilabel", "BinaryCrossEntropy, Focal"]),
         (MSE(), BINARY, ["MSE", "binary", "BinaryCrossEntropy, CrossEntropy, Focal"]),
         (CrossEntropy(class_weight=(1, 2)), CLASSES, ["loss.class_weight", "3 numbers", "a, b, c", "2 were given"]),
@@ -239,6 +255,9 @@ def test_number_of_outputs(loss, task, outputs):
         (BinaryCrossEntropy(positive_weight=(1, 2)), BINARY, ["positive_weight", "one number"]),
         (Focal(alpha=0.25), CLASSES, ["alpha", "class_weight"]),
         (Focal(class_weight=(1, 2)), BINARY, ["class_weight", "alpha"]),
+        (CoxPH(), VALUES, ["CoxPH", "survival", "Huber, MAE, MSE, Quantile"]),
+        (MSE(), TIMES, ["MSE", "regression", "death", "CoxPH, DiscreteTimeHazard"]),
+        (MSE(mean=(1, 2, 3), deviation=(1, 2, 3)), VALUES, ["loss.mean", "2 numbers", "3 were given"]),
     ],
 )
 def test_a_loss_that_does_not_fit_says_which_do(loss, task, words):
@@ -266,6 +285,7 @@ def test_ranges_are_checked():
         (BinaryCrossEntropy(positive_weight=(1.0, 2.0, 3.0, 4.0)), OUTPUTS[4], LABEL_OF),
         (Focal(alpha=0.3), OUTPUTS[4], LABEL_OF),
         (Huber(), OUTPUTS[2], VALUE_OF),
+        (MSE(mean=(1.0, 2.0), deviation=(3.0, 0.5)), OUTPUTS[2], VALUE_OF),
     ],
 )
 def test_one_program_serves_every_number(loss, outputs, targets):

@@ -72,6 +72,16 @@ BINARY = {
         lambda p, y, w: metrics.brier(p, y, w),
         lambda p, y, w: oracle.brier_score_loss(y, p, sample_weight=w),
     ),
+    "min_sensitivity_precision": (
+        lambda p, y, w: metrics.min_sensitivity_precision(metrics.called(p), y, w),
+        lambda p, y, w: min(
+            oracle.recall_score(y, p >= 0.5, sample_weight=w), oracle.precision_score(y, p >= 0.5, sample_weight=w)
+        ),
+    ),
+    "f1_max": (
+        lambda p, y, w: metrics.f1_max(p, y, w),
+        lambda p, y, w: max(oracle.f1_score(y, p >= cut, sample_weight=w) for cut in np.unique(p)),
+    ),
     "log_loss": (lambda p, y, w: metrics.log_loss(p, y, w), lambda p, y, w: oracle.log_loss(y, p, sample_weight=w)),
 }
 
@@ -189,6 +199,50 @@ def test_regression_metrics_equal_scikit_learn():
         for columns in (np.s_[:], np.s_[:, 0]):
             expected = theirs(targets[columns], predicted[columns], sample_weight=weights)
             assert ours(predicted[columns], targets[columns], weights) == pytest.approx(expected, rel=1e-9)
+    rooted = metrics.root_mean_squared_error(predicted, targets, weights)
+    assert rooted**2 == pytest.approx(oracle.mean_squared_error(targets, predicted, sample_weight=weights), rel=1e-9)
+
+
+def test_pinball_is_the_mean_of_that_of_scikit_learn():
+    random = np.random.default_rng(8)
+    targets, weights, levels = random.normal(size=(N, 2)), random.integers(0, 4, N).astype(float), (0.1, 0.5, 0.8)
+    quantiles = random.normal(size=(N, 2, 3))
+    expected = np.mean(
+        [
+            oracle.mean_pinball_loss(targets, quantiles[..., place], sample_weight=weights, alpha=level)
+            for place, level in enumerate(levels)
+        ]
+    )
+    assert metrics.pinball(quantiles, targets, levels, weights) == pytest.approx(expected, rel=1e-12)
+
+
+def test_f_max_by_example_is_its_definition_whatever_the_weights():
+    random = np.random.default_rng(9)
+    targets = (random.random((60, 4)) < 0.3).astype(float)
+    probability = (0.6 * random.random((60, 4)) + 0.4 * targets * random.random((60, 4))).round(2)
+    targets[random.random((60, 4)) < 0.1] = np.nan
+    weights = random.integers(0, 3, (5, 60))
+
+    def plainly(rows):
+        best = 0.0
+        for cut in np.arange(101) / 100:
+            precisions, recalls = [], []
+            for row in rows:
+                known = ~np.isnan(targets[row])
+                true, said = targets[row, known] == 1, probability[row, known] >= cut
+                if said.any():
+                    precisions.append((true & said).sum() / said.sum())
+                if true.any():
+                    recalls.append((true & said).sum() / true.sum())
+            if precisions and np.mean(precisions) + np.mean(recalls) > 0:
+                best = max(best, 2 * np.mean(precisions) * np.mean(recalls) / (np.mean(precisions) + np.mean(recalls)))
+        return best
+
+    expected = [plainly(np.repeat(np.arange(60), row)) for row in weights]
+    np.testing.assert_allclose(metrics.f_max(probability, targets, weights.astype(float)), expected, rtol=1e-12)
+    curves = metrics.sample_curves(probability, targets)
+    assert metrics.f_max(probability, targets, curves=curves) == pytest.approx(plainly(range(60)), rel=1e-12)
+    assert np.isnan(metrics.f_max(probability, 0 * np.ones((60, 4))))
 
 
 def test_undefined_is_nan_and_never_a_number():
@@ -231,7 +285,7 @@ def test_auroc_is_the_share_of_pairs_in_order(rows):
     assert metrics.auroc(np.exp(scores), targets) == pytest.approx(area, abs=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression"])
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression", "survival"])
 def test_steering_gives_the_declared_names_on_device(kind):
     task = Task(kind, ("a", "b") if kind == "binary" else ("a", "b", "c"))
     random = np.random.default_rng(0)
@@ -239,6 +293,8 @@ def test_steering_gives_the_declared_names_on_device(kind):
         predictions, targets = random.random(N), random.integers(0, 2, N).astype(np.int32)
     elif kind == "multiclass":
         predictions, targets = random.dirichlet([1, 1, 1], N), random.integers(0, 3, N).astype(np.int32)
+    elif kind == "survival":
+        predictions, targets = random.random((N, 1)), random.integers(0, 2, (N, 2)).astype(np.float32)
     else:
         predictions, targets = random.random((N, 3)), random.integers(0, 2, (N, 3)).astype(np.float32)
     mask = jnp.arange(N) < N - 10

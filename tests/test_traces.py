@@ -46,9 +46,14 @@ BATCH = Batch(INPUTS, CLASSES, jnp.ones(ROWS, bool), NUMBERS, NUMBERS, Task("bin
 
 def loss(spec: Loss) -> Any:
     kind = spec.kinds[0]
-    targets = INPUTS[:, :2] if kind == "regression" else CLASSES
-    width = 1 if kind == "binary" and spec.outputs(BATCH.task) == 1 else 2
-    return spec.per_example(2 * INPUTS[:, :width], targets)
+    task = Task(kind, ("died",) if kind == "survival" else ("a", "b"))
+    targets = CLASSES
+    if kind == "regression":
+        targets = INPUTS[:, :2]
+    if kind == "survival":
+        targets = jnp.stack([jnp.abs(INPUTS[:, 0]), CLASSES.astype(jnp.float32)], axis=1)
+    outputs = jnp.concatenate([2 * INPUTS, INPUTS**2], axis=1)[:, : spec.outputs(task)]
+    return spec.per_example(outputs, targets), spec.predict(outputs, task)
 
 
 def schedule(spec: Schedule) -> Any:

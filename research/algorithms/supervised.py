@@ -68,7 +68,7 @@ class Supervised(Algorithm):
         def objective(params: Any) -> tuple[Array, tuple[Any, dict[str, Array]]]:
             forward = Forward(train=True, keys=keys.example_keys(key, batch.example), mask=batch.mask, context=context)
             outputs, model_state = _forward(spec, params, state.model_state, batch, forward, key)
-            total, weight = _cost(spec, outputs, batch)
+            total, weight = _cost(spec, outputs, batch, context)
             mask = jnp.broadcast_to(batch.mask.reshape(-1, *[1] * (total.ndim - 1)), total.shape).astype(jnp.float32)
             loss = context.ratio(total * mask, weight * mask)
             scalars = {"loss": loss}
@@ -118,13 +118,17 @@ class Supervised(Algorithm):
     def evaluate(
         self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> dict[str, Array]:
-        """Per example, or step: ``prediction`` (probabilities or values), and ``loss`` with its ``weight``."""
+        """Per example, or step: ``prediction`` (probabilities, values or risks), and ``loss`` with its ``weight``.
+
+        Where the loss has quantiles, ``quantiles`` too.
+        """
         outputs, _ = _forward(
             spec, state.params, state.model_state, batch, Forward(mask=batch.mask, context=context), key
         )
         loss = _parts(spec)[1]
-        total, weight = loss.per_row(outputs, batch.targets, batch.task)
-        return {"prediction": loss.predict_rows(outputs, batch.task), "loss": total, "weight": weight}
+        total, weight = loss.batch_cost(outputs, batch, context)
+        rows = {"prediction": loss.predict_rows(outputs, batch.task), "loss": total, "weight": weight}
+        return rows | ({"quantiles": loss.predict_quantiles(outputs, batch.task)} if loss.levels else {})
 
     def summarize(
         self, spec: Experiment, rows: dict[str, Array], batch: Any, mask: Bool[Array, " N"]
@@ -148,10 +152,10 @@ def _parts(spec: Experiment) -> tuple[Model, Loss]:
     return spec.model, spec.loss
 
 
-def _cost(spec: Experiment, outputs: Array, batch: Any) -> tuple[Array, Array]:
+def _cost(spec: Experiment, outputs: Array, batch: Any, context: Context) -> tuple[Array, Array]:
     """Cost and weight of each row; where rows are mixtures, those of both parts by their shares."""
     loss = _parts(spec)[1]
-    total, weight = loss.per_row(outputs, batch.targets, batch.task)
+    total, weight = loss.batch_cost(outputs, batch, context)
     if batch.share is None:
         return total, weight
     other_total, other_weight = loss.per_example(outputs, batch.other_targets)

@@ -63,8 +63,9 @@ class ImageData(Data):
             )
         self.check_balanced(images.task)
         self.pixels.check_channels(images.shape[2])
-        if self.augmentation is not None and self.augmentation.mixes and images.task.kind == "regression":
-            raise UserError("data.augmentation: mixup and cutmix mix classes or labels; the targets are quantities.")
+        if self.augmentation is not None and self.augmentation.mixes and images.task.kind in ("regression", "survival"):
+            what = "quantities" if images.task.kind == "regression" else "times"
+            raise UserError(f"data.augmentation: mixup and cutmix mix classes or labels; the targets are {what}.")
         self._check_scale()
         # Whatever can be refused before the pictures are read is refused now, though copies are not known yet.
         check_present(images, self.split.assign(images), self.split.required)

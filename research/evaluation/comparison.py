@@ -15,8 +15,9 @@ from research.errors import UserError
 from research.evaluation import delong, intervals
 from research.evaluation.measures import Measured
 from research.evaluation.predictions import Predictions, Rows
-from research.evaluation.report import Estimate, bootstrap, choose_thresholds, evaluate
+from research.evaluation.report import Estimate, bootstrap, evaluate
 from research.evaluation.tables import TITLES, p_text, with_interval
+from research.evaluation.thresholds import choose_own_thresholds, choose_thresholds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +125,9 @@ def same_examples(a: Predictions, b: Predictions) -> bool:
 
 def in_order(predictions: Predictions) -> Predictions:
     """The same rows in the order of their example."""
-    order = np.argsort(predictions.example, kind="stable")
-    columns = ("example", "prediction", "targets", "patient", "loss", "weight")
+    step = np.zeros(len(predictions), np.int32) if predictions.step is None else predictions.step
+    order = np.lexsort((step, predictions.example))
+    columns = ("example", "prediction", "targets", "patient", "loss", "weight", "step", "quantiles")
     held = {name: getattr(predictions, name) for name in columns}
     return dataclasses.replace(predictions, **{n: None if v is None else v[order] for n, v in held.items()})
 
@@ -143,7 +145,7 @@ def _spread(
 
         return bootstrap(means, np.arange(len(rows)), resamples, seed), None
     thresholds, _ = choose_thresholds(rows, validation)
-    measured = Measured(rows, thresholds)
+    measured = Measured(rows, thresholds, choose_own_thresholds(rows, validation))
     wanted = {key for key in measured(np.ones(len(rows))) if not key[0]}
     values = bootstrap(lambda weights: measured(weights, wanted), measured.unit, resamples, seed)
     return {name: value for (_, name), value in values.items()}, measured
@@ -161,8 +163,8 @@ def comparison_table(differences: list[Difference]) -> Table:
         table.add_row(*map(Text, [title, *cells, change.replace(" [", "\n["), p_text(item.p_value)]))
     if any(item.name == "sensitivity" for item in differences):
         table.caption = (
-            "Sensitivity, specificity, balanced accuracy and F1: each at its own run's threshold, which the intervals "
-            "take as given; another validation split would move them."
+            "Sensitivity, specificity, balanced accuracy, F1 and min(Se, +P): each at its own run's threshold, which "
+            "the intervals take as given; another validation split would move them."
         )
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -40,6 +41,7 @@ def explain(
     task: Task,
     answer: Int32[Array, " B"] | None = None,
     platform: str = "cpu",
+    predict: Callable[[Float32[Array, "B K"]], Float32[Array, "B L"]] | None = None,
 ) -> Explanation:
     """Maps of an answer that the model gives to each picture.
 
@@ -57,19 +59,22 @@ def explain(
         answer: which class, label or quantity to explain; None: of classes and labels the likeliest, of quantities the
             first. Of two classes it is always the positive one.
         platform: kind of device, as in `research.context.Context`.
+        predict: outputs to what ``answer`` counts, such as quantities, where these are not the outputs themselves.
     """
     whole, features, head, placement = functional.parts(
         model, state.params, state.model_state, inputs, outputs, platform
     )
     if task.kind == "binary":
         answer = jnp.ones(len(inputs), jnp.int32)
-    elif answer is None and task.kind == "regression":
+    elif answer is None and task.kind in ("regression", "survival"):
         answer = jnp.zeros(len(inputs), jnp.int32)
     elif answer is None:
         answer = whole(inputs).argmax(1).astype(jnp.int32)
     asked = answer
 
     def score(logits: Float[Array, "B K"]) -> Float[Array, ""]:
+        if predict is not None:
+            logits = predict(logits)
         if task.kind != "binary":
             return jnp.take_along_axis(logits, asked[:, None], axis=1).sum()
         return (logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]).sum()

@@ -71,7 +71,12 @@ class Measured:
         observed: rows that count for each part, ``[N, P]``.
     """
 
-    def __init__(self, predictions: Predictions, thresholds: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        predictions: Predictions,
+        thresholds: Mapping[str, float],
+        own_thresholds: Mapping[str, float] | None = None,
+    ) -> None:
         assert predictions.targets is not None
         self.task = predictions.task
         self.kind = predictions.task.kind
@@ -83,9 +88,12 @@ class Measured:
         self.shares: dict[tuple[str, str], Share] = {}
         self.areas: dict[tuple[str, str], delong.Influence] = {}
         self.parts: tuple[str, ...] = self.task.names
+        self.own_thresholds = own_thresholds or {}
         if self.kind == "regression":
-            self.parts = self.task.names if len(self.task.names) > 1 else ()
-            self.observed = np.ones(self.targets.shape, bool)
+            self._quantities(predictions)
+            return
+        if self.kind == "survival":
+            self.parts, self.observed = (), np.ones((len(predictions), 1), bool)
             return
         self.true, self.said, self.observed = self._decide(thresholds)
         for index, name in enumerate(self.parts):
@@ -107,6 +115,19 @@ class Measured:
         contrasted = [judged[name] and (~self.true & self.observed)[:, i].any() for i, name in enumerate(self.parts)]
         self.present = np.array(list(judged.values()))
         self.contrasted = np.array(contrasted)
+
+    def _quantities(self, predictions: Predictions) -> None:
+        """What there is of quantities: no classes, but quantiles within which the truth lies or not."""
+        self.parts = self.task.names if len(self.task.names) > 1 else ()
+        self.observed = np.ones(self.targets.shape, bool)
+        self.quantiles, self.levels = predictions.quantiles, predictions.levels
+        self.covered = None
+        if self.quantiles is None or len(self.levels) < 2:
+            return
+        self.covered = (self.targets >= self.quantiles[..., 0]) & (self.targets <= self.quantiles[..., -1])
+        everything = np.ones(len(predictions), bool)
+        names = self.parts or ("",)
+        self.shares |= {(name, "coverage"): Share(self.covered[:, i], everything) for i, name in enumerate(names)}
 
     def _decide(self, thresholds: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """True and predicted membership of each class or label ``[N, P]``, and where the truth is known."""
@@ -161,6 +182,9 @@ class Measured:
             "brier": lambda: metrics.brier(p, y, weights),
             "log_loss": lambda: metrics.log_loss(p, y, weights),
         }
+        if self.own_thresholds:
+            called = metrics.called(p, self.own_thresholds["min_sensitivity_precision"])
+            overall["min_sensitivity_precision"] = lambda: metrics.min_sensitivity_precision(called, y, weights)
         return overall, _each(scores, "sensitivity", "precision", "f1")
 
     def _multiclass(self, weights: Any) -> tuple[Lazy, Lazy]:
@@ -206,15 +230,34 @@ class Measured:
             "brier": (per_label(metrics.brier, p), known),
             "log_loss": (per_label(metrics.log_loss, p), known),
         }
-        overall = {name: functools.partial(_macro_of, columns, over) for name, (columns, over) in means.items()}
+        overall: Lazy = {name: functools.partial(_macro_of, columns, over) for name, (columns, over) in means.items()}
+        overall["f1_max"] = functools.partial(_macro_of, per_label(metrics.f1_max, p), self.present)
+        overall["f_max"] = lambda: metrics.f_max(p, y, weights, self._sample_curves)
         return overall, parts
 
+    @functools.cached_property
+    def _sample_curves(self) -> metrics.SampleCurves:
+        return metrics.sample_curves(self.prediction, self.targets)
+
     def _regression(self, weights: Any) -> tuple[Lazy, Lazy]:
-        functions = {"mse": metrics.mean_squared_error, "mae": metrics.mean_absolute_error, "r2": metrics.r2}
+        functions = {
+            "mse": metrics.mean_squared_error,
+            "rmse": metrics.root_mean_squared_error,
+            "mae": metrics.mean_absolute_error,
+            "r2": metrics.r2,
+        }
         p, y = self.prediction, self.targets
-        overall = {name: functools.partial(f, p, y, weights) for name, f in functions.items()}
-        parts = {name: functools.partial(metrics.per_column, f, p, y, weights) for name, f in functions.items()}
+        overall: Lazy = {name: functools.partial(f, p, y, weights) for name, f in functions.items()}
+        parts: Lazy = {name: functools.partial(metrics.per_column, f, p, y, weights) for name, f in functions.items()}
+        if self.quantiles is not None:
+            overall["pinball"] = functools.partial(metrics.pinball, self.quantiles, y, self.levels, weights)
+        if (covered := self.covered) is not None:
+            overall["coverage"] = lambda: metrics.mean(covered.mean(1), weights)
+            parts["coverage"] = lambda: np.stack([metrics.mean(column, weights) for column in covered.T], axis=-1)
         return overall, parts if self.parts else {}
+
+    def _survival(self, weights: Any) -> tuple[Lazy, Lazy]:
+        return {"concordance": lambda: metrics.concordance(self.prediction[:, 0], self.targets, weights)}, {}
 
     def case_shares(self) -> np.ndarray:
         """Share of each class that can be contrasted among the examples of those classes, ``[C']``."""
@@ -223,6 +266,9 @@ class Measured:
 
     def closed_interval(self, part: str, metric: str, value: float) -> Interval | None:
         """The interval of a metric that has a better one than the bootstrap, else None."""
+        if metric == "concordance":
+            area, moves = metrics.concordance_moves(self.prediction[:, 0], self.targets)
+            return delong.mean_auroc_interval(np.array([area]), moves[:, None], self.unit)
         if (part, metric) in self.shares:
             return self.shares[part, metric].interval(self.unit)
         if (part, metric) in self.areas:

@@ -31,12 +31,15 @@ class Predictions:
         split: name of the split, or any name for new patients.
         example: index of each row in its split, ``[N]``, without repetitions.
         prediction: for ``binary`` the probability of the positive class, ``[N]`` (``[N, 1]`` and ``[N, 2]`` are
-            accepted); class probabilities ``[N, C]``; label probabilities ``[N, L]``; predicted quantities ``[N, L]``.
+            accepted); class probabilities ``[N, C]``; label probabilities ``[N, L]``; predicted quantities ``[N, L]``;
+            for ``survival`` a risk, larger where the event is expected earlier, ``[N, 1]``.
         targets: as `research.task.Task` says, or None where they are not known.
         patient: patient identifiers as text, ``[N]``, or None where the data has none.
         loss: loss of each example times its weight, ``[N]``, or None.
         weight: weight of each example in the loss, ``[N]``, or None where all count alike.
         step: where the task has a target at each step: the step of each row, ``[N]``; an example then has several.
+        quantiles: predicted quantiles of each quantity, ascending, ``[N, L, Q]``, or None where none are predicted.
+        levels: which quantiles, each between 0 and 1.
     """
 
     task: Task
@@ -48,6 +51,8 @@ class Predictions:
     loss: np.ndarray | None = None
     weight: np.ndarray | None = None
     step: np.ndarray | None = None
+    quantiles: np.ndarray | None = None
+    levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.example)
@@ -66,6 +71,8 @@ class Predictions:
                     raise UserError(
                         f"{name}: {count} values are needed, one an example; {values[name].shape} was given."
                     )
+        if self.quantiles is not None:
+            values["quantiles"] = _quantiles(self.task, np.asarray(self.quantiles), self.levels, count)
         places = [values[name] for name in ("example", "step") if name in values]
         if len(np.unique(np.stack(places, axis=1), axis=0)) != count:
             what = "step of an example" if self.task.per_step else "example"
@@ -80,8 +87,9 @@ class Predictions:
         """Write Parquet, all or nothing; equal predictions give equal bytes.
 
         Columns: ``example``, ``step``, ``patient``, ``target`` or ``target_<name>``, ``probability`` (binary),
-        ``probability_<class or label>`` or ``prediction_<quantity>``, ``loss``, ``weight``; task and split are in
-        the metadata.
+        ``probability_<class or label>``, ``prediction_<quantity>`` or ``risk_<event>``,
+        ``quantile_<level>_<quantity>``, ``loss``, ``weight``; task, split and levels are in the metadata. Of survival
+        the targets are ``target_time`` and ``target_event``.
 
         Raises:
             RunError: if the file cannot be written.
@@ -94,8 +102,12 @@ class Predictions:
         if self.targets is not None:
             columns |= _split_columns("target", self.targets, self.task)
         columns |= _split_columns(_stem(self.task), self.prediction, self.task)
+        if self.quantiles is not None:
+            for place, level in enumerate(self.levels):
+                columns |= _split_columns(f"quantile_{level!r}", self.quantiles[..., place], self.task)
         columns |= {n: v for n, v in (("loss", self.loss), ("weight", self.weight)) if v is not None}
-        about = {"content": "predictions", "split": self.split, "task": dataclasses.asdict(self.task)}
+        about: dict[str, Any] = {"content": "predictions", "split": self.split, "task": dataclasses.asdict(self.task)}
+        about |= {"levels": list(self.levels)} if self.levels else {}
         _write(Path(path), columns, about)
 
     @classmethod
@@ -109,6 +121,8 @@ class Predictions:
         try:
             task = Task(**about["task"] | {"names": tuple(about["task"]["names"])})
             known = any(name.startswith("target") for name in columns)
+            levels = tuple(about.get("levels", ()))
+            quantiles = [_join_columns(f"quantile_{level!r}", columns, task) for level in levels]
             return cls(
                 task=task,
                 split=about["split"],
@@ -119,6 +133,8 @@ class Predictions:
                 loss=columns.get("loss"),
                 weight=columns.get("weight"),
                 step=columns.get("step"),
+                quantiles=np.stack(quantiles, axis=-1) if quantiles else None,
+                levels=levels,
             )
         except KeyError as missing:
             raise UserError(
@@ -178,7 +194,7 @@ def _predicted(task: Task, prediction: np.ndarray, count: int) -> np.ndarray:
         if prediction.shape[1] not in (1, 2):
             raise UserError(f"prediction: a binary task has 1 or 2 columns, {prediction.shape[1]} were given.")
         prediction = prediction[:, -1]
-    if task.kind == "regression" and prediction.ndim == 1:
+    if task.kind in ("regression", "survival") and prediction.ndim == 1:
         prediction = prediction[:, None]
     wanted = (count,) if task.kind == "binary" else (count, len(task.names))
     if prediction.shape != wanted:
@@ -186,7 +202,11 @@ def _predicted(task: Task, prediction: np.ndarray, count: int) -> np.ndarray:
     if not np.isfinite(prediction).all():
         row = int(np.flatnonzero(~np.isfinite(prediction.reshape(count, -1)).all(1))[0])
         raise UserError(f"prediction: row {row} is not finite; the model diverged or its inputs hold NaN.")
-    if task.kind != "regression" and count and (prediction.min() < -1e-6 or prediction.max() > 1 + 1e-6):
+    if (
+        task.kind not in ("regression", "survival")
+        and count
+        and (prediction.min() < -1e-6 or prediction.max() > 1 + 1e-6)
+    ):
         raise UserError(
             f"prediction: probabilities between 0 and 1 are needed, values from {prediction.min():.4g} to "
             f"{prediction.max():.4g} were given; apply the loss's `predict` to the model's outputs."
@@ -209,15 +229,31 @@ def _true(task: Task, targets: np.ndarray, count: int) -> np.ndarray:
     targets = targets if targets.dtype.name in ("float32", "float64") else targets.astype(np.float32)
     if task.kind == "regression" and targets.ndim == 1:
         targets = targets[:, None]
-    if targets.shape != (count, len(task.names)):
-        raise UserError(
-            f"targets: shape {(count, len(task.names))} is needed for a {task.kind} task, {targets.shape} was given."
-        )
+    wanted = (count, len(_target_names(task)))
+    if targets.shape != wanted:
+        raise UserError(f"targets: shape {wanted} is needed for a {task.kind} task, {targets.shape} was given.")
+    if task.kind == "survival" and not (np.isfinite(targets).all() and (targets >= 0).all()):
+        raise UserError("targets: a time to the event is negative, NaN or infinite; remove those rows.")
+    if task.kind == "survival" and not np.isin(targets[:, 1], (0, 1)).all():
+        raise UserError("targets: an event is 1 where it came and 0 where it did not; another value was found.")
     if task.kind == "multilabel" and not (np.isnan(targets) | (targets == 0) | (targets == 1)).all():
         raise UserError("targets: labels are 0, 1, or NaN where missing; another value was found.")
     if task.kind == "regression" and not np.isfinite(targets).all():
         raise UserError("targets: a quantity to be predicted is NaN or infinite; remove or fill those rows.")
     return targets
+
+
+def _quantiles(task: Task, quantiles: np.ndarray, levels: tuple[float, ...], count: int) -> np.ndarray:
+    """Quantiles of a regression task, one column a level."""
+    wanted = (count, len(task.names), len(levels))
+    if task.kind != "regression" or not levels or quantiles.shape != wanted:
+        raise UserError(
+            f"quantiles: shape {wanted} and as many levels are needed, for a regression task; {quantiles.shape} was "
+            f"given for a {task.kind} task with levels {levels}."
+        )
+    if not np.isfinite(quantiles).all():
+        raise UserError("quantiles: a value is not finite; the model diverged or its inputs hold NaN.")
+    return quantiles
 
 
 def _identifiers(patient: Any, count: int) -> np.ndarray:
@@ -239,19 +275,28 @@ def _identifiers(patient: Any, count: int) -> np.ndarray:
 
 
 def _stem(task: Task) -> str:
-    return "prediction" if task.kind == "regression" else "probability"
+    return {"regression": "prediction", "survival": "risk"}.get(task.kind, "probability")
+
+
+def _target_names(task: Task) -> tuple[str, ...]:
+    """Names of the columns of targets that are more than one."""
+    return ("time", "event") if task.kind == "survival" else task.names
+
+
+def _names(stem: str, task: Task) -> tuple[str, ...]:
+    return _target_names(task) if stem == "target" else task.names
 
 
 def _split_columns(stem: str, values: np.ndarray, task: Task) -> dict[str, np.ndarray]:
     if values.ndim == 1:
         return {stem: values}
-    return {f"{stem}_{name}": values[:, index] for index, name in enumerate(task.names)}
+    return {f"{stem}_{name}": values[:, index] for index, name in enumerate(_names(stem, task))}
 
 
 def _join_columns(stem: str, columns: dict[str, np.ndarray], task: Task) -> np.ndarray:
     if stem in columns:
         return columns[stem]
-    return np.stack([columns[f"{stem}_{name}"] for name in task.names], axis=-1)
+    return np.stack([columns[f"{stem}_{name}"] for name in _names(stem, task)], axis=-1)
 
 
 def _write(path: Path, columns: dict[str, np.ndarray], about: dict[str, Any]) -> None:

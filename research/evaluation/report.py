@@ -14,8 +14,9 @@ from research import metrics
 from research.errors import UserError
 from research.evaluation import intervals
 from research.evaluation.intervals import Interval
-from research.evaluation.measures import DECISION, Measured
+from research.evaluation.measures import Measured
 from research.evaluation.predictions import Predictions, Rows
+from research.evaluation.thresholds import choose_own_thresholds, choose_thresholds
 
 FEW_UNITS = 20
 FEW_CASES = 5
@@ -58,6 +59,7 @@ class Report:
         confusion: counts, true class by row and predicted class by column; None where examples have no single class.
         thresholds: probability from which the positive class or a label is called, by name.
         threshold_choice: how the thresholds were chosen.
+        own_thresholds: thresholds of metrics that have one of their own, by metric: the best on validation.
         notes: what a reader must know to read the numbers.
         warnings: reasons to distrust them.
     """
@@ -70,6 +72,7 @@ class Report:
     confusion: tuple[tuple[int, ...], ...] | None = None
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     threshold_choice: str = ""
+    own_thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -100,6 +103,7 @@ class Report:
                 confusion=None if matrix is None else tuple(tuple(row) for row in matrix),
                 thresholds=dict(data["thresholds"]),
                 threshold_choice=data["threshold_choice"],
+                own_thresholds=dict(data.get("own_thresholds", {})),
                 notes=tuple(data["notes"]),
                 warnings=tuple(data["warnings"]),
             )
@@ -124,52 +128,6 @@ def _without_nan(value: Any) -> Any:
 def _estimate(data: Mapping[str, Any]) -> Estimate:
     numbers = {key: math.nan if data[key] is None else data[key] for key in ("value", "low", "high")}
     return Estimate(**{**data, **numbers})
-
-
-# Thresholds --------------------------------------------------------------------------------------------------------
-
-
-def youden_threshold(probability: np.ndarray, targets: np.ndarray) -> float:
-    """The threshold with the largest sensitivity + specificity - 1 (Youden, Cancer 1950); NaN if a class is absent.
-
-    It lies midway between the neighbouring probabilities, so that rounding cannot turn a decision. Of equally good
-    ones the nearest to 0.5 is taken.
-    """
-    positives, negatives = int((targets == 1).sum()), int((targets == 0).sum())
-    if not positives or not negatives:
-        return math.nan
-    values, place = np.unique(probability.astype(np.float64), return_inverse=True)
-    found = np.bincount(place, weights=targets == 1, minlength=len(values))
-    wrong = np.bincount(place, weights=targets == 0, minlength=len(values))
-    # Calling positive from values[k] upwards, for each k, in whole counts so that equal is equal.
-    gain = negatives * np.cumsum(found[::-1])[::-1] - positives * np.cumsum(wrong[::-1])[::-1]
-    edges = values.copy()
-    edges[1:] = (values[1:] + values[:-1]) / 2
-    best = np.flatnonzero(gain == gain.max())
-    return float(edges[best[np.argmin(np.abs(edges[best] - 0.5))]])
-
-
-def choose_thresholds(predictions: Predictions, validation: Predictions | None) -> tuple[dict[str, float], str]:
-    """Thresholds of the positive class or of each label, and how they were chosen: on validation or not at all."""
-    task = predictions.task
-    if task.kind not in ("binary", "multilabel"):
-        return {}, ""
-    names = task.names[1:] if task.kind == "binary" else task.names
-    if validation is None or validation.targets is None:
-        return dict.fromkeys(names, DECISION), "not chosen: no validation predictions"
-    chosen = {}
-    for index, name in enumerate(names):
-        probability: Any = validation.prediction
-        targets: Any = validation.targets
-        if task.kind == "multilabel":
-            seen = ~np.isnan(targets[:, index])
-            probability, targets = probability[seen, index], targets[seen, index]
-        chosen[name] = youden_threshold(probability, targets)
-    missing = [name for name, value in chosen.items() if math.isnan(value)]
-    how = f"Youden's J on {validation.split}"
-    if missing:
-        how += f"; 0.5 for {', '.join(missing)} (one class only there)"
-    return {name: DECISION if math.isnan(value) else value for name, value in chosen.items()}, how
 
 
 # Evaluation --------------------------------------------------------------------------------------------------------
@@ -204,7 +162,8 @@ def evaluate(
     if validation is not None and validation.task != predictions.task:
         raise UserError("the validation predictions are of another task; give those of the same run.")
     thresholds, choice = choose_thresholds(predictions, validation)
-    measured = Measured(predictions, thresholds)
+    own_thresholds = choose_own_thresholds(predictions, validation)
+    measured = Measured(predictions, thresholds, own_thresholds)
     point = measured(np.ones(len(predictions)))
     closed = {key: measured.closed_interval(*key, float(value)) for key, value in point.items()}
     open_keys = {key for key, found in closed.items() if found is None}
@@ -232,6 +191,7 @@ def evaluate(
         confusion=None if decided is None else _confusion(measured),
         thresholds=thresholds,
         threshold_choice=choice,
+        own_thresholds=own_thresholds,
         notes=(*_notes(predictions, measured, resamples), *_threshold_notes(validation, thresholds)),
         warnings=_warnings(predictions, measured, thresholds, validation),
     )
@@ -276,7 +236,24 @@ def _notes(predictions: Predictions, measured: Measured, resamples: int) -> tupl
         notes.append("AUROC one class against the rest, macro mean; Brier score: sum over classes, 0 to 2")
     if task.kind == "multilabel":
         notes.append("means over labels, each over the examples where it is known")
-    if task.unit:
+        notes.append(
+            "F-max: F1 at the threshold that is best on these very rows; by example, with one threshold for all labels "
+            "(CAFA, PTB-XL benchmark), or by label, a mean"
+        )
+    if task.kind == "regression" and predictions.quantiles is not None:
+        low, high = predictions.levels[0], predictions.levels[-1]
+        notes.append(
+            f"coverage: share of true values within the predicted quantiles {low:g} to {high:g}, which should be "
+            f"{high - low:.3g}"
+        )
+    if task.kind == "survival":
+        time, event = np.asarray(predictions.targets, np.float64).T
+        notes.append(
+            f"{task.names[0]} in {int(event.sum())} of {len(event)} examples, the others censored; "
+            f"followed for {np.median(time):.4g}{' ' * bool(task.unit)}{task.unit} in the median"
+        )
+        notes.append("concordance: of two patients, who has the event first is at higher risk (Harrell)")
+    if task.unit and task.kind == "regression":
         notes.append(f"predicted quantities in {task.unit}")
     return tuple(notes)
 
@@ -305,7 +282,11 @@ def _warnings(
     if units < FEW_UNITS:
         what = "rows" if predictions.patient is None else "patients"
         warnings.append(f"only {units} {what}: intervals are too narrow, those of the bootstrap most of all.")
-    if predictions.task.kind != "regression":
+    if predictions.task.kind == "survival":
+        events = int(np.asarray(predictions.targets)[:, 1].sum())
+        if events < FEW_UNITS:
+            warnings.append(f"only {events} events: the concordance means little.")
+    elif predictions.task.kind != "regression":
         for index, name in enumerate(measured.parts):
             cases = int((measured.true & measured.observed)[:, index].sum())
             if cases == 0:

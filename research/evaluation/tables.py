@@ -20,10 +20,15 @@ TITLES = {
     "quadratic_kappa": "quadratic kappa",
     "brier": "Brier score",
     "f1": "F1",
+    "f1_max": "F-max by label",
+    "f_max": "F-max by example",
     "log_loss": "log loss",
     "mae": "MAE",
+    "min_sensitivity_precision": "min(Se, +P)",
     "mse": "MSE",
+    "pinball": "pinball loss",
     "r2": "R2",
+    "rmse": "RMSE",
 }
 DECISIONS = ("balanced_accuracy", "sensitivity", "specificity", "f1")
 MOST_CLASSES = 8
@@ -87,6 +92,8 @@ def metrics_table(report: Report) -> Table:
 
 def _at(report: Report, name: str) -> str:
     """At which threshold a decision in two classes was made: the accuracy at 0.5, as the literature has it."""
+    if name in report.own_thresholds:
+        return f" at {report.own_thresholds[name]:.3g}"
     if len(report.thresholds) != 1 or len(report.classes) != 2:
         return ""
     if name == "accuracy":
@@ -160,5 +167,8 @@ def _lines(report: Report) -> list[str]:
         chosen = set(report.thresholds.values())
         values = ", ".join(f"{name} {value:.3g}" for name, value in report.thresholds.items())
         lines.append(f"threshold: {f'{chosen.pop():.3g}' if len(chosen) == 1 else values} ({report.threshold_choice})")
+    for name, value in report.own_thresholds.items():
+        how = "not chosen" if report.threshold_choice.startswith("not chosen") else "the best on validation"
+        lines.append(f"threshold of {TITLES[name]}: {value:.3g} ({how})")
     lines += report.notes
     return [*lines, *(f"warning: {warning}" for warning in report.warnings)]

@@ -18,6 +18,7 @@ from research.reporting.discrimination import discrimination
 from research.reporting.learning import learning_curves
 from research.reporting.reliability import reliability
 from research.reporting.style import Figures
+from research.reporting.survival import risk_thirds
 
 NAMES = (
     "roc.png",
@@ -26,6 +27,7 @@ NAMES = (
     "confusion.png",
     "predicted.png",
     "bland_altman.png",
+    "survival.png",
     "learning_curves.png",
 )
 """Every picture that `write_figures` may write."""
@@ -43,7 +45,8 @@ def write_figures(
 
     Numbers with intervals are those of the report; the curves are drawn from the predictions the report was made
     from. Classes: ``roc.png``, ``precision_recall.png``, ``reliability.png`` and, where an example has one class,
-    ``confusion.png``. Quantities: ``predicted.png`` and ``bland_altman.png``. All: ``learning_curves.png``.
+    ``confusion.png``. Quantities: ``predicted.png`` and ``bland_altman.png``. Times to an event: ``survival.png``. All:
+    ``learning_curves.png``.
 
     Args:
         folder: where to; made if need be.
@@ -70,6 +73,8 @@ def write_figures(
         )
         if len(predictions.task.names) > MOST_PANELS:
             notes.append(f"the first {MOST_PANELS} of {len(predictions.task.names)} quantities are drawn.")
+    elif predictions.task.kind == "survival":
+        drawn["survival.png"] = risk_thirds(predictions, report, evaluated)
     else:
         drawn |= _of_classes(predictions, report, evaluated, notes)
     curves = learning_curves(records, title, best_step) if records else None

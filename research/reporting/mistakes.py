@@ -60,9 +60,9 @@ def find_mistakes(predictions: Predictions, thresholds: Mapping[str, float] | No
             likeliest is called whatever they are.
 
     Raises:
-        UserError: if the targets are not known or are quantities, or the threshold of a name is missing.
+        UserError: if the targets are not known, or are quantities or times, or the threshold of a name is missing.
     """
-    if predictions.targets is None or predictions.task.kind == "regression":
+    if predictions.targets is None or predictions.task.kind in ("regression", "survival"):
         raise UserError("mistakes: predictions of classes or labels with known targets are needed.")
     if predictions.task.kind == "multiclass":
         return _of_classes(predictions, predictions.targets)
@@ -142,7 +142,7 @@ def mistakes_sheet(
         report: of these predictions; its thresholds say what a mistake is, 0.5 without it (`find_mistakes`).
 
     Raises:
-        UserError: if the targets are not known or are quantities, or the report has no threshold of a label.
+        UserError: if the targets are not known, or are quantities or times, or the report has no threshold of a label.
         RunError: if the file cannot be written.
     """
     given = {} if report is None else report.thresholds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def write_run_pictures(
         return ()
     notes = write_figures(folder, predictions, report, records, title, best_step).notes
     prepared = setup.prepared
-    if isinstance(prepared, PreparedImages) and predictions.task.kind != "regression":
+    if isinstance(prepared, PreparedImages) and predictions.task.kind not in ("regression", "survival"):
         pictures = _Pictures(prepared.splits[predictions.split])
         sheet = mistakes_sheet(
             folder / "mistakes.png", predictions, pictures.of, pictures.names, title=title, report=report
@@ -100,10 +101,14 @@ def write_explanations(
     shown = pictures.of(predictions.example[chosen])
     rows = np.arange(len(shown), dtype=np.int32)
     batch = put(Examples(shown, pictures.examples.targets[rows], rows, None, rows), task, setup.device)
-    platform = setup.device.platform
+    platform, loss, predict = setup.device.platform, setup.program.spec.loss, None
+    if loss is not None and task.kind in ("regression", "survival"):
+        # Not every output is a prediction: there may be one for each quantile or interval of time.
+        predict = functools.partial(loss.predict, task=task)
 
     def explained(state: State, batch: Batch, answer: Array) -> Explanation:
-        return explain(model, state, prepared.data.transform(batch).inputs, outputs, task, answer, platform)
+        inputs = prepared.data.transform(batch).inputs
+        return explain(model, state, inputs, outputs, task, answer, platform, predict)
 
     found = jax.device_get(jax.jit(explained)(state, batch, jax.device_put(answer, setup.device)))
     captions = [
@@ -113,6 +118,7 @@ def write_explanations(
     what = {
         "binary": f"Explained: {task.names[-1]}",
         "regression": f"Explained: {task.names[0]}",
+        "survival": f"Explained: the risk of {task.names[0]}",
     }.get(task.kind, "Explained: the answer that the caption gives")
     if report.thresholds:
         what += f"; {called_from(report.thresholds, report.threshold_choice)}"
@@ -143,12 +149,13 @@ def chosen_examples(
         thresholds: what a mistake is, as in `research.reporting.mistakes.find_mistakes`.
     """
     wrong = mistaken = np.zeros(0, np.int64)
-    if predictions.task.kind != "regression":
+    quantities = predictions.task.kind in ("regression", "survival")
+    if not quantities:
         mistakes = find_mistakes(predictions, thresholds)
         wrong, mistaken = mistakes.row[: -(-count // 3)], mistakes.answer[: -(-count // 3)]
     probability, likeliest = predictions.prediction, np.ones(len(predictions), np.int64)
     if probability.ndim > 1:
-        likeliest = probability.argmax(1) if predictions.task.kind != "regression" else 0 * likeliest
+        likeliest = 0 * likeliest if quantities else probability.argmax(1)
         probability = probability.max(1)
     others = np.setdiff1d(np.argsort(-probability, kind="stable"), wrong, assume_unique=True)
     spread = np.unique(np.linspace(0, len(others) - 1, min(count - len(wrong), len(others))).round().astype(np.int64))
@@ -181,6 +188,8 @@ def _caption(predictions: Predictions, row: int, answer: int, names: list[str] |
     name = task.names[answer]
     if task.is_classes:
         true = task.names[int(truth[row])]
+    elif task.kind == "survival":
+        true = f"{truth[row, 0]:.4g}, {name if truth[row, 1] else 'censored'}"
     elif np.isnan(truth[row, answer]):
         true = f"{name}: not known"
     elif task.kind == "multilabel":
@@ -188,7 +197,9 @@ def _caption(predictions: Predictions, row: int, answer: int, names: list[str] |
     else:
         true = f"{truth[row, answer]:.4g}"
     # A probability, and not what was called: that is decided by the threshold.
-    answered = f"said {said:.4g}" if task.kind == "regression" else f"p of {name} {rounded(said)}"
+    answered = f"p of {name} {rounded(said)}"
+    if task.kind in ("regression", "survival"):
+        answered = f"said {said:.4g}" if task.kind == "regression" else f"risk {said:.4g}"
     lines = [f"true {true}", answered]
     if predictions.patient is not None:
         lines.append(f"patient {predictions.patient[row]}")

@@ -146,6 +146,8 @@ def _label(prepared: Prepared, target: Any) -> str:
         return task.names[int(target)]
     if task.kind == "multilabel":
         return _labels(task.names, target)
+    if task.kind == "survival":
+        return f"{target[0]:.3g}, {task.names[0] if target[1] else 'censored'}"
     return ", ".join(f"{value:.3g}" for value in target)
 
 
@@ -164,7 +166,7 @@ def _labels(names: Sequence[str], target: Any) -> str:
 def _splits(prepared: Prepared) -> Table:
     splits = Table("split (by default)", "examples", "targets", box=None, padding=(0, 2, 0, 0))
     for name, split in prepared.summary()["splits"].items():
-        targets = next((split[key] for key in ("classes", "labels", "targets") if key in split), {})
+        targets = next((split[key] for key in ("classes", "labels", "targets", "events") if key in split), {})
         shown = ", ".join(f"{key} {value}" for key, value in targets.items())
         splits.add_row(name, str(split["examples"]), Text(shown))
     return splits

@@ -76,11 +76,11 @@ def _decode(value: Any) -> Any:
 
 
 def _find(name: str) -> type[Spec]:
-    if name not in registered_specs():
-        _import(name)
-    if name not in registered_specs():
+    # What a module has only from another one counts too: a class that has moved is still found where it was.
+    found = registered_specs().get(name) or _import(name)
+    if not (isinstance(found, type) and issubclass(found, Spec)):
         raise UserError(f"{name} is no spec: it was written by other code.")
-    return registered_specs()[name]
+    return found
 
 
 def _import(name: str) -> Any:

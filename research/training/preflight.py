@@ -130,6 +130,8 @@ def _classes(split: dict[str, Any]) -> str:
         return ", ".join(f"{name} {count:,}" for name, count in counts.items())
     if labels := split.get("labels"):
         return ", ".join(f"{name} {count['positive']:,}" for name, count in labels.items())
+    if events := split.get("events"):
+        return f"{events['came']:,} events, {events['censored']:,} censored"
     means = split.get("targets", {})
     return ", ".join(f"{n} {v['mean']:.4g} ± {v['standard_deviation']:.3g}" for n, v in means.items())
 

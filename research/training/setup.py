@@ -151,7 +151,16 @@ def _check_fit(experiment: Experiment, prepared: Prepared) -> None:
     if experiment.loss is not None:
         experiment.loss.outputs(prepared.task)
     select, task = experiment.evaluation.select, prepared.task
-    if select is None or select.metric != "auroc" or task.kind != "binary" or "validation" not in prepared.splits:
+    if select is None or "validation" not in prepared.splits:
+        return
+    if select.metric == "concordance" and task.kind == "survival":
+        if not prepared.splits["validation"].targets[:, 1].any():
+            raise UserError(
+                f"evaluation.select.metric: concordance is not defined on validation, where {task.names[0]!r} came to "
+                f"no one. Use loss, or change data.split."
+            )
+        return
+    if select.metric != "auroc" or task.kind != "binary":
         return
     present = set(np.unique(prepared.splits["validation"].targets))
     for number, name in enumerate(task.names):

@@ -61,9 +61,19 @@ def test_binary_values_equal_scikit_learn_at_the_threshold_of_validation():
         "brier": oracle.brier_score_loss(y, p),
         "log_loss": oracle.log_loss(y, p),
     }
+    # The score of the Challenge 2012 has a threshold of its own, the best on validation of all there are.
+    own = report.own_thresholds["min_sensitivity_precision"]
+
+    def smaller(predictions, cut):
+        truth, called = predictions.targets, predictions.prediction >= cut
+        return min(oracle.recall_score(truth, called), oracle.precision_score(truth, called))
+
+    assert smaller(validation, own) == max(smaller(validation, cut) for cut in validation.prediction)
+    expected["min_sensitivity_precision"] = smaller(test, own)
     assert {item.name: item.value for item in report.estimates} == pytest.approx(expected, abs=1e-12)
     assert all(item.low < item.value < item.high for item in report.estimates)
     np.testing.assert_array_equal(report.confusion, oracle.confusion_matrix(y, said))
+    assert f"min(Se, +P) at {own:.3g}" in shown(report)
     # The test split has no part in the choice.
     other = evaluate(binary(seed=9), validation, resamples=10)
     assert other.thresholds == report.thresholds
@@ -218,6 +228,7 @@ def test_multilabel_means_leave_out_missing_labels_and_choose_a_threshold_each()
         assert part["sensitivity"].value == pytest.approx(oracle.recall_score(y, p >= report.thresholds[name]))
     assert report["auroc"].value == pytest.approx(np.mean(areas))
     assert report["f1"].value == pytest.approx(np.mean(scores))
+    assert report["f1_max"].value >= report["f1"].value
     assert report.confusion is None
     assert all(item.low < item.value < item.high for item in report.estimates)
 
@@ -230,6 +241,11 @@ def test_regression_and_rows():
     report = evaluate(Predictions(task, "test", np.arange(80), predicted, targets), resamples=200)
     assert report["r2"].value == pytest.approx(oracle.r2_score(targets, predicted))
     assert report["mae"].value == pytest.approx(oracle.mean_absolute_error(targets, predicted))
+    assert report["rmse"].value == pytest.approx(oracle.mean_squared_error(targets, predicted) ** 0.5)
+    for index, part in enumerate(report.parts.values()):
+        rmse = {item.name: item for item in part}["rmse"]
+        assert rmse.value == pytest.approx(oracle.root_mean_squared_error(targets[:, index], predicted[:, index]))
+        assert rmse.low < rmse.value < rmse.high
     assert set(report.parts) == {"glucose", "insulin"} and "predicted quantities in mg/dL" in report.notes
     values = random.normal(2, 1, size=400)
     rows = evaluate(Rows("episode", "final", {"return": np.append(values, np.nan)}), resamples=500)

@@ -1,9 +1,4 @@
-"""Losses: what a model's outputs mean for a task, and how far they are from the targets.
-
-A loss says how many outputs a task needs, what it costs per example, and how outputs become predictions. The loss of
-a batch is ``sum(total) / sum(weight)`` over the rows that count, so that class weights and missing labels normalise as
-in torch, and padding changes nothing.
-"""
+"""Losses of classes and labels."""
 
 from __future__ import annotations
 
@@ -12,96 +7,12 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
+from jaxtyping import Array, Float, Float32, Int32, Shaped
 
 from research.errors import UserError
-from research.spec import Spec, field, registered_specs
-from research.task import NO_LABEL, Kind, Task
-
-Targets = Int32[Array, " B"] | Float32[Array, "B L"] | Int32[Array, "B T"]
-PerExample = tuple[Float32[Array, " B"], Float32[Array, " B"]]
-
-
-class Loss(Spec):
-    """Base of all losses."""
-
-    abstract: ClassVar[bool] = True
-    kinds: ClassVar[tuple[Kind, ...]] = ()
-    """The kinds of task that the loss fits."""
-
-    def outputs(self, task: Task) -> int:
-        """How many outputs per example a model needs under this loss.
-
-        Raises:
-            UserError: as `check_task`.
-        """
-        self.check_task(task)
-        return len(task.names)
-
-    def check_task(self, task: Task) -> None:
-        """Raises `UserError` where the loss, or the number of its weights, does not fit the task."""
-        if task.kind not in self.kinds:
-            losses = [cls for cls in registered_specs().values() if issubclass(cls, Loss)]
-            fitting = sorted(
-                cls.__name__ for cls in losses if task.kind in cls.kinds and not cls.__dict__.get("abstract", False)
-            )
-            raise UserError(
-                f"loss: {type(self).__name__} is for {' and '.join(self.kinds)} targets, but the data has "
-                f"{task.kind} targets ({_names(task)}). Losses that fit: {', '.join(fitting)}."
-            )
-
-    def fitted(self, task: Task, targets: Shaped[np.ndarray, "N ..."]) -> Loss:
-        """The same with what is taken from the training targets filled in, such as balanced weights."""
-        return self
-
-    def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
-        """Cost and weight of each example.
-
-        Args:
-            outputs: what the model returns.
-            targets: as `research.task.Task` says for the task's kind.
-
-        Returns:
-            ``total [B]`` and ``weight [B]``; the loss of a batch is the sum of the one over the sum of the other.
-        """
-        raise NotImplementedError
-
-    def per_row(self, outputs: Float32[Array, "B ..."], targets: Targets, task: Task) -> tuple[Array, Array]:
-        """`per_example`; where the task has a target at each step, of each step, ``[B, T]``, 0 where it has none.
-
-        Args:
-            outputs: ``[B, K]``, or ``[B, T, K]`` for each step.
-            targets: as `research.task.Task` says.
-            task: what they mean.
-        """
-        if not task.per_step:
-            return self.per_example(outputs, targets)
-        known = targets != NO_LABEL
-        each = self.per_example(outputs.reshape(-1, outputs.shape[-1]), jnp.where(known, targets, 0).reshape(-1))
-        total, weight = (jnp.where(known, part.reshape(known.shape), 0) for part in each)
-        return total, weight
-
-    def predict_rows(self, outputs: Float32[Array, "B ..."], task: Task) -> Float32[Array, "B ..."]:
-        """`predict`; where the task has a target at each step, of each step: ``[B, T]`` or ``[B, T, C]``."""
-        if not task.per_step:
-            return self.predict(outputs, task)
-        found = self.predict(outputs.reshape(-1, outputs.shape[-1]), task)
-        return found.reshape(*outputs.shape[:2], *found.shape[1:])
-
-    def predict(self, outputs: Float32[Array, "B K"], task: Task) -> Float32[Array, " B"] | Float32[Array, "B K"]:
-        """Outputs as predictions.
-
-        Returns:
-            ``binary``: probability of the positive class, ``[B]``; ``multiclass``: probabilities ``[B, C]`` that sum
-            to 1; ``multilabel``: a probability per label, ``[B, L]``; ``regression``: the values, ``[B, L]``.
-        """
-        if task.kind == "regression":
-            return outputs
-        if task.kind == "multilabel":
-            return jax.nn.sigmoid(outputs)
-        if task.kind == "multiclass":
-            return jax.nn.softmax(outputs)
-        return jax.nn.sigmoid(outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0])
+from research.losses.base import Loss, PerExample, Targets, check_count, numbers, row_of
+from research.spec import field
+from research.task import Kind, Task
 
 
 class CrossEntropy(Loss):
@@ -124,7 +35,7 @@ class CrossEntropy(Loss):
     def check_task(self, task: Task) -> None:
         """See `Loss.check_task`."""
         super().check_task(task)
-        _check_count("class_weight", self.class_weight, task)
+        check_count("class_weight", self.class_weight, task)
 
     def fitted(self, task: Task, targets: Shaped[np.ndarray, "N ..."]) -> CrossEntropy:
         """See `Loss.fitted`."""
@@ -138,7 +49,7 @@ class CrossEntropy(Loss):
         share = _smooth(chosen, self.label_smoothing, outputs.shape[1])
         weight = jnp.ones(outputs.shape[:1], outputs.dtype)
         if self.class_weight is not None:
-            weights = jnp.broadcast_to(_vector(self.class_weight, outputs), outputs.shape)
+            weights = jnp.broadcast_to(row_of(self.class_weight, outputs), outputs.shape)
             share, weight = share * weights, (chosen * weights).sum(1)
         return -(share * jax.nn.log_softmax(outputs)).sum(1), weight
 
@@ -188,22 +99,22 @@ class BinaryCrossEntropy(Loss):
         super().check_task(task)
         if task.kind == "multilabel" and self.class_weight is not None:
             raise UserError("loss.class_weight is for binary tasks; for several labels use positive_weight.")
-        _check_count("class_weight", self.class_weight, task)
+        check_count("class_weight", self.class_weight, task)
         if task.kind == "binary" and self.positive_weight is not None and len(self.positive_weight) != 1:
             raise UserError(
                 f"loss.positive_weight: one number is needed for a binary task, "
                 f"{len(self.positive_weight)} were given: {self.positive_weight}."
             )
         if task.kind == "multilabel":
-            _check_count("positive_weight", self.positive_weight, task)
+            check_count("positive_weight", self.positive_weight, task)
 
     def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
         """See `Loss.per_example`."""
-        labels, observed = _labels(targets, outputs)
+        labels, observed = numbers(targets, outputs)
         share = _smooth(labels, self.label_smoothing, 2)
         positive, negative, weight = share, 1 - share, observed.astype(outputs.dtype)
         if self.positive_weight is not None:
-            positive = positive * jnp.broadcast_to(_vector(self.positive_weight, outputs), outputs.shape)
+            positive = positive * jnp.broadcast_to(row_of(self.positive_weight, outputs), outputs.shape)
         if self.class_weight is not None:
             below, above = self.class_weight
             positive, negative = positive * above, negative * below
@@ -239,7 +150,7 @@ class Focal(Loss):
         if task.kind == "multiclass":
             if self.alpha is not None:
                 raise UserError("loss.alpha is for binary and multi-label tasks; for several classes use class_weight.")
-            _check_count("class_weight", self.class_weight, task)
+            check_count("class_weight", self.class_weight, task)
         elif self.class_weight is not None:
             raise UserError(f"loss.class_weight is for multi-class tasks; for a {task.kind} task use alpha.")
 
@@ -247,7 +158,7 @@ class Focal(Loss):
         """See `Loss.per_example`."""
         if targets.ndim == 1 and outputs.shape[1] > 1:
             return self._classes(outputs, targets)
-        labels, observed = _labels(targets, outputs)
+        labels, observed = numbers(targets, outputs)
         margin = outputs * (2 * labels - 1)
         # log(1 - p) is -softplus(margin): the power is taken in logarithms, whose gradient is finite at p = 1 too.
         cost = jnp.exp(-self.gamma * jax.nn.softplus(margin)) * jax.nn.softplus(-margin)
@@ -262,53 +173,9 @@ class Focal(Loss):
         log_not = jax.nn.logsumexp(jnp.where(chosen, -jnp.inf, outputs), axis=1) - all_classes
         weight = jnp.ones(outputs.shape[:1], outputs.dtype)
         if self.class_weight is not None:
-            weights = jnp.broadcast_to(_vector(self.class_weight, outputs), outputs.shape)
+            weights = jnp.broadcast_to(row_of(self.class_weight, outputs), outputs.shape)
             weight = jnp.where(chosen, weights, 0).sum(1)
         return -weight * jnp.exp(self.gamma * log_not) * log_p, weight
-
-
-class _Regression(Loss):
-    """Errors per predicted quantity; NaN targets are missing, and an example weighs as many as it has observed."""
-
-    abstract: ClassVar[bool] = True
-    kinds: ClassVar[tuple[Kind, ...]] = ("regression",)
-
-    def per_example(self, outputs: Float32[Array, "B K"], targets: Targets) -> PerExample:
-        """See `Loss.per_example`; the mean is over all observed quantities of all examples, as in torch."""
-        targets, observed = _labels(targets, outputs)
-        cost = self.cost(outputs - targets)
-        return jnp.where(observed, cost, 0).sum(1), observed.astype(outputs.dtype).sum(1)
-
-    def cost(self, error: Float32[Array, "B L"]) -> Float32[Array, "B L"]:
-        """What an error costs, element by element."""
-        raise NotImplementedError
-
-
-class MSE(_Regression):
-    """Mean squared error, ``(prediction - target)^2``, in squared units of the target."""
-
-    def cost(self, error: Float32[Array, "B L"]) -> Float32[Array, "B L"]:
-        """See `_Regression.cost`."""
-        return jnp.square(error)
-
-
-class MAE(_Regression):
-    """Mean absolute error, in the units of the target."""
-
-    def cost(self, error: Float32[Array, "B L"]) -> Float32[Array, "B L"]:
-        """See `_Regression.cost`."""
-        return jnp.abs(error)
-
-
-class Huber(_Regression):
-    """Half the squared error up to ``delta``, linear beyond (Huber, Annals of Mathematical Statistics 1964)."""
-
-    delta: float = field(1.0, above=0, help="error at which the loss becomes linear, in units of the target")
-
-    def cost(self, error: Float32[Array, "B L"]) -> Float32[Array, "B L"]:
-        """See `_Regression.cost`."""
-        within = jnp.minimum(jnp.abs(error), self.delta)
-        return within * (jnp.abs(error) - 0.5 * within)
 
 
 def balanced_weights(targets: Shaped[np.ndarray, " N"], classes: int) -> tuple[float, ...]:
@@ -326,30 +193,3 @@ def _check_balanced(balanced: bool, **weights: tuple[float | Array, ...] | None)
 def _smooth(share: Float[Array, "B K"], smoothing: float | Array | None, classes: int) -> Float[Array, "B K"]:
     """Targets with a share of them spread evenly over the classes."""
     return share if smoothing is None else share * (1 - smoothing) + smoothing / classes
-
-
-def _labels(targets: Targets, outputs: Float[Array, "B K"]) -> tuple[Float[Array, "B K"], Bool[Array, "B K"]]:
-    """Targets as numbers of the outputs' shape, 0 where missing, and which are observed."""
-    targets = targets.astype(outputs.dtype)
-    if targets.ndim == 1:
-        targets = targets[:, None]
-    observed = ~jnp.isnan(targets)
-    # Missing values are replaced before any arithmetic: a NaN behind a `where` would still poison the gradient.
-    return jnp.where(observed, targets, 0), observed
-
-
-def _vector(numbers: tuple[float | Array, ...], outputs: Float[Array, "B K"]) -> Float[Array, "1 K"]:
-    return jnp.stack([jnp.asarray(number, outputs.dtype) for number in numbers])[None]
-
-
-def _check_count(name: str, weights: tuple[float | Array, ...] | None, task: Task) -> None:
-    if weights is not None and len(weights) != len(task.names):
-        raise UserError(
-            f"loss.{name}: {len(task.names)} numbers are needed, one for each of {_names(task)}, in that order; "
-            f"{len(weights)} were given: {weights}."
-        )
-
-
-def _names(task: Task) -> str:
-    shown = ", ".join(task.names[:8])
-    return shown if len(task.names) <= 8 else f"{shown}, ... ({len(task.names)})"
