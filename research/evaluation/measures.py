@@ -124,10 +124,11 @@ class Measured:
         self.covered = None
         if self.quantiles is None or len(self.levels) < 2:
             return
-        self.covered = (self.targets >= self.quantiles[..., 0]) & (self.targets <= self.quantiles[..., -1])
+        inside = (self.targets >= self.quantiles[..., 0]) & (self.targets <= self.quantiles[..., -1])
         everything = np.ones(len(predictions), bool)
         names = self.parts or ("",)
-        self.shares |= {(name, "coverage"): Share(self.covered[:, i], everything) for i, name in enumerate(names)}
+        self.shares |= {(name, "coverage"): Share(inside[:, i], everything) for i, name in enumerate(names)}
+        self.covered = inside.astype(np.float64)
 
     def _decide(self, thresholds: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """True and predicted membership of each class or label ``[N, P]``, and where the truth is known."""

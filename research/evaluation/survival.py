@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int, Num, Shaped
 
 from research.evaluation.intervals import LEVEL, normal_quantile
 
@@ -26,7 +26,7 @@ class Survival(NamedTuple):
     high: Float[np.ndarray, " K"]
 
 
-def kaplan_meier(time: Num[np.ndarray, " N"], event: Num[np.ndarray, " N"], level: float = LEVEL) -> Survival:
+def kaplan_meier(time: Num[np.ndarray, " N"], event: Shaped[np.ndarray, " N"], level: float = LEVEL) -> Survival:
     """The estimate of Kaplan & Meier (Journal of the American Statistical Association 1958).
 
     Intervals are those of Greenwood's variance on the scale of log(-log S), which stay within 0 and 1 (Kalbfleisch &

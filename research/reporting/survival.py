@@ -37,9 +37,9 @@ def risk_thirds(predictions: Predictions, report: Report, title: str) -> Any:
     about = (
         f"{facts(predictions, [])}; {name} in {int(event.sum()):,}, the others censored; concordance "
         f"{with_interval(found.value, found.low, found.high)}; Kaplan-Meier with pointwise 95 % bands (Greenwood, "
-        f"log-log), each row a patient"
+        f"log-log), for which rows are independent"
     )
-    below = 0.62 + _LINE * (len(shown) + 1)
+    below = 0.1 + _LINE * (len(shown) + 1)
     figure, (panel,) = style.panels(
         1, (5.6, 3.6), f"Survival by predicted risk: {title}", about, below=below, aside=0.2
     )
@@ -47,10 +47,10 @@ def risk_thirds(predictions: Predictions, report: Report, title: str) -> Any:
     end = time.max() or 1.0
     for number in shown:
         rows = third == number
-        label = f"{THIRDS[number]}: {int(event[rows].sum()):,} of {int(rows.sum()):,}"
+        label = f"{THIRDS[number]}: {int(event[rows].sum()):,} events in {int(rows.sum()):,}"
         _curve(axes, time[rows], event[rows], COLOURS[number], label)
     axes.set(xlim=(0, 1.01 * end), ylim=(-0.015, 1.015))
-    axes.locator_params(axis="x", nbins=6)
+    axes.locator_params(axis="x", nbins=9)
     style.dress(axes, f"time ({unit})" if unit else "time", f"share without {name}")
     axes.legend(loc="lower left", frameon=True, framealpha=0.85, edgecolor="none", fontsize=style.SMALL_SIZE)
     _numbers_at_risk(axes, [(COLOURS[number], time[third == number]) for number in shown], end)
