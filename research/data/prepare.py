@@ -188,6 +188,10 @@ class Prepared:
         """Group of each training row where batches are to be of one group; None where any rows may meet."""
         return None
 
+    def padding(self) -> float | None:
+        """Share of the steps of an epoch that only fill up sequences; None where the inputs are no sequences."""
+        return None
+
     def details(self) -> dict[str, Any]:
         """What `summary` says of this kind of inputs; from it a trained model knows how to read new ones."""
         return {}

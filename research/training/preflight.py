@@ -65,6 +65,9 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
         f"{_quantity(cost['temporary_bytes'], 'B')} working + {_quantity(cost['argument_bytes'], 'B')} data and state"
     )
     facts["batches"] = _arithmetic(setup)
+    if setup.prepared is not None and (padding := setup.prepared.padding()) is not None:
+        lengths = ", ".join(map(str, setup.prepared.data.cut_lengths()))
+        facts["padding"] = f"{100 * padding:.0f} % of the steps; batches are cut to {lengths} steps"
     select = experiment.evaluation.select
     if select is not None:
         patience = f"; stops after {select.patience} evaluations without gain" if select.patience else ""
