@@ -13,23 +13,13 @@ import pandas as pd
 from jaxtyping import Bool, Int32, Shaped
 
 from research.data.about import About
-from research.data.dataset import SPLITS
 from research.data.formats import labels
-from research.data.formats.delimited import Delimited, as_number, read_delimited, whole
+from research.data.formats.delimited import Delimited, as_number, read_delimited
 from research.data.source import Source, find_file
 from research.data.table import Column, Table
 from research.errors import UserError, did_you_mean
 from research.spec import field
 from research.task import Task
-
-SPLIT_NAMES = {name: name for name in SPLITS} | {
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "dev": "validation",
-    "testing": "test",
-}
-"""How official split names are written, in lower case."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,16 +179,19 @@ class CSV(Source):
             about=about,
         )
 
-    def labelled(self, revise: Callable[[Delimited, tuple[str, ...]], Delimited] | None = None) -> Labelled:
+    def labelled(
+        self, revise: Callable[[Delimited, tuple[str, ...]], Delimited] | None = None, file: Delimited | None = None
+    ) -> Labelled:
         """The rows with their targets, patients and splits, whatever the other columns hold.
 
         Args:
             revise: changes the content of the file, given the names of the target columns, before it is looked at.
+            file: the content, where it has been read already.
 
         Raises:
             UserError: as `load`.
         """
-        file = self._read(self.columns)
+        file = self._read(self.columns) if file is None else file
         targets = self._target_columns(file)
         if revise is not None:
             file = revise(file, targets)
@@ -214,8 +207,8 @@ class CSV(Source):
             columns=targets,
             targets=values,
             task=task,
-            patient=self._patients(file),
-            split=self._splits(file),
+            patient=None if self.patient is None else labels.patients(file, self.patient),
+            split=None if self.split is None else labels.splits(file, self.split),
             row=np.flatnonzero(keep).astype(np.int32),
             notes=self._left_out(whole, file),
         )
@@ -254,7 +247,8 @@ class CSV(Source):
             )
         frame = self._frame(file, [(column.name, column.kind == "categorical") for column in columns])
         known = self.patient is not None and self.patient in file.names
-        return NewTable(frame, self._patients(file) if known else None, np.arange(len(file), dtype=np.int32))
+        patient = labels.patients(file, self.patient) if known and self.patient is not None else None
+        return NewTable(frame, patient, np.arange(len(file), dtype=np.int32))
 
     def _read(self, columns: tuple[str, ...]) -> Delimited:
         path = find_file(self.path)
@@ -343,29 +337,6 @@ class CSV(Source):
                 raise UserError(f"sentinels: {text!r} is not readable; write NAME, or NAME=NUMBER.")
             found[name if equals else text] = value
         return found
-
-    def _patients(self, file: Delimited) -> Shaped[np.ndarray, " N"] | None:
-        if self.patient is None:
-            return None
-        cells = file.cells[self.patient]
-        if None in cells:
-            row = cells.index(None)
-            raise UserError(
-                f"{file.where(row, self.patient)}: the patient is missing, so the row cannot be kept out of the wrong "
-                f"split. Give each row its patient, or remove the row."
-            )
-        return np.asarray([whole(cell) for cell in cells], dtype=object)
-
-    def _splits(self, file: Delimited) -> Shaped[np.ndarray, " N"] | None:
-        if self.split is None:
-            return None
-        names = []
-        for row, cell in enumerate(file.cells[self.split]):
-            name = SPLIT_NAMES.get((cell or "").lower())
-            if name is None:
-                raise UserError(f"{file.where(row, self.split)}: {cell!r} is no split; use {', '.join(SPLITS)}.")
-            names.append(name)
-        return np.asarray(names)
 
 
 def _column(values: pd.Series, name: str, categorical: bool) -> Column:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +39,7 @@ class Delimited:
 
     def require(self, names: Iterable[str], option: str) -> None:
         """Raise `UserError` for the first name that is no column of this file; ``option`` is what named it."""
-        for name in names:
-            if name not in self.names:
-                raise UserError(
-                    f"{option}: {self.path} has no column {name!r}.{did_you_mean(name, self.names)} "
-                    f"Its columns: {', '.join(self.names)}."
-                )
+        require_columns(self.path, self.names, names, option)
 
     def numbers(self, name: str, target: bool = False) -> Float64[np.ndarray, " N"]:
         """A column as numbers, NaN where a value is missing; ``target`` says that it is no input.
@@ -84,6 +79,15 @@ class Delimited:
         return [whole(cell) for cell in self.cells[name]]
 
 
+def require_columns(path: Path, known: Sequence[str], names: Iterable[str], option: str) -> None:
+    """Raise `UserError` for the first of ``names`` that is no column of a file; ``option`` is what named it."""
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"{option}: {path} has no column {name!r}.{did_you_mean(name, known)} Its columns: {', '.join(known)}."
+            )
+
+
 def whole(cell: str | None) -> str | None:
     """``1`` for ``1.0``; every other text unchanged."""
     if cell is not None and cell.endswith(".0") and cell[:-2].lstrip("+-").isdigit():
@@ -121,10 +125,10 @@ def read_delimited(
     if header:
         names = tuple(name.strip() for name in rows.pop(0))
         first = lines.pop(0)
-        _check_names(path, names, first)
+        check_names(path, names, first)
     else:
         names = columns or tuple(str(number) for number in range(len(rows[0])))
-        _check_names(path, names, lines[0])
+        check_names(path, names, lines[0])
     if not rows:
         raise UserError(f"{path} has a header and no rows. Check that it was downloaded or copied completely.")
     for row, line in zip(rows, lines, strict=True):
@@ -165,7 +169,8 @@ def _rows(path: Path, delimiter: str, encoding: str) -> tuple[list[list[str]], l
     return rows, lines
 
 
-def _check_names(path: Path, names: tuple[str, ...], line: int) -> None:
+def check_names(path: Path, names: tuple[str, ...], line: int) -> None:
+    """Raise `UserError` for column names that occur twice or are empty."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"{path}, line {line}: the column name {twice[0]!r} occurs more than once. Rename one of them.")

@@ -11,7 +11,7 @@ import numpy as np
 from research.data.about import About
 from research.data.dataset import SPLITS
 from research.data.formats import labels
-from research.data.formats.csv import SPLIT_NAMES
+from research.data.formats.labels import SPLIT_NAMES
 from research.data.formats.picture_source import (
     PictureSource,
     check_pattern,

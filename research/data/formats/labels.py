@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, Shaped
 
+from research.data.dataset import SPLITS
 from research.data.formats.delimited import Delimited, as_number, whole
 from research.errors import UserError, did_you_mean
 from research.task import Task
@@ -30,6 +31,15 @@ KNOWN_PAIRS = (
     ("control", "case"),
 )
 """Pairs of labels of which the second is plainly the positive one."""
+
+SPLIT_NAMES = {name: name for name in SPLITS} | {
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "testing": "test",
+}
+"""How official split names are written, in lower case."""
 
 COMPARISON = re.compile(r"(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)")
 
@@ -114,6 +124,28 @@ def regression(file: Delimited, columns: tuple[str, ...], unit: str) -> tuple[Fl
     """One column per predicted quantity."""
     targets = np.stack([file.numbers(column, target=True) for column in columns], axis=1).astype(np.float32)
     return targets, Task("regression", columns, unit)
+
+
+def patients(file: Delimited, column: str) -> Shaped[np.ndarray, " N"]:
+    """Identifiers from the column of the patients, each row's own; raises `UserError` where one is missing."""
+    cells = file.cells[column]
+    if None in cells:
+        raise UserError(
+            f"{file.where(cells.index(None), column)}: the patient is missing, so the row cannot be kept out of the "
+            f"wrong split. Give each row its patient, or remove the row."
+        )
+    return np.asarray([whole(cell) for cell in cells], dtype=object)
+
+
+def splits(file: Delimited, column: str) -> Shaped[np.ndarray, " N"]:
+    """Official splits, however they are written; raises `UserError` for what is none."""
+    names = []
+    for row, cell in enumerate(file.cells[column]):
+        name = SPLIT_NAMES.get((cell or "").lower())
+        if name is None:
+            raise UserError(f"{file.where(row, column)}: {cell!r} is no split; use {', '.join(SPLITS)}.")
+        names.append(name)
+    return np.asarray(names)
 
 
 def _declared(classes: tuple[str, ...]) -> tuple[str, ...]:
