@@ -1,0 +1,396 @@
+"""`SeriesCSV`: a researcher's own series in a table, a row for each time or for each value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, Shaped
+
+from research.data.about import About
+from research.data.formats import labels
+from research.data.formats.csv import CSV
+from research.data.formats.delimited import Delimited, read_delimited
+from research.data.formats.long_table import LongTable, read_long
+from research.data.formats.series_answers import SeriesAnswers
+from research.data.formats.series_rows import Samples, SeriesRows, series_rows
+from research.data.series import Series, Variable
+from research.data.source import Source, find, find_file
+from research.data.windows import Forecast, Windows
+from research.errors import UserError
+from research.spec import Static, field
+from research.task import NO_LABEL, Task
+
+
+class SeriesCSV(Source):
+    """Series in a delimited text file or, by its ending, in a Parquet file.
+
+    Each row has the patient, the time, and a column for each variable; or, with ``variable`` and ``value``, one value
+    of one variable. Rows of a series need not stand together, but must be in the order of time. Numbers as times count
+    as they stand, dates from the first one of each series. What a series has once (target, split, ``static``) may
+    stand in any of its rows, or in another table, ``labels``, with a row for each series::
+
+        SeriesCSV(path="vitals.csv", patient="id", time="hour", target="died", labels="outcomes.csv")
+
+    With ``per_step`` the target is a class at each row. With ``forecast`` it is one of the variables, and windows of
+    the series are what is learnt from; the windows of a patient stay together.
+    """
+
+    path: str = field(help="the file; relative paths are tried as given, then below $RESEARCH_DATA_DIR")
+    target: str | tuple[str, ...] | None = field(
+        None, help="name of the target column; several for multilabel, regression; of a forecast the variable"
+    )
+    task: Literal["binary", "multiclass", "multilabel", "regression"] = field("binary", help="kind of target")
+    per_step: bool = field(False, help="whether there is a class at each row instead of one of the series")
+    positive: str | tuple[str, ...] | None = field(None, help="labels of the positive class, or a comparison like '>0'")
+    classes: tuple[str, ...] = field((), help="every label that may occur in the target; any other is an error")
+    class_names: tuple[str, ...] = field((), help="names to show for the classes, in order; negative, positive")
+    ordinal: bool = field(False, help="whether the order of multiclass classes means something, such as grades")
+    patient: str | None = field(None, help="column that identifies the patient")
+    series: str | None = field(None, help="column that tells series apart, such as stays; none: a series a patient")
+    time: str | None = field(None, help="column of the times, numbers or dates; none: rows are interval apart")
+    time_unit: str = field("hours", help="unit of the times; dates are brought to seconds, minutes, hours or days")
+    time_format: str | None = field(None, help="how dates are written, such as '%d.%m.%Y %H:%M'; none: ISO 8601")
+    interval: Static[float] = field(1.0, above=0, help="time between rows where there is no column of times")
+    sort: bool = field(
+        False, help="put rows in the order of time, and take the mean of what stands at one time; else that is an error"
+    )
+    variables: tuple[str, ...] = field((), help="columns, or names, of the variables; none: all that is left")
+    variable: str | None = field(None, help="column that names the variable, where a row has one value")
+    value: str | None = field(None, help="column that holds the value, where a row has one value")
+    units: tuple[str, ...] = field((), help="units of variables and static columns, each as NAME=UNIT")
+    static: tuple[str, ...] = field((), help="columns of what does not change during a series, such as age")
+    categorical: tuple[str, ...] = field((), help="those of the static columns that hold names or codes")
+    labels: str | None = field(None, help="another table with a row for each series: target, split, static columns")
+    forecast: Forecast | None = field(None, help="forecast the target variable from windows of the past")
+    split: str | None = field(None, help="column with official splits: train, validation, test")
+    drop: tuple[str, ...] = field((), help="columns that are no variables")
+    missing: tuple[str, ...] = field(("?", "NA", "N/A"), help="texts that mean missing, besides the empty cell")
+    unlabelled: Literal["error", "drop"] = field("error", help="what to do with series without a target")
+    delimiter: str = field(",", help="the character between values")
+    encoding: str = field("utf-8", help="text encoding of the files")
+    unit: str = field("", help="unit of a regression target")
+    name: str = field("", help="name to show; the file's name if empty")
+    licence: str = field("not stated", help="what may be done with the data")
+    citation: str = field("not stated", help="the publication to cite")
+    homepage: str = field("", help="address of the publisher's page")
+
+    def validate(self) -> None:
+        """Checks that need no file."""
+        self._table().validate()
+        if self.patient is None and self.series is None:
+            raise UserError("patient: name the column of the patient, or with series=... another that tells series.")
+        if (self.variable is None) != (self.value is None):
+            raise UserError("variable: name both columns, variable and value, where a row has one value; or neither.")
+        astray = [name for name in self.categorical if name not in self.static]
+        if astray:
+            raise UserError(f"categorical: {astray[0]!r} is not among the static columns. Add it to static.")
+        if self.per_step and (self.task not in ("binary", "multiclass") or self.variable is not None):
+            raise UserError(
+                "per_step: there may be a class, binary or multiclass, at each row of a table with a column for each "
+                "variable. Change task, or set per_step=False."
+            )
+        if self.per_step and (self.labels is not None or self.forecast is not None):
+            raise UserError("per_step: the target stands in the rows themselves; remove labels and forecast.")
+        if self.forecast is not None and (self.task != "regression" or not isinstance(self.target, str)):
+            raise UserError(
+                "forecast: what is forecast is one variable; set task='regression' and target=... to its name."
+            )
+
+    def _table(self) -> CSV:
+        return CSV(
+            path=self.path,
+            target=self.target,
+            task=self.task,
+            positive=self.positive,
+            classes=self.classes,
+            class_names=self.class_names,
+            ordinal=self.ordinal,
+            missing=self.missing,
+            unlabelled="drop" if self.per_step else self.unlabelled,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            unit=self.unit,
+        )
+
+    @property
+    def _key(self) -> str:
+        """The column that tells series apart."""
+        return self.series or self.patient or ""
+
+    @property
+    def _targets(self) -> tuple[str, ...]:
+        return (self.target,) if isinstance(self.target, str) else self.target or ()
+
+    def about(self) -> About:
+        """What is declared of the file; it is not read."""
+        what = "forecast of" if self.forecast is not None else f"{self.task} target"
+        return About(
+            name=self.name or Path(self.path).stem,
+            summary=f"series in the file {Path(self.path).name}, {what} {', '.join(self._targets)}",
+            licence=self.licence,
+            citation=self.citation,
+            homepage=self.homepage,
+            notes=tuple(self._notes()),
+        )
+
+    def _notes(self) -> Iterator[str]:
+        if self.positive is not None:
+            rules = (self.positive,) if isinstance(self.positive, str) else self.positive
+            yield f"positive class: {', '.join(self._targets)} {' or '.join(rules)}"
+        if self.patient is not None:
+            yield f"patients by column {self.patient}"
+        elif self.forecast is not None:
+            yield f"no patient identifiers: the windows of a {self.series} stay together"
+        else:
+            yield "no patient identifiers: splits and intervals are by row"
+
+    def load(self) -> Series:
+        """Read the files.
+
+        Raises:
+            UserError: if a file is absent, empty, damaged or not what is declared, naming row, column and value.
+        """
+        table = read_long(find_file(self.path), self.missing, self.delimiter, self.encoding)
+        beside = self._beside(table)
+        self._check_roles(table, beside)
+        variables, rows, samples = self._samples(table)
+        starts = np.cumsum(samples.lengths) - samples.lengths
+        observed = np.logical_or.reduceat((~np.isnan(samples.values)).any(axis=1), starts)
+        notes: list[str] = []
+        if not observed.all():
+            notes.append(f"{int((~observed).sum())} of {len(observed)} series have no value at all and are left out")
+        if samples.merged:
+            notes.append(f"{samples.merged} times several rows stand at one time: their mean is taken")
+        answers = SeriesAnswers(rows, beside, self._key)
+        static, descriptors = answers.static(self.static, self.categorical, self._units())
+        patient = None
+        if self.patient is not None:
+            patient = labels.patients(rows.once((self.patient,), "patient"), self.patient)
+        made = _Made(
+            rows=rows,
+            samples=samples,
+            variables=tuple(Variable(name, self._units().get(name, "")) for name in variables),
+            static=static,
+            static_variables=descriptors,
+            patient=patient,
+            split=None if self.split is None else labels.splits(answers.once((self.split,), "split"), self.split),
+        )
+        if self.forecast is not None:
+            return self._forecast(made, self.forecast, notes)
+        targets, task, known, more = self._labelled(answers)
+        return self._whole(made, targets, task, observed & known, [*more, *notes])
+
+    def _beside(self, table: LongTable) -> Delimited | None:
+        """The table of labels."""
+        if self.labels is None:
+            return None
+        path = find(self.labels, Path.is_file, table.path.parent)
+        found = read_delimited(path, True, (), self.missing, self.delimiter, self.encoding)
+        found.require((self._key,), "labels")
+        return found
+
+    def _check_roles(self, table: LongTable, beside: Delimited | None) -> None:
+        """Every named column exists, and none has two roles."""
+        roles: dict[str, str] = {}
+        for option, names, elsewhere in (
+            ("patient", (self.patient,), False),
+            ("series", (self.series,), False),
+            ("time", (self.time,), False),
+            ("variable", (self.variable,), False),
+            ("value", (self.value,), False),
+            ("split", (self.split,), True),
+            ("static", self.static, True),
+            ("drop", self.drop, False),
+            ("target", () if self.forecast is not None else self._targets, True),
+            ("variables", self.variables if self.variable is None else (), False),
+        ):
+            for name in (name for name in names if name is not None):
+                if beside is None or not elsewhere or name not in beside.names:
+                    table.require((name,), option)
+                if name in roles:
+                    raise UserError(f"{option}: column {name!r} is {roles[name]} already; a column has one role.")
+                roles[name] = option
+        if not self._targets:
+            raise UserError(
+                f"target: {table.path} needs a target column. Set target=..., one of "
+                f"{', '.join(beside.names if beside is not None else table.names)}."
+            )
+
+    def _samples(self, table: LongTable) -> tuple[tuple[str, ...], SeriesRows, Samples]:
+        """Names of the variables, the rows by series, and what was observed."""
+        time = None if self.time is None else (self.time, self.time_unit, self.time_format)
+        chosen = np.arange(len(table))
+        if self.variable is None or self.value is None:
+            taken = {self.patient, self.series, self.time, self.split, *self.static, *self.drop}
+            taken |= set() if self.forecast is not None else set(self._targets)
+            variables = self.variables or tuple(name for name in table.names if name not in taken)
+            if not variables:
+                raise UserError(f"{table.path}: no column is left as a variable besides those that have another role.")
+            values = np.stack([table.numbers(name) for name in variables], axis=1)
+            merge = self.sort and not self.per_step
+            rows = series_rows(table, self._key, time, self.interval, self.sort, merge, chosen)
+            return variables, rows, rows.samples(values[rows.order], merge)
+        named = table.texts(self.variable)
+        if None in named:
+            row = int(np.flatnonzero(named == None)[0])  # noqa: E711
+            raise UserError(f"{table.where(row, self.variable)}: the name of the variable is missing. Complete it.")
+        found = labels.in_order(set(named.tolist()))
+        unknown = [name for name in self.variables if name not in found]
+        if unknown:
+            raise UserError(
+                f"variables: {unknown[0]!r} does not occur in column {self.variable!r} of {table.path}; there are: "
+                f"{', '.join(found)}."
+            )
+        variables = self.variables or tuple(found)
+        number = {name: place for place, name in enumerate(variables)}
+        chosen = np.flatnonzero([name in number for name in named])
+        rows = series_rows(table, self._key, time, self.interval, self.sort, True, chosen)
+        which = np.asarray([number[name] for name in named[rows.order]], np.int64)
+        values = table.numbers(self.value)[rows.order]
+        return variables, rows, rows.pivoted(values, which, len(variables), self.sort)
+
+    def _units(self) -> dict[str, str]:
+        """The declared units; raises `UserError` where a declaration is not readable."""
+        pairs = [text.partition("=") for text in self.units]
+        for name, equals, unit in pairs:
+            if not equals:
+                raise UserError(f"units: {name + unit!r} is not readable; write NAME=UNIT, such as 'glucose=mg/dL'.")
+        return {name.strip(): unit.strip() for name, _, unit in pairs}
+
+    def _labelled(
+        self, answers: SeriesAnswers
+    ) -> tuple[Shaped[np.ndarray, "N ..."], Task, Bool[np.ndarray, " N"], list[str]]:
+        """Targets of all series, what they mean, of which series they are known, and notes."""
+        rows, count = answers.rows, len(answers.rows.names)
+        if self.per_step:
+            found = self._table().labelled(file=rows.table.part(rows.order.tolist(), self._targets))
+            step = np.arange(len(rows.series)) - np.flatnonzero(rows.begins())[rows.series]
+            targets = np.full((count, int(step.max()) + 1), NO_LABEL, np.int32)
+            targets[rows.series[found.row], step[found.row]] = found.targets
+            known = (targets != NO_LABEL).any(axis=1)
+            lost = int((~known).sum())
+            notes = [f"{lost} of {count} series have no label at any step and are left out"] if lost else []
+            return targets, dataclasses.replace(found.task, per_step=True), known, notes
+        if self.unlabelled == "drop":
+            series, file = answers.known(self._targets, "target")
+        else:
+            series, file = np.arange(count), answers.once(self._targets, "target")
+        found = self._table().labelled(file=file)
+        targets = np.zeros((count, *found.targets.shape[1:]), found.targets.dtype)
+        targets[series[found.row]] = found.targets
+        known = np.isin(np.arange(count), series[found.row])
+        lost = int((~known).sum())
+        notes = [f"{lost} of {count} series have no target and are left out"] if lost else []
+        return targets, found.task, known, notes
+
+    def _whole(
+        self,
+        made: _Made,
+        targets: Shaped[np.ndarray, "N ..."],
+        task: Task,
+        keep: Bool[np.ndarray, " N"],
+        notes: list[str],
+    ) -> Series:
+        """Whole series with their targets."""
+        kept, lengths = np.flatnonzero(keep), made.samples.lengths
+        if not len(kept):
+            raise UserError(f"{made.rows.table.path}: no series has both values and a target.")
+        chosen = np.repeat(keep, lengths)
+        if task.per_step:
+            targets = targets[:, : int(lengths[kept].max())]
+        return Series(
+            values=made.samples.values[chosen],
+            lengths=lengths[kept].astype(np.int32),
+            variables=made.variables,
+            time=None if self.time is None else made.single(made.samples.time, lengths)[chosen],
+            interval=self.interval,
+            time_unit=self.time_unit,
+            names=made.rows.names[kept],
+            targets=targets[kept],
+            task=task,
+            row=kept.astype(np.int32),
+            about=self._about(notes),
+            **made.of(kept),
+        )
+
+    def _forecast(self, made: _Made, forecast: Forecast, notes: list[str]) -> Series:
+        """Windows of the series with what comes after them."""
+        path, names = made.rows.table.path, [variable.name for variable in made.variables]
+        target = self._targets[0]
+        if target not in names:
+            raise UserError(
+                f"target: {target!r} is none of the variables of {path}, one of which is forecast: {', '.join(names)}."
+            )
+        samples = made.samples
+        windows = forecast.cut(samples.values, samples.time, samples.lengths, names.index(target))
+        if not len(windows):
+            raise UserError(f"{path}: no window is complete: {'; '.join(windows.notes()) or 'nothing was observed'}.")
+        count = np.full(len(windows), forecast.history, np.int32)
+        horizons = tuple(f"{horizon:g} {self.time_unit}" for horizon in forecast.horizons)
+        series = made.of(windows.series)
+        if series["patient"] is None:
+            series["patient"] = made.rows.names[windows.series]
+        return Series(
+            values=windows.values.reshape(-1, len(names)),
+            lengths=count,
+            variables=made.variables,
+            interval=forecast.interval,
+            time_unit=self.time_unit,
+            names=_window_names(made.rows.names, windows, self.time_unit),
+            targets=windows.targets,
+            task=Task("regression", horizons, self.unit or self._units().get(target, "")),
+            row=windows.candidate,
+            about=self._about([*notes, *windows.notes()]),
+            **series,
+        )
+
+    def _about(self, notes: list[str]) -> About:
+        about = self.about()
+        return dataclasses.replace(about, notes=(*about.notes, *notes))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Made:
+    """What is known of all series, before some are left out or windows are cut."""
+
+    rows: SeriesRows
+    samples: Samples
+    variables: tuple[Variable, ...]
+    static: Float32[np.ndarray, "N D"] | None
+    static_variables: tuple[Variable, ...]
+    patient: Shaped[np.ndarray, " N"] | None
+    split: Shaped[np.ndarray, " N"] | None
+
+    def of(self, series: Shaped[np.ndarray, " n"]) -> dict[str, Any]:
+        """What `Series` is told of the patients of some series."""
+        return {
+            "static": None if self.static is None else self.static[series],
+            "static_variables": self.static_variables,
+            "patient": None if self.patient is None else self.patient[series],
+            "split": None if self.split is None else self.split[series],
+        }
+
+    def single(self, time: Shaped[np.ndarray, " S"], lengths: Int64[np.ndarray, " N"]) -> Float32[np.ndarray, " S"]:
+        """Times in single precision; raises `UserError` where that makes different ones alike."""
+        found = time.astype(np.float32)
+        alike = (np.diff(found) == 0) & (np.diff(time) != 0)
+        alike[np.cumsum(lengths)[:-1] - 1] = False
+        if alike.any():
+            place = int(np.flatnonzero(alike)[0])
+            raise UserError(
+                f"{self.rows.table.path}: the times {time[place]:.12g} and {time[place + 1]:.12g} cannot be told apart "
+                f"in single precision. Let time begin near 0 in each series, or in a larger unit."
+            )
+        return found
+
+
+def _window_names(names: Shaped[np.ndarray, " N"], windows: Windows, unit: str) -> Shaped[np.ndarray, " W"]:
+    found = np.empty(len(windows), dtype=object)
+    found[:] = [
+        f"{names[series]} at {time:g} {unit}" for series, time in zip(windows.series, windows.time, strict=True)
+    ]
+    return found

@@ -1,0 +1,152 @@
+"""Folders of WFDB records, written by the reference package, and what is said of those that are damaged."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from research.data import Series, SeriesData, SignalFolder, Split, Variable, parse_source
+from research.errors import UserError
+from research.spec import check
+
+wfdb = pytest.importorskip("wfdb")
+
+SIGNALS = {name: np.random.default_rng(n).normal(size=(40 + n, 2)).round(3) for n, name in enumerate("abc")}
+TABLE = "record,who,rhythm\nr/a,p1,sinus\nr/b.hea,p1,flutter\nr/c,p2,sinus\n"
+
+
+def put(folder: Path, name: str, signal: np.ndarray, rate: float = 100, leads: tuple[str, ...] = ("I", "V1")) -> None:
+    """Write a record with a thousandth of a millivolt a count."""
+    folder.mkdir(exist_ok=True)
+    with warnings.catch_warnings(action="ignore"):  # wfdb writes in a way that pandas 3.1 warns of
+        wfdb.wrsamp(
+            name,
+            fs=rate,
+            units=["mV"] * len(leads),
+            sig_name=list(leads),
+            p_signal=signal,
+            fmt=["16"] * len(leads),
+            adc_gain=[1000.0] * len(leads),
+            baseline=[0] * len(leads),
+            write_dir=str(folder),
+        )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, signal in SIGNALS.items():
+        put(tmp_path / "r", name, signal)
+    (tmp_path / "labels.csv").write_text(TABLE)
+    return tmp_path
+
+
+def load(folder: Path, **options: Any) -> Series:
+    given = {"path": str(folder), "labels": "labels.csv", "target": "rhythm", "positive": "flutter", "patient": "who"}
+    source = SignalFolder(**given | options)
+    check(source)
+    return source.load()
+
+
+def test_signals_labels_and_patients(folder: Path) -> None:
+    series = load(folder)
+    assert series.lengths.tolist() == [40, 41, 42] and series.time is None
+    assert series.interval == 0.01 and series.time_unit == "seconds"
+    assert series.variables == (Variable("I", "mV"), Variable("V1", "mV"))
+    np.testing.assert_allclose(series.values, np.concatenate(list(SIGNALS.values())), atol=1e-6)
+    assert series.targets.tolist() == [0, 1, 0] and series.task.names == ("sinus", "flutter")
+    assert series.patient is not None and series.patient.tolist() == ["p1", "p1", "p2"]
+    assert series.names is not None and series.names.tolist() == ["r/a", "r/b", "r/c"]
+    one = load(folder, signals=("V1",))
+    np.testing.assert_array_equal(one.values, series.values[:, 1:])
+    assert one.variables == (Variable("V1", "mV"),)
+
+
+def test_invalid_samples_are_missing(folder: Path) -> None:
+    signal = SIGNALS["b"].copy()
+    signal[3, 1] = np.nan
+    put(folder / "r", "b", signal)
+    series = load(folder)
+    np.testing.assert_array_equal(np.isnan(series.values[series.samples(1)]), np.isnan(signal))
+    assert "1 of 246 samples are marked as invalid" in series.about.notes
+
+
+def test_on_the_command_line_and_prepared(folder: Path) -> None:
+    lines = ["record,who,rhythm"]
+    for number in range(12):
+        put(folder / "r", f"n{number}", SIGNALS["a"] + number)
+        lines.append(f"r/n{number},p{number},{'flutter' if number % 2 else 'sinus'}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    source = parse_source(f"signal_folder:{folder}?labels=labels.csv&target=rhythm&positive=flutter&patient=who")
+    prepared = SeriesData(source=source, split=Split(test=0.25)).prepare()
+    assert sum(map(len, prepared.splits.values())) == 12 and prepared.time_unit == "seconds"
+
+
+def test_records_that_are_not_alike(folder: Path) -> None:
+    put(folder / "r", "b", SIGNALS["b"], rate=250)
+    with pytest.raises(
+        UserError, match=r"not alike: 2 with I in mV, V1 in mV at 100 Hz; 1 .* at 250 Hz \(such as r/b\)"
+    ):
+        load(folder)
+    put(folder / "r", "b", SIGNALS["b"], leads=("I", "V2"))
+    with pytest.raises(UserError, match="V2 in mV"):
+        load(folder)
+    with pytest.raises(UserError, match=r"signals: record .*b has no 'V1'. It has: I, V2"):
+        load(folder, signals=("V1",))
+    assert load(folder, signals=("I",)).values.shape == (123, 1)
+
+
+def _cut(path: Path, by: int) -> None:
+    path.write_bytes(path.read_bytes()[:-by])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: _cut(r / "b.dat", 40), "b.dat has 124 bytes, and the 82 samples that b.hea declares take 164"),
+        (lambda r: (r / "b.dat").write_bytes((r / "b.dat").read_bytes() * 2), "b.dat has 328 bytes"),
+        (lambda r: (r / "b.dat").write_bytes(bytes(164)), "samples of I do not have the checksum of the header"),
+        (
+            lambda r: (r / "b.dat").unlink(),
+            "names the file .*b.dat, which does not exist",
+        ),
+        (lambda r: (r / "b.hea").write_text("no header"), "b: this record cannot be read"),
+        (
+            lambda r: (r / "b.hea").rename(r / "bb.hea"),
+            r"line 3, .*b.hea does not exist. Did you mean 'bb'",
+        ),
+    ],
+)
+def test_damaged_record(folder: Path, damage: Any, message: str) -> None:
+    damage(folder / "r")
+    with pytest.raises(UserError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        (TABLE + "r/a.hea,p1,sinus\n", {}, "line 5, column 'record': the record 'r/a' stands on line 2 already"),
+        (TABLE + ",p1,sinus\n", {}, "line 5, column 'record': the record is missing"),
+        (TABLE, {"record": "recrod"}, "record: .* has no column 'recrod'. Did you mean 'record'"),
+        (TABLE, {"record": "who"}, "column 'who' has another role already"),
+        (TABLE, {"target": "rythm"}, "Did you mean 'rhythm'"),
+        (TABLE, {"labels": ""}, "the path of a CSV file with the labels is needed"),
+        (TABLE, {"labels": "label.csv"}, "was not found"),
+        (TABLE, {"path": " "}, "the path of a folder is needed"),
+    ],
+)
+def test_other_tables(folder: Path, table: str, options: dict[str, Any], message: str) -> None:
+    (folder / "labels.csv").write_text(table)
+    with pytest.raises(UserError, match=message):
+        load(folder, **options)
+
+
+def test_without_wfdb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wfdb", None)
+    with pytest.raises(UserError, match=r"read by wfdb, which is absent: pip install"):
+        load(folder)
