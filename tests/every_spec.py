@@ -50,6 +50,8 @@ EXAMPLES: dict[str, Any] = {
     "ImagesCSV": {"path": "films.csv", "target": "y"},
     "MEDS": {"task": "next_code"},
     "OwnModule": {"module": Net},
+    "SeriesCSV": {"path": "vitals.csv", "target": "died", "patient": "id"},
+    "SignalFolder": {"path": "ecg", "labels": "ecg.csv", "target": "y"},
     "TFDS": {"dataset": "cifar10"},
     "UCR": {"name": "ECG200"},
     "ResNet": {"blocks": (1, 1), "width": 2},

@@ -3,12 +3,15 @@
 from research.data.about import About
 from research.data.augmentation import Augmentation, SeriesAugmentation
 from research.data.catalog import (
+    CGM,
     CIFAR10,
     MITBIH,
     PTBXL,
     TFDS,
     UCR,
     MedMNIST,
+    PhysioNet2012,
+    PhysioNet2019Sepsis,
     SyntheticTable,
     SyntheticXray,
     Wisconsin,
@@ -16,7 +19,7 @@ from research.data.catalog import (
     parse_source,
 )
 from research.data.dataset import BY_ROW, SPLITS, Dataset
-from research.data.formats import CSV, DICOM, ImageFolder, ImagesCSV
+from research.data.formats import CSV, DICOM, ImageFolder, ImagesCSV, SeriesCSV, SignalFolder
 from research.data.image_data import ImageData, PreparedImages
 from research.data.images import Images
 from research.data.leakage import Leakage, check_leakage
@@ -32,9 +35,11 @@ from research.data.source import Source
 from research.data.split import Split
 from research.data.table import Column, Table
 from research.data.table_data import PreparedTable, TableData
+from research.data.windows import Forecast
 
 __all__ = [
     "BY_ROW",
+    "CGM",
     "CIFAR10",
     "CSV",
     "DICOM",
@@ -51,6 +56,7 @@ __all__ = [
     "Examples",
     "Filter",
     "FittedPreprocessing",
+    "Forecast",
     "ImageData",
     "ImageFolder",
     "Images",
@@ -58,6 +64,8 @@ __all__ = [
     "Leakage",
     "MedMNIST",
     "NewRows",
+    "PhysioNet2012",
+    "PhysioNet2019Sepsis",
     "Pixels",
     "Prepared",
     "PreparedImages",
@@ -66,7 +74,9 @@ __all__ = [
     "Preprocessing",
     "Series",
     "SeriesAugmentation",
+    "SeriesCSV",
     "SeriesData",
+    "SignalFolder",
     "Source",
     "Split",
     "Statistics",

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from research.data.catalog.cgm import CGM
 from research.data.catalog.cifar10 import CIFAR10
 from research.data.catalog.medmnist import MedMNIST
 from research.data.catalog.mitbih import MITBIH
+from research.data.catalog.physionet2012 import PhysioNet2012
+from research.data.catalog.physionet2019 import PhysioNet2019Sepsis
 from research.data.catalog.ptbxl import PTBXL
 from research.data.catalog.synthetic_table import SyntheticTable
 from research.data.catalog.synthetic_xray import SyntheticXray
@@ -18,17 +21,22 @@ from research.data.formats.csv import CSV
 from research.data.formats.dicom import DICOM
 from research.data.formats.image_folder import ImageFolder
 from research.data.formats.images_csv import ImagesCSV
+from research.data.formats.series_csv import SeriesCSV
+from research.data.formats.signal_folder import SignalFolder
 from research.data.source import Source
 from research.errors import UserError, did_you_mean
 from research.spec import apply_overrides, check
 
 __all__ = [
+    "CGM",
     "CIFAR10",
     "MITBIH",
     "PTBXL",
     "TFDS",
     "UCR",
     "MedMNIST",
+    "PhysioNet2012",
+    "PhysioNet2019Sepsis",
     "SyntheticTable",
     "SyntheticXray",
     "Wisconsin",
@@ -44,9 +52,12 @@ def catalog() -> dict[str, type[Source]]:
     Those that are neither made here nor fetched are looked for below ``$RESEARCH_DATA_DIR``.
     """
     return {
+        "cgm": CGM,
         "cifar10": CIFAR10,
         "mitbih": MITBIH,
         "ptbxl": PTBXL,
+        "physionet2012": PhysioNet2012,
+        "physionet2019_sepsis": PhysioNet2019Sepsis,
         "synthetic_table": SyntheticTable,
         "synthetic_xray": SyntheticXray,
         "wisconsin": Wisconsin,
@@ -63,6 +74,16 @@ def kinds() -> dict[str, tuple[Callable[[str], Source], str, str]]:
         "image_folder": (lambda path: ImageFolder(path=path), "FOLDER", "your pictures, a folder per class"),
         "images_csv": (lambda path: ImagesCSV(path=path), "FILE?target=COLUMN", "your pictures, named in a table"),
         "dicom": (lambda path: DICOM(path=path), "FOLDER?labels=FILE&target=COLUMN", "your films, labels in a table"),
+        "series_csv": (
+            lambda path: SeriesCSV(path=path),
+            "FILE?target=COLUMN&patient=COLUMN",
+            "your series, in a table",
+        ),
+        "signal_folder": (
+            lambda path: SignalFolder(path=path),
+            "FOLDER?labels=FILE&target=COLUMN",
+            "your WFDB records, labels in a table",
+        ),
     }
 
 
