@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float64
 
 from research.data.about import About
+from research.data.catalog.known_risk import expected_auroc
 from research.data.source import Source
 from research.data.table import Column, Table
 from research.spec import Static, field
@@ -95,11 +96,8 @@ class SyntheticTable(Source):
         """
         if not self.signal:
             return 0.5
-        risk = np.sort(self._risk(_population()))
-        _, first, count = np.unique(risk, return_index=True, return_counts=True)
-        healthy = np.concatenate([[0.0], np.cumsum(1 - risk)])
-        below = np.repeat((healthy[first] + healthy[first + count]) / 2, count)
-        return float((risk * below).sum() / (risk.sum() * (1 - risk).sum()))
+        risk = self._risk(_population())
+        return expected_auroc(risk, risk)
 
     def _risk(self, frame: pd.DataFrame) -> Float64[np.ndarray, " N"]:
         """Probability of disease of each row."""

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from research.data.about import About
+from research.data.catalog.known_risk import expected_auroc
 from research.data.catalog.xray_phantom import DRAWING_VERSION, Anatomy, draw_film
 from research.data.images import Images
 from research.data.source import Source
@@ -116,10 +117,8 @@ class SyntheticXray(Source):
         if not (self.signal and self.opacity):
             return 0.5
         rank = (np.arange(POINTS) + 0.5) / POINTS
-        risk, count = np.unique(self._risk(_severity(rank)), return_counts=True)
-        disease, healthy = risk * count, (1 - risk) * count
-        below = np.cumsum(healthy) - healthy / 2
-        return float((disease * below).sum() / (disease.sum() * healthy.sum()))
+        risk = self._risk(_severity(rank))
+        return expected_auroc(risk, risk)
 
     def _risk(self, severity: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
         score = SLOPE * (severity - EVEN) if self.signal else np.zeros_like(severity)
