@@ -19,6 +19,7 @@ from research.data.catalog import (
     parse_source,
 )
 from research.data.dataset import BY_ROW, SPLITS, Dataset
+from research.data.events import Events
 from research.data.formats import CSV, DICOM, ImageFolder, ImagesCSV, SeriesCSV, SignalFolder
 from research.data.image_data import ImageData, PreparedImages
 from research.data.images import Images
@@ -53,6 +54,7 @@ __all__ = [
     "Column",
     "Data",
     "Dataset",
+    "Events",
     "Examples",
     "Filter",
     "FittedPreprocessing",
