@@ -224,6 +224,7 @@ def test_source_as_text(write: Any) -> None:
         (
             "wisconsn",
             "Did you mean 'wisconsin'.*Known: .*cifar10, .*synthetic_table, .*csv:FILE",
+            "Did you mean 'wisconsin'.*Known: cifar10, synthetic_ecg, .*csv:FILE",
         ),
         ("heart.csv", "write 'csv:heart.csv'"),
         ("csv:", "lacks what follows the colon; write csv:FILE"),

@@ -12,7 +12,10 @@ from research.data.catalog.mitbih import MITBIH
 from research.data.catalog.physionet2012 import PhysioNet2012
 from research.data.catalog.physionet2019 import PhysioNet2019Sepsis
 from research.data.catalog.ptbxl import PTBXL
+from research.data.catalog.synthetic_ecg import SyntheticECG
+from research.data.catalog.synthetic_records import SyntheticRecords
 from research.data.catalog.synthetic_table import SyntheticTable
+from research.data.catalog.synthetic_vitals import SyntheticVitals
 from research.data.catalog.synthetic_xray import SyntheticXray
 from research.data.catalog.tfds_catalogue import TFDS
 from research.data.catalog.ucr import UCR
@@ -37,7 +40,10 @@ __all__ = [
     "MedMNIST",
     "PhysioNet2012",
     "PhysioNet2019Sepsis",
+    "SyntheticECG",
+    "SyntheticRecords",
     "SyntheticTable",
+    "SyntheticVitals",
     "SyntheticXray",
     "Wisconsin",
     "catalog",
@@ -58,7 +64,10 @@ def catalog() -> dict[str, type[Source]]:
         "ptbxl": PTBXL,
         "physionet2012": PhysioNet2012,
         "physionet2019_sepsis": PhysioNet2019Sepsis,
+        "synthetic_ecg": SyntheticECG,
+        "synthetic_records": SyntheticRecords,
         "synthetic_table": SyntheticTable,
+        "synthetic_vitals": SyntheticVitals,
         "synthetic_xray": SyntheticXray,
         "wisconsin": Wisconsin,
     }
