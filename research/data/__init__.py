@@ -22,8 +22,9 @@ from research.data.catalog import (
     parse_source,
 )
 from research.data.dataset import BY_ROW, SPLITS, Dataset
+from research.data.event_data import EventData, PreparedEvents
 from research.data.events import Events
-from research.data.formats import CSV, DICOM, ImageFolder, ImagesCSV, SeriesCSV, SignalFolder
+from research.data.formats import CSV, DICOM, MEDS, ImageFolder, ImagesCSV, SeriesCSV, SignalFolder
 from research.data.image_data import ImageData, PreparedImages
 from research.data.images import Images
 from research.data.leakage import Leakage, check_leakage
@@ -47,6 +48,7 @@ __all__ = [
     "CIFAR10",
     "CSV",
     "DICOM",
+    "MEDS",
     "MITBIH",
     "PTBXL",
     "SPLITS",
@@ -57,6 +59,7 @@ __all__ = [
     "Column",
     "Data",
     "Dataset",
+    "EventData",
     "Events",
     "Examples",
     "Filter",
@@ -73,6 +76,7 @@ __all__ = [
     "PhysioNet2019Sepsis",
     "Pixels",
     "Prepared",
+    "PreparedEvents",
     "PreparedImages",
     "PreparedSeries",
     "PreparedTable",

@@ -24,6 +24,7 @@ from research.data.prepare import (
     divide,
     fingerprint_of,
     leaks_of,
+    other_kind,
     warnings_of,
 )
 from research.data.source import Source
@@ -72,8 +73,7 @@ class EventData(Data):
         check(self)
         raw = self.source.load()
         if not isinstance(raw, Events):
-            kind = type(raw).__name__.lower()
-            raise UserError(f"data: EventData takes records of events, but {raw.about.name} gives {kind}.")
+            raise other_kind(self, "records of events", raw)
         self.check_balanced(raw.task)
         raw = dataclasses.replace(raw, alike=raw.hashes())
         split = self.split.assign(raw)

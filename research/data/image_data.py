@@ -31,6 +31,7 @@ from research.data.prepare import (
     divide,
     fingerprint_of,
     leaks_of,
+    other_kind,
     warnings_of,
 )
 from research.data.source import Source
@@ -55,7 +56,7 @@ class ImageData(Data):
         check(self)
         images = self.source.load()
         if not isinstance(images, Images):
-            raise UserError(f"data: ImageData takes pictures, but {images.about.name} gives a table. Use TableData.")
+            raise other_kind(self, "pictures", images)
         if images.shape[2] not in (1, 3):
             raise UserError(
                 f"{images.about.name}: pictures have 1 channel (grey) or 3 (red, green, blue), not {images.shape[2]}. "

@@ -201,6 +201,21 @@ class Prepared:
         return {"examples": len(examples), "patients": patients} | _describe_targets(examples.targets, self.task)
 
 
+FITTING = {
+    "Table": ("a table", "TableData"),
+    "Images": ("pictures", "ImageData"),
+    "Series": ("series", "SeriesData"),
+    "Events": ("records of events", "EventData"),
+}
+"""What each kind of raw rows is called, and the kind of data that takes it."""
+
+
+def other_kind(data: Data, takes: str, raw: Dataset) -> UserError:
+    """The error for a source whose rows another kind of data takes."""
+    gives, fitting = FITTING[type(raw).__name__]
+    return UserError(f"data: {type(data).__name__} takes {takes}, but {raw.about.name} gives {gives}. Use {fitting}.")
+
+
 def task_of(summary: dict[str, Any]) -> Task:
     """The task that `Prepared.summary` wrote."""
     task = summary["task"]

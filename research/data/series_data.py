@@ -26,6 +26,7 @@ from research.data.prepare import (
     divide,
     fingerprint_of,
     leaks_of,
+    other_kind,
     warnings_of,
 )
 from research.data.series import Series, Variable
@@ -99,8 +100,7 @@ class SeriesData(Data):
         check(self)
         raw = self.source.load()
         if not isinstance(raw, Series):
-            kind = type(raw).__name__.lower()
-            raise UserError(f"data: SeriesData takes series, but {raw.about.name} gives {kind}.")
+            raise other_kind(self, "series", raw)
         self.check_balanced(raw.task)
         raw = dataclasses.replace(raw, alike=raw.hashes())
         split = self.split.assign(raw)

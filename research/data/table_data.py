@@ -21,11 +21,11 @@ from research.data.prepare import (
     divide,
     fingerprint_of,
     leaks_of,
+    other_kind,
     warnings_of,
 )
 from research.data.preprocessing import FittedPreprocessing, Preprocessing
 from research.data.table import Column, Table
-from research.errors import UserError
 from research.spec import check
 
 
@@ -39,7 +39,7 @@ class TableData(Data):
         check(self)
         table = self.source.load()
         if not isinstance(table, Table):
-            raise UserError(f"data: TableData takes tables, but {table.about.name} gives pictures. Use ImageData.")
+            raise other_kind(self, "tables", table)
         self.check_balanced(table.task)
         split = self.split.assign(table)
         # 64-bit hashes with pandas' fixed key: the same in every process; two different rows of a million

@@ -17,15 +17,20 @@ from research.data import table
 from research.data.augmentation import Augmentation
 from research.data.batch import Batch
 from research.data.dataset import Dataset
+from research.data.event_data import EventData
+from research.data.events import Events
 from research.data.image_data import ImageData, PreparedImages
 from research.data.images import Images
 from research.data.prepare import Data, Listener, Prepared
+from research.data.series import Series
+from research.data.series_data import SeriesData
 from research.data.source import Source
 from research.data.table_data import TableData
 from research.errors import RunError, UserError
 from research.keys import stream
 
 PICTURES_SHOWN = 8
+CODES_SHOWN = 15
 VARIANTS_SHOWN = 6
 MOST_UNKNOWN_NAMED = 3
 """Labels that are not known are named below a picture as long as they are no more than these; else counted."""
@@ -34,7 +39,8 @@ MOST_UNKNOWN_NAMED = 3
 def data_of(source: Source) -> tuple[Data, Dataset]:
     """The kind of data that a source gives, with its default split, and the raw rows."""
     raw = source.load()
-    return (ImageData(source=source) if isinstance(raw, Images) else TableData(source=source)), raw
+    kinds: dict[type[Dataset], type[Data]] = {Images: ImageData, Series: SeriesData, Events: EventData}
+    return kinds.get(type(raw), TableData)(source=source), raw
 
 
 def prepare(source: Source, listener: Listener | None = None) -> Text:
@@ -72,18 +78,25 @@ def show(source: Source) -> Iterator[RenderableType]:
             facts.add_row(label, Text(getattr(about, label)))
     facts.add_row("task", Text(f"{prepared.task.kind}: {', '.join(prepared.task.names)}"))
     facts.add_row("patients", Text(prepared.leakage.basis))
-    for note in (*about.notes, *prepared.warnings):
+    for note in dict.fromkeys((*about.notes, *prepared.warnings)):
         facts.add_row("note", Text(note))
     yield facts
     yield _splits(prepared)
     if isinstance(raw, table.Table):
         yield _columns(prepared.splits["train"].inputs.shape[1], raw)
+    if isinstance(raw, Series):
+        yield _variables(raw)
+    if isinstance(raw, Events):
+        yield _codes(raw)
 
 
 def _headline(prepared: Prepared, raw: Dataset) -> Text:
     rows = sum(len(examples) for examples in prepared.splits.values())
     if isinstance(raw, table.Table):
         size = f"{rows} examples, {len(raw.columns)} columns"
+    elif isinstance(raw, Series | Events):
+        what, parts = ("series", "samples") if isinstance(raw, Series) else ("records", "events")
+        size = f"{rows} {what} of {_range(raw.lengths, parts)}"
     else:
         assert isinstance(raw, Images)
         size = f"{rows} pictures of {' x '.join(map(str, raw.shape))} (height, width, channels)"
@@ -167,9 +180,47 @@ def _splits(prepared: Prepared) -> Table:
     splits = Table("split (by default)", "examples", "targets", box=None, padding=(0, 2, 0, 0))
     for name, split in prepared.summary()["splits"].items():
         targets = next((split[key] for key in ("classes", "labels", "targets", "events") if key in split), {})
-        shown = ", ".join(f"{key} {value}" for key, value in targets.items())
+        shown = ", ".join(f"{key} {_amount(value)}" for key, value in targets.items())
         splits.add_row(name, str(split["examples"]), Text(shown))
     return splits
+
+
+def _amount(value: Any) -> str:
+    """A count, or mean and deviation of a quantity."""
+    if isinstance(value, dict) and "mean" in value:
+        return f"{value['mean']:.4g} ± {value['standard_deviation']:.3g}"
+    return str(value)
+
+
+def _range(numbers: np.ndarray, what: str) -> str:
+    least, most = int(numbers.min()), int(numbers.max())
+    return f"{least} {what}" if least == most else f"{least} to {most} {what} (median {np.median(numbers):.0f})"
+
+
+def _variables(raw: Series) -> Table:
+    """Each variable with its unit, range, and how often it was measured."""
+    shown = Table("variable", "unit", "range", "measured", box=None, padding=(0, 2, 0, 0))
+    spacing = "" if raw.time is not None else f", {raw.interval:g} apart"
+    shown.caption = f"time in {raw.time_unit}{spacing}"
+    groups = [(raw.variables, raw.values, raw.scale), (raw.static_variables, raw.static, 1.0)]
+    for variables, values, scale in groups:
+        for variable, column in zip(variables, () if values is None else values.T, strict=True):
+            known = column[~np.isnan(column)] * scale if column.dtype.kind == "f" else column * scale
+            text = f"{known.min():.4g} to {known.max():.4g}, median {np.median(known):.4g}" if len(known) else "never"
+            shown.add_row(Text(variable.name), Text(variable.unit), text, f"{100 * len(known) / len(column):.1f} %")
+    return shown
+
+
+def _codes(raw: Events) -> Table:
+    """The most frequent codes."""
+    shown = Table("code", "events", "records", box=None, padding=(0, 2, 0, 0))
+    counts = np.bincount(raw.codes, minlength=len(raw.vocabulary))
+    record = np.repeat(np.arange(len(raw)), raw.lengths)
+    for code in np.argsort(-counts, kind="stable")[:CODES_SHOWN]:
+        records = len(np.unique(record[raw.codes == code]))
+        shown.add_row(Text(raw.vocabulary[code]), f"{counts[code]:,}", f"{records:,}")
+    shown.caption = f"{len(raw.vocabulary):,} codes in all"
+    return shown
 
 
 def _columns(features: int, raw: table.Table) -> Table:

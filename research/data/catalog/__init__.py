@@ -24,6 +24,7 @@ from research.data.formats.csv import CSV
 from research.data.formats.dicom import DICOM
 from research.data.formats.image_folder import ImageFolder
 from research.data.formats.images_csv import ImagesCSV
+from research.data.formats.meds import MEDS
 from research.data.formats.series_csv import SeriesCSV
 from research.data.formats.signal_folder import SignalFolder
 from research.data.source import Source
@@ -88,6 +89,7 @@ def kinds() -> dict[str, tuple[Callable[[str], Source], str, str]]:
             "FILE?target=COLUMN&patient=COLUMN",
             "your series, in a table",
         ),
+        "meds": (lambda path: MEDS(path=path), "FILE?task=TASK", "patient records in MEDS, a file or a folder"),
         "signal_folder": (
             lambda path: SignalFolder(path=path),
             "FOLDER?labels=FILE&target=COLUMN",
