@@ -61,8 +61,11 @@ def _curve(axes: Any, time: np.ndarray, event: np.ndarray, colour: str, label: s
     curve = kaplan_meier(time, event)
     # The last value holds as long as anyone of the group is followed.
     moments = np.append(curve.time, max(time.max(), curve.time[-1]))
-    survival, low, high = (np.append(values, values[-1]) for values in curve[1:])
-    axes.fill_between(moments, low, high, step="post", color=colour, alpha=style.BAND_ALPHA, linewidth=0)
+    survival = np.append(curve.survival, curve.survival[-1])
+    # Limits hold up to the next event, also where none are known from there on.
+    known = int((~np.isnan(curve.low)).sum())
+    low, high = (np.append(values[:known], values[known - 1]) for values in (curve.low, curve.high))
+    axes.fill_between(moments[: known + 1], low, high, step="post", color=colour, alpha=style.BAND_ALPHA, linewidth=0)
     axes.step(moments, survival, where="post", color=colour, linewidth=1.4, label=style.plain(label))
     censored = np.unique(time[event != 1])
     if 0 < len(censored) <= 60:
