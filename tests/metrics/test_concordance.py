@@ -43,14 +43,15 @@ def test_concordance_is_that_of_all_pairs_with_ties_and_weights(count: int, leve
 
 def test_it_is_the_same_on_device_under_vmap_and_with_padding() -> None:
     risk, targets, weights = drawn()
-    on_device = jax.jit(metrics.concordance)
-    held = [jnp.asarray(part, jnp.float32) for part in (risk, targets, weights)]
+    weights[:, [0, 20, 49]] = 0
     expected = metrics.concordance(risk, targets, weights)
-    np.testing.assert_allclose(on_device(*held), expected, rtol=1e-6)
-    np.testing.assert_allclose(jax.vmap(on_device, in_axes=(None, None, 0))(*held), expected, rtol=1e-6)
-    unused = weights[0] == 0
-    junk = jnp.where(jnp.asarray(unused), jnp.nan, held[0]), held[1].at[np.flatnonzero(unused)].set(jnp.nan)
-    assert float(on_device(*junk, held[2][0])) == pytest.approx(expected[0], rel=1e-6)
+    risk[[0, 20, 49]], targets[[0, 20, 49]] = np.nan, np.inf
+    np.testing.assert_allclose(metrics.concordance(risk, targets, weights), expected, rtol=1e-12)
+    on_device = jax.jit(
+        lambda *held: (metrics.concordance(*held), jax.vmap(metrics.concordance, (None, None, 0))(*held))
+    )
+    for found in on_device(*(jnp.asarray(part, jnp.float32) for part in (risk, targets, weights))):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_by_hand() -> None:
@@ -88,7 +89,7 @@ def test_the_influence_is_the_derivative_by_each_weight() -> None:
 
 
 def test_its_interval_covers_the_truth_by_patient() -> None:
-    """200 samples of 60 patients with two rows each, which share most of their risk and a third of censored times."""
+    """150 samples of 60 patients with two rows each, which share most of their risk and a third of censored times."""
 
     def sample(random: np.random.Generator, patients: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         unit = np.repeat(np.arange(patients), 2)
@@ -97,15 +98,15 @@ def test_its_interval_covers_the_truth_by_patient() -> None:
         end = random.exponential(2.0, size=2 * patients)
         return risk, np.stack([np.minimum(time, end), time <= end], axis=1), unit
 
-    risk, targets, _ = sample(np.random.default_rng(99), 20_000)
+    risk, targets, _ = sample(np.random.default_rng(99), 8_000)
     truth, covered, by_row = float(metrics.concordance(risk, targets)), 0, []
-    for seed in range(200):
+    for seed in range(150):
         risk, targets, unit = sample(np.random.default_rng(seed), 60)
         area, moves = metrics.concordance_moves(risk, targets)
         low, high, _ = delong.mean_auroc_interval(np.array([area]), moves[:, None], unit)
         covered += low <= truth <= high
         rows = delong.mean_auroc_interval(np.array([area]), moves[:, None], np.arange(120))
         by_row.append((high - low) / (rows.high - rows.low))
-    # Binomial limits of 200 draws at .95, and two rows of a patient are not two patients.
-    assert 0.905 <= covered / 200 <= 0.985
+    # Limits of 150 draws at .95, and two rows of a patient are not two patients.
+    assert 0.905 <= covered / 150 <= 0.985
     assert np.mean(by_row) > 1.03
