@@ -2,6 +2,7 @@
 
 from research.models.layers import activations, initializers, normalization
 from research.models.layers.convolution import Convolution
+from research.models.layers.convolution_1d import Convolution1D, max_pool_1d, mean_pool_1d, strided
 from research.models.layers.dense import Dense
 from research.models.layers.dropout import Dropout
 from research.models.layers.normalization import BatchNorm, GroupNorm, LayerNorm
@@ -13,6 +14,7 @@ __all__ = [
     "AttentionPooling",
     "BatchNorm",
     "Convolution",
+    "Convolution1D",
     "DecayRecurrent",
     "Dense",
     "Dropout",
@@ -25,7 +27,10 @@ __all__ = [
     "last_valid",
     "max_over_steps",
     "max_pool",
+    "max_pool_1d",
     "mean_over_steps",
     "mean_pool",
+    "mean_pool_1d",
     "normalization",
+    "strided",
 ]

@@ -7,7 +7,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from research.errors import UserError
 from research.models.layers import initializers
@@ -48,7 +48,9 @@ class Convolution(nnx.Module):
         self.strides = strides
         self.padding: Padding = padding
         initial = initializers.by_name(kernel_init)
-        self.kernel = nnx.Param(initial(_next_key(rngs.params), (*kernel, in_channels, out_channels), jnp.float32))
+        self.kernel = nnx.Param(
+            initial(initializers.next_key(rngs.params), (*kernel, in_channels, out_channels), jnp.float32)
+        )
         self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32)) if bias else None
 
     def __call__(self, x: Float[Array, "B H W C"], forward: Forward) -> Float[Array, "B h w D"]:
@@ -61,13 +63,6 @@ class Convolution(nnx.Module):
         around = _zeros_around(x.shape[1:3], kernel.shape[:2], self.strides, self.padding)
         y = convolve(x, kernel, self.strides, around, forward.context.platform)
         return y if self.bias is None else y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
-
-
-def _next_key(stream: nnx.RngStream) -> Key[Array, ""]:
-    """What ``stream()`` returns. Flax itself counts with ``count[...] += 1``, whose cost in tracing is quadratic."""
-    key = jax.random.fold_in(stream.key[...], stream.count[...])
-    stream.count.set_value(stream.count[...] + 1)
-    return key
 
 
 Ends = tuple[tuple[int, int], tuple[int, int]]

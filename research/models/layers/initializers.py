@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import jax
+from flax import nnx
 from flax.typing import Initializer
 from jax.nn import initializers
+from jaxtyping import Array, Key
 
 from research.errors import UserError, did_you_mean
 
@@ -54,3 +57,10 @@ def by_name(name: str) -> Initializer:
             f"initialiser {name!r} is not known.{did_you_mean(name, _BY_NAME)} Known: {', '.join(_BY_NAME)}."
         )
     return _BY_NAME[name]
+
+
+def next_key(stream: nnx.RngStream) -> Key[Array, ""]:
+    """What ``stream()`` returns. Flax itself counts with ``count[...] += 1``, whose cost in tracing is quadratic."""
+    key = jax.random.fold_in(stream.key[...], stream.count[...])
+    stream.count.set_value(stream.count[...] + 1)
+    return key

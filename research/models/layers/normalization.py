@@ -7,7 +7,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32
 
 from research.context import Context
 from research.models.model import Forward, Hyperparameter
@@ -73,9 +73,9 @@ class GroupNorm(nnx.Module):
 class BatchNorm(nnx.Module):
     """Each feature brought to mean 0 and variance 1 over the batch, then scaled and shifted.
 
-    Ioffe and Szegedy, "Batch normalization", ICML 2015. Rows that the mask leaves out take no part in the statistics,
-    and where the batch is spread over programs the statistics are those of the whole. Outside training the running
-    statistics are used; their variance is the biased one, as in Flax.
+    Ioffe and Szegedy, "Batch normalization", ICML 2015. Rows that the mask leaves out, and steps of series that do not
+    count, take no part in the statistics, and where the batch is spread over programs the statistics are those of the
+    whole. Outside training the running statistics are used; their variance is the biased one, as in Flax.
     """
 
     def __init__(self, features: int, *, momentum: float | Array = 0.9, epsilon: float = 1e-5) -> None:
@@ -93,11 +93,19 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(features, jnp.float32))
         self.variance = nnx.BatchStat(jnp.ones(features, jnp.float32))
 
-    def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... C"]:
-        """The normalised input, in its own precision; in training the running statistics move."""
+    def __call__(
+        self, x: Float[Array, "B ... C"], forward: Forward, valid: Bool[Array, "B T"] | None = None
+    ) -> Float[Array, "B ... C"]:
+        """The normalised input, in its own precision; in training the running statistics move.
+
+        Args:
+            x: the input.
+            forward: what the pass knows besides.
+            valid: of series ``[B, T, C]`` the steps that count; None: all of them.
+        """
         wide = x.astype(jnp.float32)
         if forward.train:
-            weight = _row_weights(wide, forward)
+            weight = _weights(wide, forward, valid)
             mean = _mean_of_rows(wide, weight, forward.context)
             variance = _mean_of_rows(jnp.square(wide - jnp.broadcast_to(mean, x.shape)), weight, forward.context)
             self._move(jax.lax.stop_gradient(mean), jax.lax.stop_gradient(variance))
@@ -120,11 +128,16 @@ def by_name(name: Name, features: int, *, momentum: float | Array = 0.9) -> Batc
     return GroupNorm(features) if name == "group" else LayerNorm(features)
 
 
-def _row_weights(x: Float32[Array, "B ... C"], forward: Forward) -> Float32[Array, "B ... C"]:
-    """1 on the rows that count, 0 on padding, of the shape of ``x``."""
-    if forward.mask is None:
+def _weights(
+    x: Float32[Array, "B ... C"], forward: Forward, valid: Bool[Array, "B T"] | None
+) -> Float32[Array, "B ... C"]:
+    """1 on the rows and steps that count, 0 on padding, of the shape of ``x``."""
+    counts = forward.mask
+    if valid is not None:
+        counts = valid if counts is None else valid & counts[:, None]
+    if counts is None:
         return jnp.ones_like(x)
-    return jnp.broadcast_to(forward.mask.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1)), x.shape)
+    return jnp.broadcast_to(counts.astype(x.dtype).reshape(*counts.shape, *[1] * (x.ndim - counts.ndim)), x.shape)
 
 
 def _mean_of_rows(

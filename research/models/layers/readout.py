@@ -22,13 +22,19 @@ def mean_over_steps(x: Float[Array, "B T D"], valid: Bool[Array, "B T"]) -> Floa
     """The mean over the steps that count; 0 where none does."""
     counts = valid[..., None]
     total = jnp.where(counts, x.astype(jnp.float32), 0).sum(1)
-    return (total / counts.sum(1).clip(1).astype(jnp.float32)).astype(x.dtype)
+    number = counts.sum(1).clip(1).astype(jnp.float32)
+    return (total / jnp.broadcast_to(number, total.shape)).astype(x.dtype)
 
 
 def max_over_steps(x: Float[Array, "B T D"], valid: Bool[Array, "B T"]) -> Float[Array, "B D"]:
-    """The greatest value of each feature over the steps that count; 0 where none does."""
+    """The greatest value of each feature over the steps that count; 0 where none does.
+
+    Where several steps share it, the first of them has its gradient. It is found by its place, for the gradient of
+    JAX's maximum asks which values equal it and may find none; see `research.models.layers.max_pool`.
+    """
     counts = valid[..., None]
-    greatest = jnp.where(counts, x, -jnp.inf).max(1)
+    place = jax.lax.stop_gradient(jnp.where(counts, x, -jnp.inf)).argmax(1)
+    greatest = jnp.take_along_axis(x, place[:, None], axis=1)[:, 0]
     return jnp.where(counts.any(1), greatest, 0)
 
 

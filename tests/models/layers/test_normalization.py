@@ -106,6 +106,33 @@ def test_padding_changes_nothing(x):
     np.testing.assert_allclose(variance_padded, variance, rtol=1e-5)
 
 
+def test_steps_that_do_not_count_change_nothing():
+    """Statistics are those over all steps of all series laid end to end."""
+    lengths, mask = np.array([5, 2, 0, 4, 5] + [3] * 7), np.arange(12) < 10
+    valid = np.arange(5)[None, :] < lengths[:, None]
+    counts = valid & mask[:, None]
+    x = np.where(counts[..., None], X, 50 * X + 9)
+
+    @jax.jit
+    def run(x, valid, mask):
+        def total(x):
+            layer = BatchNorm(4, momentum=0.0)
+            y = layer(x, Forward(train=True, mask=mask), valid)
+            return jnp.where((valid & mask[:, None])[..., None], jnp.square(y + 1), 0).sum(), (y, layer.mean[...])
+
+        (_, results), gradient = jax.value_and_grad(total, has_aux=True)(x)
+        return *results, gradient
+
+    y, mean, gradient = run(x, valid, mask)
+    steps = X[counts]
+    np.testing.assert_allclose(mean, steps.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(y[counts], (steps - steps.mean(0)) / np.sqrt(steps.var(0) + 1e-5), rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(gradient[~counts], 0)
+    every, expected = BatchNorm(4), BatchNorm(4)
+    whole = every(jnp.asarray(X), Forward(train=True), jnp.ones((12, 5), bool))
+    np.testing.assert_array_equal(whole, expected(jnp.asarray(X), Forward(train=True)))
+
+
 def test_statistics_are_those_of_all_programs():
     """The batch in two unequal halves, each a program, gives what one program gives for the whole."""
     mask = jnp.array([[True] * 6, [True] * 4 + [False] * 2])
