@@ -14,7 +14,7 @@ from flax import nnx
 import research
 from research.data import CSV, Statistics, SyntheticTable, TableData
 from research.losses import CrossEntropy
-from research.models import MLP
+from research.models import FCN, MLP
 from research.models.own_module import OwnModule
 from research.spec import Spec, registered_specs
 from research.spec.fields import Range, alternatives, is_static
@@ -46,9 +46,11 @@ EXAMPLES: dict[str, Any] = {
         "loss": CrossEntropy(),
         "steps": 8,
     },
+    "FCN": {"widths": (2,), "kernels": (3,)},
     "ImageFolder": {"path": "films"},
     "ImagesCSV": {"path": "films.csv", "target": "y"},
     "MEDS": {"task": "next_code"},
+    "InceptionTime": {"depth": 1, "filters": 2, "kernels": (4,)},
     "OwnModule": {"module": Net},
     "SeriesCSV": {"path": "vitals.csv", "target": "died", "patient": "id"},
     "SignalFolder": {"path": "ecg", "labels": "ecg.csv", "target": "y"},
@@ -62,6 +64,10 @@ EXAMPLES: dict[str, Any] = {
     },
     "StartFrom": {"run": "runs/earlier"},
     "Statistics": {"mean": (0, 1), "deviation": (1, 2), "static_mean": (0,), "static_deviation": (1,)},
+    "ResNet1D": {"widths": (2,), "kernels": (3,)},
+    "SeriesMLP": {"widths": (3, 2), "dropout": (0.3, 0.3, 0.3)},
+    "Windowed": {"model": FCN(widths=(2,), kernels=(3,), dropout=0.3), "length": 7},
+    "XResNet1D": {"blocks": (1, 1), "width": 2, "stem": (2,), "dense_widths": (3,)},
 }
 """What the required fields are given."""
 

@@ -30,7 +30,20 @@ from research.data import (
 from research.data.batch import Batch
 from research.experiment import Evaluation, Execution, Experiment, Selection
 from research.losses import BinaryCrossEntropy, CrossEntropy, Focal, Loss
-from research.models import CNN, MLP, RNN, DenseNet, ResNet, functional
+from research.models import (
+    CNN,
+    FCN,
+    MLP,
+    RNN,
+    DenseNet,
+    InceptionTime,
+    ResNet,
+    ResNet1D,
+    SeriesMLP,
+    Windowed,
+    XResNet1D,
+    functional,
+)
 from research.models.model import Forward, Model
 from research.optimizers import AdamW, Optimizer
 from research.schedules import Schedule, WarmupCosine
@@ -100,9 +113,13 @@ def experiment(spec: Experiment) -> Any:
 
 
 SCALED = jnp.asarray(np.random.default_rng(2).random((ROWS, 32, 32, 1)), jnp.float32)
+SEEN = {
+    "values": jnp.asarray(np.random.default_rng(3).normal(size=(ROWS, 7, 2)), jnp.float32),
+    "observed": jnp.ones((ROWS, 7, 2), bool),
+    "time": jnp.broadcast_to(jnp.arange(7, dtype=jnp.float32), (ROWS, 7)),
+    "length": jnp.arange(ROWS, dtype=jnp.int32) + 2,
+}
 PICTURES = jnp.asarray(np.random.default_rng(1).integers(0, 256, size=(ROWS, 8, 8, 2)), jnp.uint8)
-
-
 STORED = {
     "values": jnp.asarray(np.random.default_rng(3).normal(size=(ROWS, 5, 2)), jnp.float32),
     "length": jnp.asarray([5, 3, 1, 5, 4, 2], jnp.int32),
@@ -112,7 +129,7 @@ STATISTICS = Statistics(mean=(0, 1), deviation=(1, 2), static_mean=(0,), static_
 SERIES = SeriesData(source=Source(), lengths=(5,), statistics=STATISTICS)
 INPUTS_OF: dict[Any, Any] = {
     CNN | ResNet | DenseNet: SCALED,
-    RNN: SERIES.transform(dataclasses.replace(BATCH, inputs=STORED)).inputs,
+    RNN | FCN | InceptionTime | ResNet1D | SeriesMLP | Windowed | XResNet1D: SEEN,
 }
 
 

@@ -19,8 +19,8 @@ IMAGES = 1_000_000
 """Index of the first pixel, beyond those of all parameters."""
 PARTS = (
     *("stem", "maps", "blocks", "layers", "hidden"),
-    *("path", "projection", "narrow", "convolve"),
-    *("convolution", "layer", "norm", "output"),
+    *("path", "projection", "narrow", "convolve", "bottleneck", "branches", "pooled"),
+    *("convolution", "layer", "norm", "dense", "output"),
     *("kernel", "scale", "bias", "mean", "variance"),
 )
 """Names in our trees, in the order in which torch's networks hold what they stand for."""
@@ -51,7 +51,7 @@ def leaves(*trees: Tree) -> dict[Path, Any]:
 
 
 def torch_axes(leaf: Any) -> Any:
-    """Kernels ``[height, width, in, out]`` as ``[out, in, height, width]`` and ``[in, out]`` as ``[out, in]``."""
+    """Kernels ``[height, width, in, out]`` as ``[out, in, height, width]``, and those of less axes turned around."""
     return leaf.transpose(3, 2, 0, 1) if leaf.ndim == 4 else leaf.T
 
 

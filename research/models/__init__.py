@@ -2,10 +2,32 @@
 
 from research.models.cnn import CNN
 from research.models.densenet import DenseNet
+from research.models.fcn import FCN
+from research.models.inception_time import InceptionTime
 from research.models.mlp import MLP
 from research.models.model import Forward, Hyperparameter, Model
 from research.models.own_module import OwnModule
 from research.models.resnet import ResNet
+from research.models.resnet1d import ResNet1D
 from research.models.rnn import RNN
+from research.models.series_mlp import SeriesMLP
+from research.models.windowed import Windowed
+from research.models.xresnet1d import XResNet1D
 
-__all__ = ["CNN", "MLP", "RNN", "DenseNet", "Forward", "Hyperparameter", "Model", "OwnModule", "ResNet"]
+__all__ = [
+    "CNN",
+    "FCN",
+    "MLP",
+    "RNN",
+    "DenseNet",
+    "Forward",
+    "Hyperparameter",
+    "InceptionTime",
+    "Model",
+    "OwnModule",
+    "ResNet",
+    "ResNet1D",
+    "SeriesMLP",
+    "Windowed",
+    "XResNet1D",
+]

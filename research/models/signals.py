@@ -1,0 +1,63 @@
+"""What convolutional models of signals share: checks, a convolution with its normalisation, and descriptors' place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from research.errors import UserError
+from research.models.layers import BatchNorm, Convolution1D, strided
+from research.models.model import Forward
+
+KERAS_EPSILON = 1e-3
+"""What Keras adds to the variance in batch normalisation; torch adds 1e-5."""
+
+
+def check_channels(channels: tuple[str, ...]) -> None:
+    """Raise `UserError` where no channel is given, or one twice."""
+    if not channels or len(set(channels)) < len(channels):
+        raise UserError(f"channels: one or more different channels are needed, {channels} was given.")
+
+
+def check_alike(name: str, first: tuple[Any, ...], other: str, second: tuple[Any, ...]) -> None:
+    """Raise `UserError` where two fields do not describe the same convolutions, or there is none."""
+    if not first or len(first) != len(second):
+        raise UserError(
+            f"{other}: one number for each of {name} is needed, {name}={first} and {other}={second} were given."
+        )
+
+
+def with_static(x: Float[Array, "B D"], inputs: dict[str, Array]) -> Float[Array, "B E"]:
+    """Features of each series, and beside them its static descriptors where there are any."""
+    return jnp.concatenate([x, inputs["static"].astype(x.dtype)], axis=-1) if "static" in inputs else x
+
+
+class ConvolutionNorm1D(nnx.Module):
+    """A convolution over time and its batch normalisation."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        *,
+        stride: int = 1,
+        bias: bool = False,
+        momentum: float | Array,
+        epsilon: float,
+        kernel_init: str,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Make both; see `Convolution1D` and `BatchNorm` for the arguments."""
+        self.convolution = Convolution1D(
+            in_channels, out_channels, width=width, stride=stride, bias=bias, kernel_init=kernel_init, rngs=rngs
+        )
+        self.norm = BatchNorm(out_channels, momentum=momentum, epsilon=epsilon)
+
+    def __call__(self, x: Float[Array, "B T C"], valid: Bool[Array, "B T"], forward: Forward) -> Float[Array, "B t D"]:
+        """The normalised maps; ``valid`` says which steps of ``x`` count."""
+        counts = strided(valid, self.convolution.stride)
+        return self.norm(self.convolution(x, valid, forward), forward, counts)
