@@ -46,6 +46,7 @@ EXAMPLES: dict[str, Any] = {
         "loss": CrossEntropy(),
         "steps": 8,
     },
+    "Filter": {"low": 0.5},
     "FCN": {"widths": (2,), "kernels": (3,)},
     "ImageFolder": {"path": "films"},
     "ImagesCSV": {"path": "films.csv", "target": "y"},

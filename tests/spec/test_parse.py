@@ -140,7 +140,7 @@ def test_a_tuple_or_a_spec() -> None:
         ("start_from.run=a/b", r"Set start_from itself, such as start_from=StartFrom\(run=a/b\)\.$"),
         ("start_from.frozen=a,b", r"start_from=StartFrom\(run=\.\.\., frozen=\(a,b\)\)\.$"),
         ("start_from.rn=a", r"start_from is none, which has no fields\. Set start_from itself\.$"),
-        ("data.source.path=a", r"data is none.* such as data=ImageData\(source=\.\.\.\)\.$"),
+        ("data.source.path=a", r"data is none.* such as data=EventData\(source=\.\.\.\)\.$"),
         ("loss.class_weight=1,2", r"such as loss=\w+\(.*class_weight=\(1,2\)\)\.$"),
     ],
 )
