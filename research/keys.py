@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import jax
@@ -56,10 +57,19 @@ def uniform(keys: UInt32[Array, "B 2"], stream: int, shape: tuple[int, ...]) -> 
         stream: number of the layer that draws; different streams are independent.
         shape: shape of the draws of one example.
     """
-    size = 1
-    for length in shape:
-        size *= length
+    size = math.prod(shape)
+    return uniform_at(keys, stream, jnp.arange(size, dtype=jnp.uint32)).reshape(-1, *shape)
+
+
+def uniform_at(keys: UInt32[Array, "B 2"], stream: int, position: UInt32[Array, " N"]) -> Float[Array, "B N"]:
+    """The numbers of `uniform` at chosen positions, where the number of a position is not its place in an array.
+
+    Args:
+        keys: from `example_keys`.
+        stream: number of the layer that draws.
+        position: a number for each draw of an example; draws of the same number are equal.
+    """
     first = _mix(keys[:, 0] + jnp.uint32(stream) * jnp.uint32(0x85EBCA6B))
-    counter = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
+    counter = position * jnp.uint32(0x9E3779B9)
     bits = _mix(_mix(first[:, None] + counter[None, :]) ^ keys[:, 1][:, None])
-    return ((bits >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)).reshape(-1, *shape)
+    return (bits >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)

@@ -115,3 +115,10 @@ def test_stream_names_give_different_keys():
         for step in (0, 1)
     }
     assert len(found) == 8
+
+
+def test_chosen_positions_have_the_numbers_of_their_places():
+    drawn = keys.example_keys(jax.random.key(5), jnp.arange(4, dtype=jnp.int32))
+    whole = np.asarray(keys.uniform(drawn, 2, (3, 5))).reshape(4, 15)
+    chosen = np.array([7, 0, 14, 7], np.uint32)
+    np.testing.assert_array_equal(keys.uniform_at(drawn, 2, jnp.asarray(chosen)), whole[:, chosen])

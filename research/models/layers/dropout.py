@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt32
 
 from research import keys
 from research.errors import UserError
@@ -31,11 +31,45 @@ class Dropout(nnx.Module):
         """
         if self.rate is None or not forward.train:
             return x
-        if forward.keys is None:
-            raise UserError(
-                "Dropout draws in training, but this forward pass has no keys. Pass "
-                "Forward(train=True, keys=research.keys.example_keys(key, batch.example)), or train=False."
-            )
+        return self._dropped(x, keys.uniform(_keys_of(forward), forward.next_stream(), x.shape[1:]))
+
+    def on_pairs(self, weights: Float[Array, "B H T T"], forward: Forward) -> Float[Array, "B H T T"]:
+        """The same for what belongs to pairs of steps, such as weights of attention.
+
+        What is dropped for a pair does not depend on the number of steps, so here too padding changes nothing.
+
+        Raises:
+            UserError: in training without keys.
+        """
+        if self.rate is None or not forward.train:
+            return weights
+        heads, steps = weights.shape[1:3]
+        head = jnp.arange(heads, dtype=jnp.uint32)[:, None, None]
+        position = numbers_of_pairs(steps)[None] * jnp.uint32(heads) + head
+        drawn = keys.uniform_at(_keys_of(forward), forward.next_stream(), position.reshape(-1))
+        return self._dropped(weights, drawn.reshape(weights.shape))
+
+    def _dropped(self, x: Float[Array, "B ..."], drawn: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+        assert self.rate is not None
         rate = self.rate[...]
-        kept = keys.uniform(forward.keys, forward.next_stream(), x.shape[1:]) >= rate
-        return jnp.where(kept, x * (1 / (1 - rate)).astype(x.dtype), 0)
+        return jnp.where(drawn >= rate, x * (1 / (1 - rate)).astype(x.dtype), 0)
+
+
+def numbers_of_pairs(steps: int) -> UInt32[Array, "T T"]:
+    """A number for each pair of steps, different for different pairs and the same whatever the number of steps.
+
+    Pairs are counted in shells: those in which the later step is number m are m², m² + 1, ... m² + 2m. Counted row by
+    row, the number of a pair would depend on how long a row is.
+    """
+    step = jnp.arange(steps, dtype=jnp.uint32)
+    row, column = jnp.broadcast_to(step[:, None], (steps, steps)), jnp.broadcast_to(step[None, :], (steps, steps))
+    return jnp.where(row >= column, row * row + column, column * column + column + 1 + row)
+
+
+def _keys_of(forward: Forward) -> UInt32[Array, "B 2"]:
+    if forward.keys is None:
+        raise UserError(
+            "Dropout draws in training, but this forward pass has no keys. Pass "
+            "Forward(train=True, keys=research.keys.example_keys(key, batch.example)), or train=False."
+        )
+    return forward.keys

@@ -11,6 +11,7 @@ from research import keys
 from research.errors import UserError
 from research.models import Forward
 from research.models.layers import Dropout
+from research.models.layers.dropout import numbers_of_pairs
 
 KEY = jax.random.key(0)
 
@@ -86,3 +87,30 @@ def test_half_precision_stays():
 def test_training_without_keys_says_what_to_do():
     with pytest.raises(UserError, match=r"no keys.*example_keys"):
         Dropout(0.5)(jnp.ones((4, 20)), Forward(train=True))
+
+
+@jax.jit
+def dropped_pairs(rate, example, weights):
+    return Dropout(rate).on_pairs(weights, forward(example))
+
+
+def test_pairs_are_dropped_as_often_as_the_rate_says():
+    y = np.asarray(dropped_pairs(0.25, np.arange(200), np.ones((200, 3, 7, 7), np.float32)))
+    assert set(np.unique(y)) == {0.0, np.float32(1 / 0.75)}
+    assert abs((y == 0).mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / y.size)
+    # No two of an example are dropped together more often than by chance.
+    places = (y == 0).reshape(200, -1).astype(float)
+    correlations = np.corrcoef(places.T)[np.triu_indices(places.shape[1], 1)]
+    assert np.abs(correlations).max() < 6 / np.sqrt(200)
+
+
+def test_what_is_dropped_of_a_pair_is_blind_to_padding():
+    y = np.asarray(dropped_pairs(0.5, np.arange(4), np.ones((4, 2, 5, 5), np.float32)))
+    longer = np.asarray(dropped_pairs(0.5, np.arange(4), np.ones((4, 2, 9, 9), np.float32)))
+    np.testing.assert_array_equal(longer[:, :, :5, :5], y)
+
+
+def test_each_pair_has_a_number_of_its_own():
+    found = np.asarray(numbers_of_pairs(6))
+    np.testing.assert_array_equal(np.sort(found.ravel()), np.arange(36))
+    np.testing.assert_array_equal(found[:4, :4], numbers_of_pairs(4))
