@@ -19,7 +19,7 @@ from research.models.layers import (
     mean_over_steps,
 )
 from research.models.model import Forward, Model
-from research.models.series import Channel, channels_of, series_shape, time_since_observed, valid_steps
+from research.models.series import Channel, beside_static, channels_of, series_shape, time_since_observed, valid_steps
 from research.spec import field
 
 Readout = Literal["last", "mean", "max", "attention", "each"]
@@ -103,12 +103,7 @@ class RecurrentNetwork(nnx.Module):
             x = jnp.concatenate([hidden for hidden, _ in found], axis=-1)
             ends = [last[0] for _, last in found]
         x = self._read(x, jnp.concatenate(ends, axis=-1), valid, forward)
-        if "static" in inputs:
-            static = inputs["static"].astype(x.dtype)
-            if x.ndim == 3:
-                static = jnp.broadcast_to(static[:, None, :], (*x.shape[:2], static.shape[1]))
-            x = jnp.concatenate([x, static], axis=-1)
-        x = self.dropout(x, forward)
+        x = self.dropout(beside_static(x, inputs), forward)
         for layer in self.dense:
             x = self.dropout(nnx.relu(layer(x, forward)), forward)
         return self.output(x, forward)

@@ -70,3 +70,13 @@ def channels_of(inputs: dict[str, Array], channels: tuple[Channel, ...]) -> Floa
             parts.append(since.astype(values.dtype))
     found = jnp.concatenate(parts, axis=-1)
     return jnp.where(valid_steps(inputs)[..., None], found, 0)
+
+
+def beside_static(x: Float[Array, "B ... D"], inputs: dict[str, Array]) -> Float[Array, "B ... E"]:
+    """``x`` with the static descriptors of its series beside it, at each step where ``x`` has steps."""
+    if "static" not in inputs:
+        return x
+    static = inputs["static"].astype(x.dtype)
+    if x.ndim == 3:
+        static = jnp.broadcast_to(static[:, None, :], (*x.shape[:2], static.shape[1]))
+    return jnp.concatenate([x, static], axis=-1)

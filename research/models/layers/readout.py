@@ -22,8 +22,7 @@ def mean_over_steps(x: Float[Array, "B T D"], valid: Bool[Array, "B T"]) -> Floa
     """The mean over the steps that count; 0 where none does."""
     counts = valid[..., None]
     total = jnp.where(counts, x.astype(jnp.float32), 0).sum(1)
-    number = counts.sum(1).clip(1).astype(jnp.float32)
-    return (total / jnp.broadcast_to(number, total.shape)).astype(x.dtype)
+    return (total / counts.sum(1).clip(1).astype(jnp.float32)).astype(x.dtype)
 
 
 def max_over_steps(x: Float[Array, "B T D"], valid: Bool[Array, "B T"]) -> Float[Array, "B D"]:
