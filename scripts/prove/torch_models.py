@@ -195,6 +195,23 @@ def pooling_gradient(pool: Callable[[Any], Any]) -> Any:
     return torch.autograd.grad((y.reshape(-1) * weight).sum(), x)[0]
 
 
+def show_encoder_layer(norm: str, activation: str, causal: bool) -> None:
+    """Print a digest of each of three sequences of 5, 3 and 1 steps after an encoder layer."""
+    function = {"relu": "relu", "gelu": lambda x: functional.gelu(x, approximate="tanh")}[activation]
+    layer = nn.TransformerEncoderLayer(
+        8, 2, 12, 0.0, function, layer_norm_eps=1e-6, batch_first=True, norm_first=norm == "pre"
+    )
+    shapes = [(name, leaf.shape) for name, leaf in layer.named_parameters()]
+    kinds = ["bias" if "bias" in name else "scale" if "norm" in name else "kernel" for name, _ in shapes]
+    values = torch_order.values((kind, tuple(shape)) for kind, (_, shape) in zip(kinds, shapes, strict=True))
+    for leaf, value in zip(layer.state_dict().values(), values, strict=True):
+        leaf.copy_(torch.tensor(value))
+    valid = torch.arange(5)[None] < torch.tensor([5, 3, 1])[:, None]
+    future = torch.ones(5, 5, dtype=torch.bool).triu(1) if causal else None
+    y = layer.double()(images(3, 5, 8), src_mask=future, src_key_padding_mask=~valid)
+    show_digests(f"{norm} {activation}{' causal' if causal else ''}", (y * valid[..., None]).detach())
+
+
 def main() -> None:
     """Print the values, test by test."""
     print(f"torch {torch.__version__}\n\n# tests/models/test_resnet.py")
@@ -228,6 +245,11 @@ def main() -> None:
         show_digests(f"max {case}", pooling_gradient(lambda x, c=case: functional.max_pool2d(x, *c)))
         average = pooling_gradient(lambda x, c=case: functional.avg_pool2d(x, *c, count_include_pad=False))
         show_digests(f"mean {case}", average)
+
+    print("\n# tests/models/layers/test_encoder.py")
+    for norm in ("pre", "post"):
+        show_encoder_layer(norm, "relu", causal=False)
+        show_encoder_layer(norm, "gelu", causal=True)
 
 
 if __name__ == "__main__":
