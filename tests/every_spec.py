@@ -69,6 +69,10 @@ EXAMPLES: dict[str, Any] = {
     "SeriesMLP": {"widths": (3, 2), "dropout": (0.3, 0.3, 0.3)},
     "Windowed": {"model": FCN(widths=(2,), kernels=(3,), dropout=0.3), "length": 7},
     "XResNet1D": {"blocks": (1, 1), "width": 2, "stem": (2,), "dense_widths": (3,)},
+    "RNN": {"widths": (4, 4)},
+    "RecordTransformer": {"vocabulary": 9, "width": 8, "depth": 1, "heads": 2},
+    "SeriesTransformer": {"width": 8, "depth": 1, "heads": 2, "clock": "time"},
+    "ViT": {"patch": 8, "width": 8, "depth": 1, "heads": 2},
 }
 """What the required fields are given."""
 

@@ -37,9 +37,12 @@ from research.models import (
     RNN,
     DenseNet,
     InceptionTime,
+    RecordTransformer,
     ResNet,
     ResNet1D,
     SeriesMLP,
+    SeriesTransformer,
+    ViT,
     Windowed,
     XResNet1D,
     functional,
@@ -113,11 +116,19 @@ def experiment(spec: Experiment) -> Any:
 
 
 SCALED = jnp.asarray(np.random.default_rng(2).random((ROWS, 32, 32, 1)), jnp.float32)
+TIMES = jnp.asarray(np.random.default_rng(3).random((ROWS, 7)).cumsum(1), jnp.float32)
 SEEN = {
-    "values": jnp.asarray(np.random.default_rng(3).normal(size=(ROWS, 7, 2)), jnp.float32),
+    "values": jnp.asarray(np.random.default_rng(4).normal(size=(ROWS, 7, 2)), jnp.float32),
     "observed": jnp.ones((ROWS, 7, 2), bool),
-    "time": jnp.broadcast_to(jnp.arange(7, dtype=jnp.float32), (ROWS, 7)),
+    "time": TIMES,
     "length": jnp.arange(ROWS, dtype=jnp.int32) + 2,
+}
+RECORDS = {
+    "codes": jnp.asarray(np.random.default_rng(5).integers(1, 9, (ROWS, 7)), jnp.int32),
+    "time": TIMES,
+    "visit": jnp.arange(7 * ROWS, dtype=jnp.int32).reshape(ROWS, 7),
+    "age": 50 + TIMES,
+    "length": SEEN["length"],
 }
 PICTURES = jnp.asarray(np.random.default_rng(1).integers(0, 256, size=(ROWS, 8, 8, 2)), jnp.uint8)
 STORED = {
@@ -128,8 +139,9 @@ STORED = {
 STATISTICS = Statistics(mean=(0, 1), deviation=(1, 2), static_mean=(0,), static_deviation=(1,))
 SERIES = SeriesData(source=Source(), lengths=(5,), statistics=STATISTICS)
 INPUTS_OF: dict[Any, Any] = {
-    CNN | ResNet | DenseNet: SCALED,
-    RNN | FCN | InceptionTime | ResNet1D | SeriesMLP | Windowed | XResNet1D: SEEN,
+    CNN | ResNet | DenseNet | ViT: SCALED,
+    RecordTransformer: RECORDS,
+    RNN | FCN | InceptionTime | ResNet1D | SeriesMLP | SeriesTransformer | Windowed | XResNet1D: SEEN,
 }
 
 

@@ -48,6 +48,23 @@ def require_size(shape: tuple[int, int, int], least: int, model: str, remedy: st
         )
 
 
+def patch_grid(shape: tuple[int, int, int], patch: int, model: str) -> tuple[int, int]:
+    """Rows and columns of square patches of ``patch`` pixels that cover an image.
+
+    Raises:
+        UserError: where they do not.
+    """
+    height, width = shape[:2]
+    if height % patch or width % patch:
+        sizes = [size for size in range(2, min(height, width) + 1) if height % size == 0 and width % size == 0]
+        allowed = f"patch={' or '.join(map(str, sizes))}" if sizes else "a common divisor of both sides"
+        raise UserError(
+            f"patch: {model} cuts images into patches of {patch}x{patch} pixels, which do not cover "
+            f"{height}x{width} pixels. Use {allowed}, or images of another size."
+        )
+    return height // patch, width // patch
+
+
 StemName = Literal["auto", "imagenet", "3x3"]
 
 
