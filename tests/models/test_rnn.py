@@ -43,8 +43,9 @@ def outputs(model: RNN, inputs: dict[str, jax.Array], train: bool = True, attent
     """Outputs with dropout; the weights do not depend on the number of steps."""
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
 
+    params, state = functional.initialise(model, shapes, 2, jax.random.key(0))
+
     def run(inputs: Any) -> Any:
-        params, state = functional.initialise(model, shapes, 2, jax.random.key(0))
         draws = keys.example_keys(jax.random.key(1), jnp.arange(B, dtype=jnp.int32))
         forward = Forward(train=train, keys=draws, attention={} if attention is not None else None)
         found = functional.apply(model, params, state, inputs, 2, forward, jax.random.key(2))[0]
@@ -69,13 +70,11 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_changes_nothing(name: str) -> None:
-    for seed, padding in ((0, 1), (1, 5)):
-        plain, padded = (outputs(MODELS[name], series(more, static=True, seed=seed)) for more in (0, padding))
-        if name == "each":
-            length = np.asarray(series(seed=seed)["length"])
-            valid = np.arange(T)[None, :] < length[:, None]
-            plain, padded = plain[valid], padded[:, :T][valid]
-        np.testing.assert_allclose(padded, plain, atol=1e-6)
+    plain, padded = (outputs(MODELS[name], series(more, static=True)) for more in (0, 3))
+    if name == "each":
+        valid = np.arange(T)[None, :] < np.asarray(series()["length"])[:, None]
+        plain, padded = plain[valid], padded[:, :T][valid]
+    np.testing.assert_allclose(padded, plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "grud"])
