@@ -21,6 +21,9 @@ from research.models.placement import Placement
 
 Tree = dict[Any, Any]
 
+TIMES = ("time", "age")
+"""Inputs of sequences that are never brought to a shorter type."""
+
 
 def initialise(model: Model, inputs: Any, outputs: int, key: Key[Array, ""]) -> tuple[Tree, Tree]:
     """Initial values of a model: ``(params, model_state)`` as nested dicts of arrays.
@@ -57,7 +60,7 @@ def apply(
         dtype: floating-point type of the computation; parameters are cast to it on the fly.
     """
     module = _rebuilt(model, params, model_state, inputs, outputs, key, dtype)
-    result = module(_cast(inputs, dtype), forward).astype(jnp.float32)
+    result = module(_cast_inputs(inputs, dtype), forward).astype(jnp.float32)
     new_state = nnx.state(module, _is_model_state)
     return result, nnx.to_pure_dict(new_state)
 
@@ -131,6 +134,13 @@ def _cast(tree: Any, dtype: Any) -> Any:
     if dtype == jnp.float32:
         return tree
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def _cast_inputs(inputs: Any, dtype: Any) -> Any:
+    """As `_cast`; times and ages keep their precision, for of a long stay half of it would leave no minutes."""
+    if not isinstance(inputs, dict):
+        return _cast(inputs, dtype)
+    return {name: value if name in TIMES else _cast(value, dtype) for name, value in inputs.items()}
 
 
 def paths(tree: Tree, prefix: str = "") -> dict[str, Array]:

@@ -56,6 +56,13 @@ class Model(Spec):
 
     abstract: ClassVar[bool] = True
 
+    def check_data(self, details: dict[str, Any]) -> None:
+        """Raise `UserError` where the model does not fit the prepared data, as far as shapes do not tell.
+
+        Args:
+            details: as `research.data.prepare.Prepared.details` gives them.
+        """
+
     def build(self, inputs: Any, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
         """A new module, called as ``module(inputs, forward) -> [B, outputs]``, or ``[B, T, outputs]`` for each step.
 

@@ -39,6 +39,15 @@ class RecordTransformer(SequenceTransformer):
     age_bin: Static[float] = field(1.0, above=0, help="width of the bins of age, years")
     visits: bool = field(True, help="embed whether the number of the visit is even or odd")
 
+    def check_data(self, details: dict[str, Any]) -> None:
+        """See `Model.check_data`: every code of the data has a row in the table."""
+        numbers = details.get("events", {}).get("numbers", 0)
+        if numbers > self.vocabulary:
+            raise UserError(
+                f"model.vocabulary: {self.vocabulary} numbers for codes do not suffice, the data has {numbers}. Set "
+                f"model.vocabulary={numbers}, or data.vocabulary={self.vocabulary} to keep fewer codes."
+            )
+
     def build(self, inputs: Any, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
         """See `Model.build`.
 

@@ -60,7 +60,7 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     if setup.prepared is not None:
         facts["dataset"] = f"{setup.prepared.about.name}, fingerprint {setup.prepared.fingerprint}"
     facts["parameters"] = f"{parameters:,}"
-    facts["one update"] = f"{_quantity(cost['flops_per_update'], 'FLOP')}"
+    facts["one update"] = f"{_quantity(cost['flops_per_update'], 'FLOP')} in matrix products"
     facts["memory"] = (
         f"{_quantity(cost['temporary_bytes'], 'B')} working + {_quantity(cost['argument_bytes'], 'B')} data and state"
     )

@@ -29,6 +29,7 @@ from research.errors import UserError
 from research.experiment import Evaluation, Experiment, StartFrom
 from research.task import Task
 from research.training.carry import Best, Carry, fresh
+from research.training.flops import flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,13 @@ class Run(NamedTuple):
 
     seed: Any
     total_updates: Any
+
+
+class Executable(NamedTuple):
+    """A compiled program, and its FLOPs as `research.training.flops.flops` counts them."""
+
+    compiled: Any
+    flops: float
 
 
 Split = Batch | StreamedSplit
@@ -144,7 +152,8 @@ class Program:
         """Compile what training needs, so that mistakes show before the first update.
 
         Returns:
-            FLOPs of one update, and bytes of memory that the programs of training need beside their arguments.
+            FLOPs of one update in matrix products and convolutions, and bytes of memory that the programs of training
+            need beside their arguments.
         """
         needed = []
         if assess:
@@ -154,13 +163,13 @@ class Program:
             deployed = jax.eval_shape(functools.partial(_deploy, self.outline), self.spec, carry)
             moment = np.uint32(0), carry.step
             evaluating = self._executable("rows", _evaluate, (), (self.spec, deployed, self.run, block, *moment))
-            needed.append(evaluating.memory_analysis())
+            needed.append(evaluating.compiled.memory_analysis())
         arguments = (self.spec, carry, self.run, *_arguments(window), np.int32(0))
-        compiled = self._executable("advance", _advance, (1,), arguments)
-        cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+        advancing = self._executable("advance", _advance, (1,), arguments)
+        memory = advancing.compiled.memory_analysis()
         needed.append(memory)
         return {
-            "flops_per_update": float(cost.get("flops", math.nan)),
+            "flops_per_update": advancing.flops,
             "temporary_bytes": max(float(getattr(each, "temp_size_in_bytes", math.nan)) for each in needed),
             "argument_bytes": float(getattr(memory, "argument_size_in_bytes", math.nan)),
         }
@@ -168,14 +177,15 @@ class Program:
     def _run(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], *arguments: Any) -> Any:
         if name not in self._bound:
             self._bound[name] = self._executable(name, function, donate, arguments)
-        return self._bound[name](*arguments)
+        return self._bound[name].compiled(*arguments)
 
     def _executable(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], arguments: Any) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
         key = (name.split()[0], self.outline, structure, tuple(map(jax.typeof, leaves)), self.device)
         if key not in _EXECUTABLES:
             bound = functools.partial(function, self.outline)
-            _EXECUTABLES[key] = jax.jit(bound, donate_argnums=donate).lower(*arguments).compile()
+            traced = jax.jit(bound, donate_argnums=donate).trace(*arguments)
+            _EXECUTABLES[key] = Executable(traced.lower().compile(), flops(traced.jaxpr))
         return _EXECUTABLES[key]
 
 

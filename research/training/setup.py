@@ -147,7 +147,9 @@ def first_row(examples: Examples) -> Examples:
 
 
 def _check_fit(experiment: Experiment, prepared: Prepared) -> None:
-    """The loss fits the task, and the metric that chooses the weights can be computed."""
+    """Model and loss fit data and task, and the metric that chooses the weights can be computed."""
+    if experiment.model is not None:
+        experiment.model.check_data(prepared.details())
     if experiment.loss is not None:
         experiment.loss.outputs(prepared.task)
     select, task = experiment.evaluation.select, prepared.task

@@ -184,3 +184,10 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match=r"vocabulary"):
         check(TINY.replace(vocabulary=1))
     assert apply_overrides(TINY, ["clock=visit", "age=bins"]) == TINY.replace(clock="visit", age="bins")
+
+
+def test_a_vocabulary_that_is_too_small_is_told() -> None:
+    model = RecordTransformer(vocabulary=5)
+    model.check_data({"events": {"numbers": 5}})
+    with pytest.raises(UserError, match=r"model.vocabulary: 5 numbers for codes do not suffice, the data has 9"):
+        model.check_data({"events": {"numbers": 9}})
