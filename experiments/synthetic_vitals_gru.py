@@ -1,4 +1,4 @@
-"""How near does a recurrent network come to the best AUROC that is possible on made-up vital signs?
+"""How near does a recurrent network come to the best possible AUROC on made-up vital signs?
 
 Data: ``synthetic_vitals``, 8,000 made-up stays of 4,000 patients, seven vital signs over 48 hours, measured at
 irregular times; the label is drawn from a known risk that grows with how fast they deteriorate. Made by this package
