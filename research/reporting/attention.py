@@ -15,7 +15,7 @@ _COLOURS = "viridis"
 _WIDE, _ROW, _LAYER, _LEFT, _RIGHT = 7.0, 0.62, 0.22, 1.5, 0.7
 _MOST_VARIABLES = 8
 _MOST_EVENTS = 24
-_CODE_WIDE, _CELL, _LINE = 3.6, 0.42, 0.19
+_CODE_WIDE, _CELL, _LINE, _LETTER = 3.6, 0.42, 0.19, 0.075
 
 
 def series_attention(
@@ -98,7 +98,9 @@ def record_attention(
         facts += (
             f" The {len(chosen)} of {len(codes)} events with the largest weights are drawn; they have {share} of all."
         )
-    wide, tall, left = len(layers) * _CELL, len(chosen) * _LINE, 0.7 + _CODE_WIDE
+    shown = [codes[event] if len(codes[event]) < 48 else f"{codes[event][:45]}..." for event in chosen]
+    texts = min(_CODE_WIDE, 0.3 + _LETTER * max(map(len, shown)))
+    wide, tall, left = len(layers) * _CELL, len(chosen) * _LINE, 0.7 + texts
     figure, top = style.new_figure(left + wide + 0.9, 0.3 + tall + 0.15, title, facts)
     axes = style.place(figure, left, top + 0.3, wide, tall)
     highest, grid = float(table.max()), {"edgecolors": "white", "linewidth": 0.5}
@@ -112,9 +114,8 @@ def record_attention(
         side.set_visible(False)
     look: dict[str, Any] = {"size": style.SMALL_SIZE, "color": style.INK, "va": "center"}
     for line, event in enumerate(chosen):
-        code = codes[event] if len(codes[event]) < 48 else f"{codes[event][:45]}..."
-        axes.text(-0.15, line + 0.5, style.plain(code), ha="right", **look)
-        axes.text(-0.15 - _CODE_WIDE / _CELL, line + 0.5, f"day {time[event]:.1f}", ha="right", **look)
+        axes.text(-0.15, line + 0.5, style.plain(shown[line]), ha="right", **look)
+        axes.text(-0.15 - texts / _CELL, line + 0.5, f"day {time[event]:.1f}", ha="right", **look)
     _colour_bar(figure, image, style.place(figure, left + wide + 0.15, top + 0.3, 0.1, min(1.5, tall)))
     return style.save(figure, path)
 
