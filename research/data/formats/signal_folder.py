@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from research.data.about import About
 from research.data.formats.csv import CSV, Labelled
-from research.data.formats.dicom_format import INSTALL
+from research.data.formats.wfdb_format import import_wfdb
 from research.data.series import Series, Variable
 from research.data.source import Source, find, find_folder
 from research.errors import UserError, did_you_mean
@@ -117,7 +117,7 @@ class SignalFolder(Source):
         folder = find_folder(self.path)
         rows = self._table(str(find(self.labels, Path.is_file, folder))).labelled()
         names = self._records(rows, folder)
-        read = _import_wfdb()
+        read = import_wfdb()
         signals = [_read(read, folder, name, self.signals) for name in names]
         kinds = Counter((signal.rate, signal.variables) for signal in signals)
         if len(kinds) > 1:
@@ -182,14 +182,6 @@ class _Signal:
     values: Float32[np.ndarray, "T C"]
     variables: tuple[Variable, ...]
     rate: float
-
-
-def _import_wfdb() -> Any:
-    try:
-        import wfdb
-    except ImportError:
-        raise UserError(f"WFDB records are read by wfdb, which is absent: {INSTALL}.") from None
-    return wfdb
 
 
 def _read(wfdb: Any, folder: Path, name: str, wanted: tuple[str, ...]) -> _Signal:
