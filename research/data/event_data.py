@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,9 +16,7 @@ from research.data.batch import Batch
 from research.data.events import Events
 from research.data.leakage import check_leakage
 from research.data.prepare import (
-    Data,
     Listener,
-    Prepared,
     add_text,
     check_present,
     divide,
@@ -27,6 +25,7 @@ from research.data.prepare import (
     other_kind,
     warnings_of,
 )
+from research.data.sequences import PreparedSequences, SequenceData
 from research.data.source import Source
 from research.data.split import Split
 from research.data.vocabulary import UNKNOWN, Vocabulary, build_vocabulary
@@ -34,11 +33,8 @@ from research.errors import UserError
 from research.spec import check, field
 from research.task import NO_LABEL
 
-ON_EVENT_AXIS = ("codes", "time", "visit", "age", "number")
-"""Inputs whose second axis is that of the events."""
 
-
-class EventData(Data):
+class EventData(SequenceData):
     """What an experiment on patient records learns from: records, their division, and the numbers of their codes.
 
     A model gets a dict: ``codes [B, T]``, 0 on padding, 1 for a code that train does not have, else from 2 on;
@@ -50,6 +46,8 @@ class EventData(Data):
     ``lengths`` each batch is cut as `SeriesData` does.
     """
 
+    along_steps: ClassVar = ("codes", "time", "visit", "age", "number")
+
     vocabulary: int = field(2000, minimum=3, help="most numbers for codes, padding and unknown among them")
     fewest: int = field(2, minimum=1, help="events in train that a code needs; rarer ones are unknown")
     values: Literal["none", "bins", "scaled"] = field(
@@ -58,7 +56,6 @@ class EventData(Data):
     bins: int = field(4, minimum=2, maximum=100, help="quantiles of train into which the values of a code are cut")
     longest: int = field(256, minimum=1, help="most events of a record")
     keep: Literal["first", "last"] = field("last", help="which events of a longer record are kept")
-    lengths: tuple[int, ...] = field((), minimum=1, help="lengths to which batches are cut; none: longest")
 
     def validate(self) -> None:
         """Lengths ascend up to ``longest``."""
@@ -125,20 +122,6 @@ class EventData(Data):
             found[place, : lengths[row]] = events.targets[row, first : first + int(lengths[row])]
         return found
 
-    def cut_lengths(self) -> tuple[int, ...]:
-        """See `Data.cut_lengths`."""
-        return self.lengths
-
-    def needs(self, inputs: Any) -> Int32[Array, " B"]:
-        """See `Data.needs`."""
-        return inputs["length"]
-
-    def cut(self, batch: Batch, length: int) -> Batch:
-        """See `Data.cut`."""
-        inputs = {name: x[:, :length] if name in ON_EVENT_AXIS else x for name, x in batch.inputs.items()}
-        targets = batch.targets[:, :length] if batch.task.per_step else batch.targets
-        return dataclasses.replace(batch, inputs=inputs, targets=targets)
-
     def transform(self, batch: Batch, key: Key[Array, ""] | None = None) -> Batch:
         """See `Data.transform`; numbers that are not known become 0."""
         inputs = dict(batch.inputs)
@@ -153,7 +136,7 @@ class EventData(Data):
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedEvents(Prepared):
+class PreparedEvents(PreparedSequences):
     """Records ready to be trained on and evaluated.
 
     Attributes:
@@ -162,31 +145,13 @@ class PreparedEvents(Prepared):
 
     vocabulary: Vocabulary
 
-    def groups(self) -> Int32[np.ndarray, " N"] | None:
-        """See `Prepared.groups`: records alike in length."""
-        assert isinstance(self.data, EventData)
-        cuts = np.asarray(self.data.cut_lengths())
-        lengths = self.splits["train"].inputs.lengths
-        return np.searchsorted(cuts, lengths).astype(np.int32) if len(cuts) > 1 else None
-
-    def padding(self) -> float:
-        """See `research.data.series_data.PreparedSeries.padding`."""
-        assert isinstance(self.data, EventData)
-        lengths, cuts = self.splits["train"].inputs.lengths, np.asarray(self.data.cut_lengths())
-        return float(1 - lengths.sum() / cuts[np.searchsorted(cuts, lengths)].sum())
-
     def details(self) -> dict[str, Any]:
         """See `Prepared.details`."""
         assert isinstance(self.data, EventData)
-        lengths = np.concatenate([examples.inputs.lengths for examples in self.splits.values()])
         return {
             "events": {
                 "numbers": len(self.vocabulary),
-                "kept": {
-                    "least": int(lengths.min()),
-                    "median": float(np.median(lengths)),
-                    "most": int(lengths.max()),
-                },
+                "kept": self.spread(),
                 "lengths": list(self.data.cut_lengths()),
                 "vocabulary": self.vocabulary.to_json(),
             }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Shaped, UInt64
+from jaxtyping import Float32, Int32, UInt64
 
-from research.data.dataset import Dataset, hash_of
+from research.data.dataset import hash_of
+from research.data.sequences import Sequences
 from research.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Events(Dataset):
+class Events(Sequences):
     """Records of one dataset, before splits and preprocessing, their events laid end to end.
 
     Record number i are the next ``lengths[i]`` of the S events. An event is one code at one moment, with or without a
@@ -31,14 +33,14 @@ class Events(Dataset):
         names: what to call each record when it is shown; None where there is nothing to say.
     """
 
+    noun: ClassVar = "record"
+
     codes: Int32[np.ndarray, " S"]
     vocabulary: tuple[str, ...]
-    lengths: Int32[np.ndarray, " N"]
     time: Float32[np.ndarray, " S"]
     visit: Int32[np.ndarray, " S"]
     age: Float32[np.ndarray, " S"]
     number: Float32[np.ndarray, " S"]
-    names: Shaped[np.ndarray, " N"] | None = None
 
     def __post_init__(self) -> None:
         """Raises `UserError` where the parts disagree, a record is empty, or time goes back in one."""
@@ -96,20 +98,6 @@ class Events(Dataset):
                 f"{name}: {self.called(self._record_of(event))} has visit number {self.visit[event]}; visits of a "
                 f"record are numbered from 0."
             )
-
-    @property
-    def starts(self) -> Int64[np.ndarray, " N"]:
-        """Where each record begins among the events."""
-        return np.cumsum(self.lengths, dtype=np.int64) - self.lengths
-
-    def called(self, row: int) -> str:
-        """What to call a record in a message."""
-        return f"record {self.row[row]}" if self.names is None else f"record {self.names[row]}"
-
-    def events(self, row: int) -> slice:
-        """The events of a record."""
-        start = int(self.starts[row])
-        return slice(start, start + int(self.lengths[row]))
 
     def hashes(self) -> UInt64[np.ndarray, " N"]:
         """A number of each record, equal where codes, times, visits, ages and numbers are."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt64
+from jaxtyping import Bool, Float32, Shaped, UInt64
 
-from research.data.dataset import Dataset, hash_of
+from research.data.dataset import hash_of
+from research.data.sequences import Sequences
 from research.errors import UserError
 
 
@@ -26,7 +27,7 @@ class Variable:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Series(Dataset):
+class Series(Sequences):
     """Series of one dataset, before splits and preprocessing, laid end to end.
 
     Series number i are the next ``lengths[i]`` of the S samples. A sample is one moment, at which some or all of the C
@@ -48,8 +49,9 @@ class Series(Dataset):
         names: what to call each series when it is shown; None where there is nothing to say.
     """
 
+    noun: ClassVar = "series"
+
     values: Shaped[np.ndarray, "S C"]
-    lengths: Int32[np.ndarray, " N"]
     variables: tuple[Variable, ...]
     time: Float32[np.ndarray, " S"] | None = None
     interval: float = 1.0
@@ -57,7 +59,6 @@ class Series(Dataset):
     scale: float = 1.0
     static: Float32[np.ndarray, "N D"] | None = None
     static_variables: tuple[Variable, ...] = ()
-    names: Shaped[np.ndarray, " N"] | None = None
 
     def __post_init__(self) -> None:
         """Raises `UserError` where the parts disagree, a series is empty, or time goes back in one."""
@@ -92,20 +93,6 @@ class Series(Dataset):
         columns = 0 if self.static is None else self.static.shape[1]
         if columns != len(self.static_variables):
             raise UserError(f"{name}: {columns} static columns, {len(self.static_variables)} static variables named.")
-
-    @functools.cached_property
-    def starts(self) -> Int64[np.ndarray, " N"]:
-        """Where each series begins among the samples."""
-        return np.cumsum(self.lengths, dtype=np.int64) - self.lengths
-
-    def called(self, row: int) -> str:
-        """What to call a series in a message."""
-        return f"series {self.row[row]}" if self.names is None else f"series {self.names[row]}"
-
-    def samples(self, row: int) -> slice:
-        """The samples of a series."""
-        start = int(self.starts[row])
-        return slice(start, start + int(self.lengths[row]))
 
     def observed(self) -> Bool[np.ndarray, "S C"]:
         """Where a variable was observed."""

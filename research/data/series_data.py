@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +18,7 @@ from research.data.batch import Batch
 from research.data.dataset import hash_of
 from research.data.leakage import check_leakage
 from research.data.prepare import (
-    Data,
     Listener,
-    Prepared,
     add_text,
     check_present,
     divide,
@@ -29,6 +27,7 @@ from research.data.prepare import (
     other_kind,
     warnings_of,
 )
+from research.data.sequences import PreparedSequences, SequenceData
 from research.data.series import Series, Variable
 from research.data.signals import Filter, bin_means, carried_forward, resample_even
 from research.data.source import Source
@@ -36,9 +35,6 @@ from research.data.split import Split
 from research.errors import UserError
 from research.spec import Spec, Static, check, field, to_json
 from research.task import NO_LABEL
-
-ON_TIME_AXIS = ("values", "observed", "time")
-"""Inputs whose second axis is time."""
 
 
 class Statistics(Spec):
@@ -52,7 +48,7 @@ class Statistics(Spec):
     interval: float = field(1.0, above=0, help="time between samples where they are evenly spaced")
 
 
-class SeriesData(Data):
+class SeriesData(SequenceData):
     """What an experiment on series learns from: series, their division, and how they become inputs.
 
     A model gets a dict: ``values [B, T, C]``, scaled, 0 where nothing is known; ``observed [B, T, C]``, False where a
@@ -63,6 +59,8 @@ class SeriesData(Data):
     holds series that are alike in length and is cut to the shortest of these lengths that fits: fewer steps are
     computed, at the price of one compiled form of the update per length.
     """
+
+    along_steps: ClassVar = ("values", "observed", "time")
 
     filter: Filter | None = field(None, help="frequencies that are taken out; evenly sampled series only")
     resample: Static[float | None] = field(
@@ -80,7 +78,6 @@ class SeriesData(Data):
     scaling: Literal["train", "series", "none"] = field(
         "train", help="mean 0 and deviation 1 by all training series (train) or by the series itself (series), or as is"
     )
-    lengths: tuple[int, ...] = field((), minimum=1, help="lengths to which batches are cut; none: the longest series")
     augmentation: SeriesAugmentation | None = field(None, help="random changes of the training series")
     statistics: Statistics | None = field(None, help="filled in from train when the data is prepared")
 
@@ -151,7 +148,7 @@ class SeriesData(Data):
         found: list[np.ndarray] = []
         times: list[np.ndarray] = []
         for row in range(len(series)):
-            place = series.samples(row)
+            place = series.span(row)
             values = series.values[place].astype(np.float32) * np.float32(series.scale)
             if self.filter is not None:
                 values = self.filter.apply(values, series.interval)
@@ -199,24 +196,6 @@ class SeriesData(Data):
             )
         return carried_forward(series.values, series.lengths) if self.impute == "forward" and gaps else series.values
 
-    def groups_of(self, lengths: Int32[np.ndarray, " N"]) -> Int32[np.ndarray, " N"]:
-        """Which of `cut_lengths` each series needs, by number."""
-        return np.searchsorted(np.asarray(self.lengths), lengths).astype(np.int32)
-
-    def cut_lengths(self) -> tuple[int, ...]:
-        """See `Data.cut_lengths`."""
-        return self.lengths
-
-    def needs(self, inputs: Any) -> Int32[Array, " B"]:
-        """See `Data.needs`."""
-        return inputs["length"]
-
-    def cut(self, batch: Batch, length: int) -> Batch:
-        """See `Data.cut`."""
-        inputs = {name: x[:, :length] if name in ON_TIME_AXIS else x for name, x in batch.inputs.items()}
-        targets = batch.targets[:, :length] if batch.task.per_step else batch.targets
-        return dataclasses.replace(batch, inputs=inputs, targets=targets)
-
     def transform(self, batch: Batch, key: Key[Array, ""] | None = None) -> Batch:
         """See `Data.transform`; the inputs of a model, as the class describes them."""
         stored, statistics = batch.inputs, self.statistics
@@ -257,7 +236,7 @@ class SeriesData(Data):
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedSeries(Prepared):
+class PreparedSeries(PreparedSequences):
     """Series ready to be trained on and evaluated.
 
     Attributes:
@@ -270,32 +249,15 @@ class PreparedSeries(Prepared):
     static_variables: tuple[Variable, ...]
     time_unit: str
 
-    def groups(self) -> Int32[np.ndarray, " N"] | None:
-        """See `Prepared.groups`: series alike in length."""
-        assert isinstance(self.data, SeriesData)
-        lengths = self.splits["train"].inputs.lengths
-        return self.data.groups_of(lengths) if len(self.data.cut_lengths()) > 1 else None
-
-    def padding(self) -> float:
-        """Share of the steps of an epoch that only fill up series; the rows that fill up a last batch do not count."""
-        assert isinstance(self.data, SeriesData)
-        lengths, cuts = self.splits["train"].inputs.lengths, np.asarray(self.data.cut_lengths())
-        return float(1 - lengths.sum() / cuts[self.data.groups_of(lengths)].sum())
-
     def details(self) -> dict[str, Any]:
         """See `Prepared.details`."""
         assert isinstance(self.data, SeriesData) and self.data.statistics is not None
-        lengths = np.concatenate([examples.inputs.lengths for examples in self.splits.values()])
         return {
             "series": {
                 "variables": [dataclasses.asdict(variable) for variable in self.variables],
                 "static_variables": [dataclasses.asdict(variable) for variable in self.static_variables],
                 "time_unit": self.time_unit,
-                "samples": {
-                    "least": int(lengths.min()),
-                    "median": float(np.median(lengths)),
-                    "most": int(lengths.max()),
-                },
+                "samples": self.spread(),
                 "lengths": list(self.data.cut_lengths()),
                 "statistics": to_json(self.data.statistics),
             }

@@ -71,7 +71,7 @@ def test_the_vocabulary_is_that_of_train_alone() -> None:
     test = prepared.splits["test"]
     for place, row in enumerate(test.example):
         found = test.read(np.asarray([place]))["codes"][0]
-        codes = raw.codes[raw.events(int(row))]
+        codes = raw.codes[raw.span(int(row))]
         assert ((found[: len(codes)] == UNKNOWN) == (codes == 4)).all() and not found[len(codes) :].any()
     told = [warning for warning in prepared.warnings if "not in the vocabulary" in warning]
     assert any(warning.startswith("test: ") for warning in told)
@@ -122,7 +122,7 @@ def test_longer_records_are_cut_and_time_begins_anew(keep: Any) -> None:
     train = prepared.splits["train"]
     batch = jax.device_get(prepared.data.transform(put(train, prepared.task)))
     for place, row in enumerate(train.example):
-        events = raw.events(int(row))
+        events = raw.span(int(row))
         kept = (
             slice(events.start, events.start + 4)
             if keep == "first"

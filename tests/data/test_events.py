@@ -32,7 +32,7 @@ PARTS: dict[str, Any] = {
 def test_events_are_laid_end_to_end() -> None:
     events = Events(**PARTS)
     assert len(events) == 2 and events.starts.tolist() == [0, 3]
-    assert [events.codes[events.events(row)].tolist() for row in range(2)] == [[0, 2, 1], [1, 0]]
+    assert [events.codes[events.span(row)].tolist() for row in range(2)] == [[0, 2, 1], [1, 0]]
     assert events.called(1) == "record 1"
     assert Events(**PARTS | {"names": np.asarray(["x", "y"], dtype=object)}).called(1) == "record y"
 

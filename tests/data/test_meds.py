@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def codes(events: Events, row: int) -> list[str]:
-    return [events.vocabulary[code] for code in events.codes[events.events(row)]]
+    return [events.vocabulary[code] for code in events.codes[events.span(row)]]
 
 
 def test_a_record_is_what_is_known_up_to_its_moment(file: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_record_is_what_is_known_up_to_its_moment(file: Path) -> None:
     assert found.patient is not None and found.patient.tolist() == ["3", "7"]
     assert found.targets.tolist() == [0, 1] and found.task.names == ("short stay", "longer than 7 days")
     assert codes(found, 1) == ["GENDER//F", "HOSPITAL_ADMISSION//EW", *(f"LAB//{c}//mg" for c in "abca")]
-    place = found.events(1)
+    place = found.span(1)
     np.testing.assert_allclose(found.time[place], [0, 0, 0.25, 0.5, 0.75, 1])
     np.testing.assert_allclose(found.age[place], 50 + np.asarray([0, 0, 0.25, 0.5, 0.75, 1]) / 365.25, rtol=1e-6)
     np.testing.assert_array_equal(found.number[place], [np.nan, np.nan, 0, 1, 2, 3])

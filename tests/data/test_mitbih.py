@@ -78,7 +78,7 @@ def test_the_published_counts(data_dir: Path) -> None:
     assert record.sig_name == ["MLII"] and record.p_signal is not None
     beat, row = int(where.sample[100]), int(np.flatnonzero(series.patient == "114")[99])
     assert where.symbol[0] == "+" and "+" not in where.symbol[1:101]
-    found = series.values[series.samples(row), 0] * series.scale
+    found = series.values[series.span(row), 0] * series.scale
     np.testing.assert_allclose(found, record.p_signal[beat - 90 : beat + 162, 0], atol=1e-6)
     assert series.names[row] == f"114 at {beat / 360:.2f} s"
     beats = np.asarray(where.sample)[~np.isin(where.symbol, ["+", "~", "|"])]
@@ -98,7 +98,7 @@ def test_beats_are_cut_around_their_annotations_and_filled_up_at_the_ends(record
         for number, beat in enumerate(BEATS):
             lead = np.pad(records[record][:, column] - 1024, 30, mode="edge")
             place = PLACES[beat] + 30
-            found = series.values[series.samples(start + number), 0]
+            found = series.values[series.span(start + number), 0]
             np.testing.assert_array_equal(found, lead[place - 10 : place + 20])
     prepared = SeriesData(source=source.replace(classes=("N", "V"))).prepare()
     assert prepared.leakage.basis == "by patient" and prepared.task.kind == "binary"
@@ -132,7 +132,7 @@ def test_leads_by_name(records: dict[str, np.ndarray]) -> None:
     assert [variable.name for variable in series.variables] == ["lead MLII", "lead V1|V5"]
     middle = 25  # of the window, where the annotation is
     for start, record, columns in ((0, "101", (0, 1)), (6, "114", (1, 0)), (12, "100", (0, 1))):
-        found = series.values[series.samples(start + 1)][middle]
+        found = series.values[series.span(start + 1)][middle]
         assert found.tolist() == [int(records[record][60, column]) - 1024 for column in columns]
     with pytest.raises(UserError, match=r"leads: record 114 has no lead V1; its leads are V5, MLII\. .* 'V1\|V5"):
         MITBIH(leads=("V1",)).load()

@@ -66,15 +66,15 @@ def test_small_set(tmp_path: Path, archive: bool) -> None:
     # The last time of the first stay holds nothing but what cannot be, and so does not exist.
     assert series.lengths.tolist() == [3, 2, 2]
     np.testing.assert_allclose(series.time, [7 / 60, 1.5, 48, 0, 0.7, 0, 2], rtol=1e-6)
-    first = series.values[series.samples(0)]
+    first = series.values[series.span(0)]
     np.testing.assert_array_equal(first[:, column["HR"]], [73, 77, 60])
     np.testing.assert_array_equal(first[:, column["pH"]], np.float32([7.31, np.nan, np.nan]))
     np.testing.assert_array_equal(first[:, column["Weight"]], np.float32([np.nan, 80.5, np.nan]))
-    second = series.values[series.samples(1)]
+    second = series.values[series.span(1)]
     assert second[0, column["GCS"]] == 15 and np.isnan(second[0]).sum() == 36
     assert second[1, column["MAP"]] == 85 and second[1, column["Urine"]] == 430  # a mean, and a volume
     assert np.isnan(second[1, column["SysABP"]])
-    assert series.values[series.samples(2)][0, column["Weight"]] == 85
+    assert series.values[series.span(2)][0, column["Weight"]] == 85
     assert [v.name for v in series.static_variables[:4]] == ["Age", "Gender", "Height", "Weight"]
     missing = np.nan
     np.testing.assert_array_equal(
@@ -213,7 +213,7 @@ def test_set_a_as_published(data_dir: Path) -> None:
     assert len(series.values) == 288257 and series.values.shape[1] == 37 and series.time.max() == 48
     assert series.observed().any(axis=1).all() and series.observed().any(axis=0).all()
     name = {variable.name: number for number, variable in enumerate(series.variables)}
-    first = series.values[series.samples(0)]
+    first = series.values[series.span(0)]
     np.testing.assert_array_equal(first[:3, name["HR"]], [73, 77, 60])
     np.testing.assert_allclose(series.time[:4], [7 / 60, 37 / 60, 97 / 60, 157 / 60], rtol=1e-6)
     assert first[1, name["Urine"]] == 60 and first[0, name["NISysABP"]] == 147

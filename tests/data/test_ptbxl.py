@@ -120,7 +120,7 @@ def test_labels_of_the_real_records_are_those_of_the_benchmark(data_dir: Path, l
         assert series.values.shape == (495 * 1000, 12) and (series.scale, series.interval) == (0.001, 0.01)
         record = wfdb.rdrecord(str(data_dir / "ptbxl" / table.filename_lr[7]))
         row = series.row.tolist().index(7)
-        np.testing.assert_allclose(series.values[series.samples(row)] * series.scale, record.p_signal, atol=1e-6)
+        np.testing.assert_allclose(series.values[series.span(row)] * series.scale, record.p_signal, atol=1e-6)
 
 
 def test_what_is_kept_of_a_small_table(folder: Path) -> None:
@@ -133,7 +133,7 @@ def test_what_is_kept_of_a_small_table(folder: Path) -> None:
     assert series.split is not None and series.split.tolist() == ["train"] * 4 + ["validation"] + ["test"] * 2
     assert series.patient is not None and series.patient.tolist() == ["2", "2", "3", "5", "6", "7", "8"]
     assert [variable.name for variable in series.variables] == ["lead I", "lead II", "lead V1"]
-    np.testing.assert_array_equal(series.values[series.samples(3)], _stored(5))
+    np.testing.assert_array_equal(series.values[series.span(3)], _stored(5))
     assert series.about.notes[-2:] == (
         "part of PTB-XL: 8 records, of 21,799 in version 1.0.3",
         "1 of 8 records have no label of the set superdiagnostic and are left out",

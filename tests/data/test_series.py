@@ -19,7 +19,7 @@ def series() -> Series:
 
 
 def test_samples_of_a_series_are_where_lengths_say(series: Series) -> None:
-    parts = [series.values[series.samples(row)] for row in range(len(series))]
+    parts = [series.values[series.span(row)] for row in range(len(series))]
     assert [len(part) for part in parts] == series.lengths.tolist()
     np.testing.assert_array_equal(np.concatenate(parts), series.values)
     np.testing.assert_array_equal(series.observed(), ~np.isnan(series.values))
@@ -28,7 +28,7 @@ def test_samples_of_a_series_are_where_lengths_say(series: Series) -> None:
 def test_hashes_tell_values_times_and_descriptors_apart_and_nothing_else(series: Series) -> None:
     before = series.hashes()
     assert len(np.unique(before)) == 6
-    place = series.samples(2).start
+    place = series.span(2).start
     for name in ("values", "time"):
         changed = getattr(series, name).copy()
         changed[place] = -1

@@ -37,7 +37,7 @@ def raw_rows(prepared: PreparedSeries, split: str) -> list[tuple[np.ndarray, np.
     series = prepared.data.source.load()
     assert isinstance(series, Series) and series.time is not None
     return [
-        (series.values[series.samples(int(row))], series.time[series.samples(int(row))])
+        (series.values[series.span(int(row))], series.time[series.span(int(row))])
         for row in prepared.splits[split].example
     ]
 
@@ -85,7 +85,7 @@ def test_scaling_none_leaves_units_and_counts_become_units() -> None:
     series = prepared.data.source.load()
     assert isinstance(series, Series)
     row = int(prepared.splits["train"].example[0])
-    expected = series.values[series.samples(int(row))] * 0.01
+    expected = series.values[series.span(int(row))] * 0.01
     np.testing.assert_allclose(found["values"][0, : len(expected)], expected, rtol=1e-6)
     np.testing.assert_allclose(found["time"][0], 0.5 * np.arange(12))
     scaled, _ = inputs(SeriesData(source=Counts()))

@@ -71,7 +71,7 @@ def test_invalid_samples_are_missing(folder: Path) -> None:
     signal[3, 1] = np.nan
     put(folder / "r", "b", signal)
     series = load(folder)
-    np.testing.assert_array_equal(np.isnan(series.values[series.samples(1)]), np.isnan(signal))
+    np.testing.assert_array_equal(np.isnan(series.values[series.span(1)]), np.isnan(signal))
     assert "1 of 246 samples are marked as invalid" in series.about.notes
 
 

@@ -143,7 +143,7 @@ def test_no_other_forecast_of_the_next_code_is_better() -> None:
     there = events.targets != NO_LABEL
     np.testing.assert_array_equal(there.sum(axis=1), events.lengths - 1)
     for row in (0, 7):
-        codes = events.codes[events.events(row)]
+        codes = events.codes[events.span(row)]
         assert events.targets[row, : len(codes) - 1].tolist() == codes[1:].tolist()
     truth, forecast, last = events.targets[there], probability[there], NEXT._sample(0).codes[there]
     assert np.mean(forecast.argmax(axis=1) == truth) == pytest.approx(NEXT.best_accuracy(), abs=0.006)
