@@ -8,11 +8,11 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from research.models.layers import Dense, Dropout, initializers, mean_over_steps
+from research.models.layers import initializers
 from research.models.model import Forward, Model
 from research.models.placement import Placement
 from research.models.series import Channel, channels_of, series_shape, valid_steps
-from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, check_alike, check_channels, with_static
+from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooled, check_alike, check_channels
 from research.spec import field
 
 
@@ -47,7 +47,7 @@ class FCN(Model):
         return FullyConvolutionalNetwork(self, variables, static, outputs, rngs)
 
 
-class FullyConvolutionalNetwork(nnx.Module):
+class FullyConvolutionalNetwork(MeanPooled):
     """The module that `FCN` builds."""
 
     def __init__(self, spec: FCN, variables: int, static: int, outputs: int, rngs: nnx.Rngs) -> None:
@@ -69,8 +69,7 @@ class FullyConvolutionalNetwork(nnx.Module):
             self.maps.append(layer)
             features, placement = out_channels, placement.through(width, 1, (width - 1) // 2)
         self.placement = placement
-        self.dropout = Dropout(spec.dropout)
-        self.output = Dense(features + static, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+        self.finish(spec, features + static, outputs, rngs)
 
     def features(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B T D"]:
         """Maps of the last convolution after their activation."""
@@ -78,12 +77,3 @@ class FullyConvolutionalNetwork(nnx.Module):
         for layer in self.maps:
             x = jax.nn.relu(layer(x, valid, forward))
         return x
-
-    def head(self, maps: Float[Array, "B T D"], inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
-        """Outputs from what `features` gave."""
-        x = with_static(mean_over_steps(maps, valid_steps(inputs)), inputs)
-        return self.output(self.dropout(x, forward), forward)
-
-    def __call__(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
-        """Outputs of each example."""
-        return self.head(self.features(inputs, forward), inputs, forward)

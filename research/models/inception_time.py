@@ -10,11 +10,11 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from research.errors import UserError
-from research.models.layers import BatchNorm, Convolution1D, Dense, Dropout, initializers, max_pool_1d, mean_over_steps
+from research.models.layers import BatchNorm, Convolution1D, initializers, max_pool_1d
 from research.models.model import Forward, Model
 from research.models.placement import Placement
 from research.models.series import Channel, channels_of, series_shape, valid_steps
-from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, check_channels, with_static
+from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooled, check_channels
 from research.spec import field
 
 BLOCK = 3
@@ -61,7 +61,7 @@ class InceptionTime(Model):
         return InceptionNetwork(self, variables, static, outputs, rngs)
 
 
-class InceptionNetwork(nnx.Module):
+class InceptionNetwork(MeanPooled):
     """The module that `InceptionTime` builds."""
 
     def __init__(self, spec: InceptionTime, variables: int, static: int, outputs: int, rngs: nnx.Rngs) -> None:
@@ -75,8 +75,7 @@ class InceptionNetwork(nnx.Module):
             features = block.out_channels
         # Kernels of different widths look at the same step; even ones look half a step further.
         self.placement = Placement()
-        self.dropout = Dropout(spec.dropout)
-        self.output = Dense(features + static, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+        self.finish(spec, features + static, outputs, rngs)
 
     def features(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B T D"]:
         """Maps of the last module after their activation."""
@@ -84,15 +83,6 @@ class InceptionNetwork(nnx.Module):
         for block in self.blocks:
             x = block(x, valid, forward)
         return x
-
-    def head(self, maps: Float[Array, "B T D"], inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
-        """Outputs from what `features` gave."""
-        x = with_static(mean_over_steps(maps, valid_steps(inputs)), inputs)
-        return self.output(self.dropout(x, forward), forward)
-
-    def __call__(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
-        """Outputs of each example."""
-        return self.head(self.features(inputs, forward), inputs, forward)
 
 
 class InceptionBlock(nnx.Module):

@@ -9,11 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from research.errors import UserError
-from research.models.layers import BatchNorm, Dense, Dropout, initializers, mean_over_steps
+from research.models.layers import BatchNorm, initializers
 from research.models.model import Forward, Model
 from research.models.placement import Placement
 from research.models.series import Channel, channels_of, series_shape, valid_steps
-from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, check_channels, with_static
+from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooled, check_channels
 from research.spec import field
 
 
@@ -52,7 +52,7 @@ class ResNet1D(Model):
         return ResidualNetwork1D(self, variables, static, outputs, rngs)
 
 
-class ResidualNetwork1D(nnx.Module):
+class ResidualNetwork1D(MeanPooled):
     """The module that `ResNet1D` builds."""
 
     def __init__(self, spec: ResNet1D, variables: int, static: int, outputs: int, rngs: nnx.Rngs) -> None:
@@ -66,8 +66,7 @@ class ResidualNetwork1D(nnx.Module):
             for kernel in spec.kernels:
                 placement = placement.through(kernel, 1, (kernel - 1) // 2)
         self.placement = placement
-        self.dropout = Dropout(spec.dropout)
-        self.output = Dense(features + static, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+        self.finish(spec, features + static, outputs, rngs)
 
     def features(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B T D"]:
         """Maps of the last block after their activation."""
@@ -75,15 +74,6 @@ class ResidualNetwork1D(nnx.Module):
         for block in self.blocks:
             x = block(x, valid, forward)
         return x
-
-    def head(self, maps: Float[Array, "B T D"], inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
-        """Outputs from what `features` gave."""
-        x = with_static(mean_over_steps(maps, valid_steps(inputs)), inputs)
-        return self.output(self.dropout(x, forward), forward)
-
-    def __call__(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
-        """Outputs of each example."""
-        return self.head(self.features(inputs, forward), inputs, forward)
 
 
 class ResidualBlock1D(nnx.Module):

@@ -1,4 +1,4 @@
-"""What convolutional models of signals share: checks, a convolution with its normalisation, and descriptors' place."""
+"""What convolutional models of signals share: checks, a convolution with its normalisation, what follows the maps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from research.errors import UserError
-from research.models.layers import BatchNorm, Convolution1D, strided
+from research.models.layers import BatchNorm, Convolution1D, Dense, Dropout, mean_over_steps, strided
 from research.models.model import Forward
+from research.models.placement import Placement
+from research.models.series import Channel, valid_steps
 
 KERAS_EPSILON = 1e-3
 """What Keras adds to the variance in batch normalisation; torch adds 1e-5."""
@@ -61,3 +63,28 @@ class ConvolutionNorm1D(nnx.Module):
         """The normalised maps; ``valid`` says which steps of ``x`` count."""
         counts = strided(valid, self.convolution.stride)
         return self.norm(self.convolution(x, valid, forward), forward, counts)
+
+
+class MeanPooled(nnx.Module):
+    """A network whose output layer sees the mean over time of each map, and static descriptors."""
+
+    channels: tuple[Channel, ...]
+    placement: Placement
+
+    def finish(self, spec: Any, features: int, outputs: int, rngs: nnx.Rngs) -> None:
+        """Make what follows the maps; ``spec`` has the dropout and how kernels start."""
+        self.dropout = Dropout(spec.dropout)
+        self.output = Dense(features, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+
+    def features(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B T D"]:
+        """Maps of the last layer after their activation."""
+        raise NotImplementedError
+
+    def head(self, maps: Float[Array, "B T D"], inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
+        """Outputs from what `features` gave."""
+        x = with_static(mean_over_steps(maps, valid_steps(inputs)), inputs)
+        return self.output(self.dropout(x, forward), forward)
+
+    def __call__(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
+        """Outputs of each example."""
+        return self.head(self.features(inputs, forward), inputs, forward)

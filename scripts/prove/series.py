@@ -1,10 +1,16 @@
-"""What the experiments on series reach, beside published numbers; prints a dated table.
+"""What the experiments on series reach, beside published numbers; prints dated tables.
 
-    RESEARCH_DATA_DIR=DATA python scripts/prove/series.py --runs RUNS
+    RESEARCH_DATA_DIR=DATA python scripts/prove/series.py --runs RUNS [--only vitals ucr heartbeats]
 
-Death in hospital after the first 48 hours in intensive care (PhysioNet 2012, set A), five folds of the patients as in
-Che et al. 2018: mean and standard deviation over the folds, and DeLong's interval over all patients, each of whom is
-tested once.
+vitals: death in hospital after the first 48 hours in intensive care (PhysioNet 2012, set A), five folds of the
+patients as in Che et al. 2018: mean and standard deviation over the folds, and DeLong's interval over all patients,
+each of whom is tested once.
+
+ucr: sets of the UCR archive with their official split, five seeds, the last weights, nothing chosen; published are
+mean and standard deviation of ten runs of Ismail Fawaz et al. 2019, who train for 2,000 (FCN) or 1,500 (ResNet) epochs.
+
+heartbeats: MIT-BIH between patients (de Chazal et al. 2004): the beats of each class beside the published counts, and
+for each class and in the form of the AAMI what is found, seed 0, with intervals by patient.
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ import datetime
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +29,12 @@ import jax
 import numpy as np
 
 import research
+from research.data import MITBIH
+from research.evaluation.aami import aami
 from research.evaluation.delong import auroc_interval, influence
+from research.evaluation.report import Estimate
 from research.experiment_file import load_experiment
+from research.models import FCN
 from research.spec import replace
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -47,7 +57,22 @@ class Published:
 VITALS = (
     Published("vitals_gru", "GRU-mean .8195, GRU-forward .8162, GRU-simple .8155: Che et al. 2018, five folds"),
     Published("vitals_grud", "GRU-D .8424 ± .012: Che et al. 2018, five folds"),
+    Published("vitals_transformer", "none by this protocol"),
 )
+
+SEEDS = 5
+UCR = (
+    ("ECG200", "FCN", 150, 10, "0.889 (0.010)"),
+    ("ECG200", "ResNet", 150, 10, "0.874 (0.019)"),
+    ("ECGFiveDays", "FCN", 300, 4, "0.987 (0.003)"),
+    ("ECGFiveDays", "ResNet", 300, 4, "0.975 (0.019)"),
+    ("ECG5000", "FCN", 40, 16, "0.940 (0.001)"),
+    ("ECG5000", "ResNet", 40, 16, "0.934 (0.002)"),
+)
+"""Set, network, epochs, batch size, and the published accuracy, mean and standard deviation of ten runs."""
+
+DE_CHAZAL = {"train": (45_866, 944, 3_788, 415, 8), "test": (44_259, 1_837, 3_221, 388, 7)}
+"""Beats of the classes N, S, V, F and Q in DS1 and DS2, as published."""
 
 
 def vitals(runs: Path) -> Iterator[str]:
@@ -78,20 +103,78 @@ def vitals(runs: Path) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def ucr(runs: Path) -> Iterator[str]:
+    """Accuracy of the last weights over the seeds."""
+    yield "| set | network | test series | epochs | accuracy, mean (sd) | range | published, mean (sd) | s |"
+    yield "|---|---|---|---|---|---|---|---|"
+    resnet = load_experiment(EXPERIMENTS / "ecg200_resnet.py")[0]
+    for name, network, epochs, batch_size, published in UCR:
+        changes: dict[str, Any] = {"data.source.name": name, "epochs": epochs, "batch_size": batch_size}
+        changes |= {"model": FCN(momentum=0.9)} if network == "FCN" else {}
+        experiment = replace(resnet, changes)
+        results = [research.run(experiment, seed=seed, name=f"ucr_{name}", runs=runs) for seed in range(SEEDS)]
+        found = np.array([result.metrics["accuracy"].value for result in results])
+        cells = [
+            name,
+            network,
+            f"{results[0].metrics['accuracy'].n}",
+            f"{epochs}",
+            f"{found.mean():.4f} ({found.std(ddof=1):.4f})",
+            f"{found.min():.4f} to {found.max():.4f}",
+            published,
+            f"{np.median([result.summary['seconds'] for result in results]):.0f}",
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def heartbeats(runs: Path) -> Iterator[str]:
+    """Beats of each class, and what is found of each class in patients that were not trained on."""
+    series = MITBIH(shared_patient="keep").load()
+    assert series.split is not None
+    yield f"| beats | {' | '.join(series.task.names)} |"
+    yield "|---|---|---|---|---|---|"
+    for split, published in DE_CHAZAL.items():
+        counts = np.bincount(series.targets[series.split == split], minlength=len(published))
+        yield f"| {split}, found | {' | '.join(f'{count:,}' for count in counts)} |"
+        yield f"| {split}, published | {' | '.join(f'{count:,}' for count in published)} |"
+    yield ""
+    yield "| experiment | what | sensitivity | positive predictivity | false positive rate | AUROC |"
+    yield "|---|---|---|---|---|---|"
+    for name in ("ecg_lstm", "ecg_fcn"):
+        result = research.run(load_experiment(EXPERIMENTS / f"{name}.py")[0], seed=0, name=name, runs=runs)
+        for part, estimates in result.report.parts.items():
+            shown = {estimate.name: _shown(estimate) for estimate in estimates}
+            cells = [name, f"class {part}", shown["sensitivity"], shown["precision"], "", shown["auroc"]]
+            yield f"| {' | '.join(cells)} |"
+        predicted: Any = result.predictions["test"]
+        for group, estimates in aami(predicted).items():
+            yield f"| {' | '.join([name, f'{group}, AAMI', *map(_shown, estimates), ''])} |"
+
+
+def _shown(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+TABLES: dict[str, Callable[[Path], Iterator[str]]] = {"vitals": vitals, "ucr": ucr, "heartbeats": heartbeats}
+
+
 def main() -> None:
     """Run what is asked for and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="folder for the runs; finished ones are not repeated")
+    parser.add_argument("--only", nargs="*", default=TABLES, choices=TABLES, help="only these tables")
     options = parser.parse_args()
     command = ["git", "-C", str(EXPERIMENTS), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     print(
         f"Experiments on series, {today}, commit {commit}, jax {jax.__version__} on {jax.default_backend()}, Python "
-        f"{platform.python_version()}, {os.cpu_count()} cores. Seconds: median run.\n"
+        f"{platform.python_version()}, {os.cpu_count()} cores. Seconds: median run."
     )
-    for text in vitals(options.runs):
-        print(text, flush=True)
+    for table in options.only:
+        print(f"\n{table}\n")
+        for text in TABLES[table](options.runs):
+            print(text, flush=True)
 
 
 if __name__ == "__main__":
