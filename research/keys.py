@@ -37,6 +37,22 @@ def example_keys(key: Key[Array, ""], example: Int32[Array, " B"]) -> UInt32[Arr
     return jax.vmap(lambda index: jax.random.key_data(jax.random.fold_in(key, index)))(example)
 
 
+def step_keys(keys: UInt32[Array, "B 2"], steps: int) -> UInt32[Array, "S B 2"]:
+    """Keys of each example for each of some steps, for what is computed one step after the other.
+
+    Those of a step do not depend on how many steps there are.
+
+    Args:
+        keys: from `example_keys`.
+        steps: how many.
+    """
+
+    def one(key: UInt32[Array, " 2"], step: Int32[Array, ""]) -> UInt32[Array, " 2"]:
+        return jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(key, impl=GENERATOR), step))
+
+    return jax.vmap(jax.vmap(one, (0, None)), (None, 0))(keys, jnp.arange(steps, dtype=jnp.int32))
+
+
 def _mix(bits: UInt32[Array, ...]) -> UInt32[Array, ...]:
     """A bijection of 32 bits in which every output bit depends on every input bit (xor-shift-multiply)."""
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x21F0AAAD)

@@ -122,3 +122,14 @@ def test_chosen_positions_have_the_numbers_of_their_places():
     whole = np.asarray(keys.uniform(drawn, 2, (3, 5))).reshape(4, 15)
     chosen = np.array([7, 0, 14, 7], np.uint32)
     np.testing.assert_array_equal(keys.uniform_at(drawn, 2, jnp.asarray(chosen)), whole[:, chosen])
+
+
+def test_keys_of_steps_draw_what_nothing_else_draws():
+    example = keys.example_keys(keys.stream(3, "dropout", 0), jnp.arange(EXAMPLES, dtype=jnp.int32))
+    steps = np.asarray(keys.step_keys(example, 3))
+    assert steps.shape == (3, EXAMPLES, 2)
+    np.testing.assert_array_equal(keys.step_keys(example, 2), steps[:2])
+    np.testing.assert_array_equal(keys.step_keys(example[5:7], 3), steps[:, 5:7])
+    drawn = [draw(), *(np.asarray(keys.uniform(jnp.asarray(step), 1, (POSITIONS,))) for step in steps)]
+    for one, other in itertools.combinations(drawn, 2):
+        assert abs(correlation(one, other)) < 4

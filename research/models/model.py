@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, UInt32
 
 from research.context import Context
 from research.spec import Spec
+from research.task import Task
 
 
 class Hyperparameter(nnx.Variable):
@@ -56,11 +57,12 @@ class Model(Spec):
 
     abstract: ClassVar[bool] = True
 
-    def check_data(self, details: dict[str, Any]) -> None:
+    def check_data(self, details: dict[str, Any], task: Task) -> None:
         """Raise `UserError` where the model does not fit the prepared data, as far as shapes do not tell.
 
         Args:
             details: as `research.data.prepare.Prepared.details` gives them.
+            task: what is predicted.
         """
 
     def build(self, inputs: Any, outputs: int, rngs: nnx.Rngs) -> nnx.Module:

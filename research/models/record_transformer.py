@@ -15,6 +15,7 @@ from research.models.layers import Embedding, NumberEmbedding, TimeEncoding
 from research.models.model import Forward
 from research.models.transformer import Position, SequenceNetwork, SequenceTransformer
 from research.spec import Static, field
+from research.task import Task
 
 OLDEST = 120.0
 """Years; ages beyond fall into the last bin."""
@@ -39,7 +40,7 @@ class RecordTransformer(SequenceTransformer):
     age_bin: Static[float] = field(1.0, above=0, help="width of the bins of age, years")
     visits: bool = field(True, help="embed whether the number of the visit is even or odd")
 
-    def check_data(self, details: dict[str, Any]) -> None:
+    def check_data(self, details: dict[str, Any], task: Task) -> None:
         """See `Model.check_data`: every code of the data has a row in the table."""
         numbers = details.get("events", {}).get("numbers", 0)
         if numbers > self.vocabulary:

@@ -149,7 +149,7 @@ def first_row(examples: Examples) -> Examples:
 def _check_fit(experiment: Experiment, prepared: Prepared) -> None:
     """Model and loss fit data and task, and the metric that chooses the weights can be computed."""
     if experiment.model is not None:
-        experiment.model.check_data(prepared.details())
+        experiment.model.check_data(prepared.details(), prepared.task)
     if experiment.loss is not None:
         experiment.loss.outputs(prepared.task)
     select, task = experiment.evaluation.select, prepared.task

@@ -25,6 +25,7 @@ from research.errors import UserError
 from research.models import Forward, RecordTransformer, functional
 from research.optimizers import AdamW
 from research.spec import apply_overrides, check
+from research.task import Task
 
 TINY = RecordTransformer(vocabulary=VOCABULARY, width=8, depth=1, heads=2, mlp_ratio=1, activation="relu")
 BEHRT = TINY.replace(position="sinusoidal", clock="visit", age="bins", norm="post")
@@ -187,7 +188,7 @@ def test_mistakes_are_named():
 
 
 def test_a_vocabulary_that_is_too_small_is_told() -> None:
-    model = RecordTransformer(vocabulary=5)
-    model.check_data({"events": {"numbers": 5}})
+    model, task = RecordTransformer(vocabulary=5), Task("binary", ("no", "yes"))
+    model.check_data({"events": {"numbers": 5}}, task)
     with pytest.raises(UserError, match=r"model.vocabulary: 5 numbers for codes do not suffice, the data has 9"):
-        model.check_data({"events": {"numbers": 9}})
+        model.check_data({"events": {"numbers": 9}}, task)

@@ -64,6 +64,8 @@ MODELS = {
     "gru, max": RNN(cell="gru", widths=(4,), readout="max", dropout=0.5),
     "lstm, attention": RNN(cell="lstm", widths=(4,), readout="attention"),
     "gru-d": RNN(cell="grud", widths=(4, 3), dropout=0.5),
+    "lstm, steps ahead": RNN(cell="lstm", widths=(4, 3), steps_ahead=2, dropout=0.5, dense_widths=(3,)),
+    "gru-d, steps ahead": RNN(cell="grud", widths=(4,), steps_ahead=2, dropout=0.5),
     "each": RNN(cell="gru", widths=(4,), bidirectional=True, readout="each", dropout=0.5),
 }
 
@@ -130,6 +132,9 @@ def test_channels_stand_side_by_side_and_padding_is_zero() -> None:
         (RNN(channels=()), "channels: one or more different channels"),
         (RNN(cell="grud", bidirectional=True), "bidirectional: GRU-D decays forwards"),
         (RNN(cell="grud", channels=("values", "observed")), "channels: GRU-D reads values, mask and times by itself"),
+        (RNN(steps_ahead=2, bidirectional=True), "bidirectional: with steps_ahead the forecast goes on from the last"),
+        (RNN(steps_ahead=2, readout="mean"), "readout: with steps_ahead .* readout=mean was given"),
+        (RNN(steps_ahead=1), "steps_ahead"),
     ],
 )
 def test_what_does_not_go_together_is_said(model: RNN, message: str) -> None:
