@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression", "survival"]
 
@@ -26,6 +27,8 @@ class Task:
         ordinal: whether ``multiclass`` classes have an order, that of their numbers, such as grades of a disease.
         per_step: whether there is a target at each step of a series: ``binary`` and ``multiclass`` targets are then
             int32 ``[N, T]`` with `NO_LABEL` where a step has none.
+        horizons: where quantities are forecasts of one variable: how long ahead each of them lies, ascending.
+        time_unit: unit of the horizons, in the plural, such as ``minutes``.
     """
 
     kind: Kind
@@ -33,6 +36,14 @@ class Task:
     unit: str = ""
     ordinal: bool = False
     per_step: bool = False
+    horizons: tuple[float, ...] = ()
+    time_unit: str = ""
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Task:
+        """The task that `dataclasses.asdict` and JSON, which knows no tuples, made an object of."""
+        values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in found.items()}
+        return cls(**values)
 
     @property
     def is_classes(self) -> bool:

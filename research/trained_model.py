@@ -122,6 +122,7 @@ def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
         split=split,
         example=examples.example[example],
         patient=None if examples.patient is None else examples.patient[example],
+        origins=None if examples.origins is None else examples.origins.of(example),
         **found,
     )
 

@@ -20,6 +20,7 @@ from research.data.membership import prevalence, sides
 from research.data.source import Source
 from research.data.split import Split
 from research.errors import UserError
+from research.origins import Origins
 from research.spec import Spec, field
 from research.task import Task
 
@@ -104,6 +105,7 @@ class Examples:
         patient_code: number of the patient within the dataset; a number of its own for every row where no patients
             are known.
         names: what to call each row when it is shown; None where there is nothing to say.
+        origins: where the forecasts of each row begin; None where the targets are no forecasts.
     """
 
     inputs: Any
@@ -112,6 +114,7 @@ class Examples:
     patient: Shaped[np.ndarray, " N"] | None
     patient_code: Int32[np.ndarray, " N"]
     names: Shaped[np.ndarray, " N"] | None = None
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.example)
@@ -159,7 +162,7 @@ class Prepared:
         return {
             "dataset": dataclasses.asdict(self.about) | {"notes": list(self.about.notes)},
             "fingerprint": self.fingerprint,
-            "task": dataclasses.asdict(self.task) | {"names": list(self.task.names)},
+            "task": {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.task).items()},
             "basis": self.leakage.basis,
             "splits": {name: self._describe(examples) for name, examples in self.splits.items()},
             "identical_examples": self.leakage.identical,
@@ -218,8 +221,7 @@ def other_kind(data: Data, takes: str, raw: Dataset) -> UserError:
 
 def task_of(summary: dict[str, Any]) -> Task:
     """The task that `Prepared.summary` wrote."""
-    task = summary["task"]
-    return Task(**task | {"names": tuple(task["names"])})
+    return Task.from_json(summary["task"])
 
 
 def _describe_targets(targets: Shaped[np.ndarray, "N ..."], task: Task) -> dict[str, Any]:
@@ -253,7 +255,7 @@ def divide(dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Callable[[
         split: name of the split of each row.
         inputs: positions of rows to their inputs.
     """
-    unit, names = dataset.unit, getattr(dataset, "names", None)
+    unit, names, origins = dataset.unit, getattr(dataset, "names", None), getattr(dataset, "origins", None)
     found = {}
     for name in SPLITS:
         rows = np.flatnonzero(split == name)
@@ -266,6 +268,7 @@ def divide(dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Callable[[
             patient=None if dataset.patient is None else dataset.patient[rows],
             patient_code=unit[rows],
             names=None if names is None else names[rows],
+            origins=None if origins is None else origins.of(rows),
         )
     return found
 

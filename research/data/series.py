@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Shaped, UInt64
 from research.data.dataset import hash_of
 from research.data.sequences import Sequences
 from research.errors import UserError
+from research.origins import Origins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Series(Sequences):
             there is nothing of the kind.
         static_variables: name and unit of each of the D columns.
         names: what to call each series when it is shown; None where there is nothing to say.
+        origins: where the series are histories and the targets forecasts from them: the end of each; else None.
     """
 
     noun: ClassVar = "series"
@@ -59,6 +61,7 @@ class Series(Sequences):
     scale: float = 1.0
     static: Float32[np.ndarray, "N D"] | None = None
     static_variables: tuple[Variable, ...] = ()
+    origins: Origins | None = None
 
     def __post_init__(self) -> None:
         """Raises `UserError` where the parts disagree, a series is empty, or time goes back in one."""

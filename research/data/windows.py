@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 
 from research.errors import UserError
+from research.origins import Origins
 from research.spec import Spec, Static, field
 
 
@@ -35,6 +36,10 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.series)
+
+    def origins(self, target: int) -> Origins:
+        """The last reading of each window, which is one of the variable number ``target``."""
+        return Origins(self.series, self.time, self.values[:, -1, target])
 
     def notes(self) -> tuple[str, ...]:
         """How many windows are left out, where there are any, and why."""

@@ -121,7 +121,10 @@ class Measured:
         self.parts = self.task.names if len(self.task.names) > 1 else ()
         self.observed = np.ones(self.targets.shape, bool)
         self.quantiles, self.levels = predictions.quantiles, predictions.levels
-        self.covered = None
+        self.covered = self.persistence = None
+        if predictions.origins is not None:
+            # The same as now, for all horizons.
+            self.persistence = np.repeat(predictions.origins.value[:, None], self.targets.shape[1], axis=1)
         if self.quantiles is None or len(self.levels) < 2:
             return
         inside = (self.targets >= self.quantiles[..., 0]) & (self.targets <= self.quantiles[..., -1])
@@ -250,6 +253,11 @@ class Measured:
         p, y = self.prediction, self.targets
         overall: Lazy = {name: functools.partial(f, p, y, weights) for name, f in functions.items()}
         parts: Lazy = {name: functools.partial(metrics.per_column, f, p, y, weights) for name, f in functions.items()}
+        if (now := self.persistence) is not None:
+            overall["skill"] = lambda: metrics.skill(p, y, now, weights)
+            parts["skill"] = lambda: np.stack(
+                [metrics.skill(p[:, i], y[:, i], now[:, i], weights) for i in range(p.shape[1])], axis=-1
+            )
         if self.quantiles is not None:
             overall["pinball"] = functools.partial(metrics.pinball, self.quantiles, y, self.levels, weights)
         if (covered := self.covered) is not None:

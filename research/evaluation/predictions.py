@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from research.errors import RunError, UserError
+from research.origins import Origins
 from research.task import Task
 
 _FORMAT = b"research"
@@ -40,6 +41,7 @@ class Predictions:
         step: where the task has a target at each step: the step of each row, ``[N]``; an example then has several.
         quantiles: predicted quantiles of each quantity, ascending, ``[N, L, Q]``, or None where none are predicted.
         levels: which quantiles, each between 0 and 1.
+        origins: where the forecasts of each row begin; None where the predictions are no forecasts.
     """
 
     task: Task
@@ -53,6 +55,7 @@ class Predictions:
     step: np.ndarray | None = None
     quantiles: np.ndarray | None = None
     levels: tuple[float, ...] = ()
+    origins: Origins | None = None
 
     def __post_init__(self) -> None:
         count = len(self.example)
@@ -73,6 +76,8 @@ class Predictions:
                     )
         if self.quantiles is not None:
             values["quantiles"] = _quantiles(self.task, np.asarray(self.quantiles), self.levels, count)
+        if self.origins is not None and len(self.origins) != count:
+            raise UserError(f"origins: {count} are needed, one an example; {len(self.origins)} were given.")
         places = [values[name] for name in ("example", "step") if name in values]
         if len(np.unique(np.stack(places, axis=1), axis=0)) != count:
             what = "step of an example" if self.task.per_step else "example"
@@ -89,7 +94,8 @@ class Predictions:
         Columns: ``example``, ``step``, ``patient``, ``target`` or ``target_<name>``, ``probability`` (binary),
         ``probability_<class or label>``, ``prediction_<quantity>`` or ``risk_<event>``,
         ``quantile_<level>_<quantity>``, ``loss``, ``weight``; task, split and levels are in the metadata. Of survival
-        the targets are ``target_time`` and ``target_event``.
+        the targets are ``target_time`` and ``target_event``. Forecasts have ``series``, ``time`` and ``now`` besides:
+        the series, when the forecast was made, and what the value was then.
 
         Raises:
             RunError: if the file cannot be written.
@@ -99,6 +105,8 @@ class Predictions:
             columns["step"] = self.step
         if self.patient is not None:
             columns["patient"] = self.patient
+        if self.origins is not None:
+            columns |= {"series": self.origins.series, "time": self.origins.time, "now": self.origins.value}
         if self.targets is not None:
             columns |= _split_columns("target", self.targets, self.task)
         columns |= _split_columns(_stem(self.task), self.prediction, self.task)
@@ -119,7 +127,7 @@ class Predictions:
         """
         columns, about = _read(Path(path), "predictions")
         try:
-            task = Task(**about["task"] | {"names": tuple(about["task"]["names"])})
+            task = Task.from_json(about["task"])
             known = any(name.startswith("target") for name in columns)
             levels = tuple(about.get("levels", ()))
             quantiles = [_join_columns(f"quantile_{level!r}", columns, task) for level in levels]
@@ -135,6 +143,7 @@ class Predictions:
                 step=columns.get("step"),
                 quantiles=np.stack(quantiles, axis=-1) if quantiles else None,
                 levels=levels,
+                origins=Origins(columns["series"], columns["time"], columns["now"]) if "now" in columns else None,
             )
         except KeyError as missing:
             raise UserError(

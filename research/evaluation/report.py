@@ -21,6 +21,8 @@ from research.evaluation.thresholds import choose_own_thresholds, choose_thresho
 FEW_UNITS = 20
 FEW_CASES = 5
 FEW_FOR_A_THRESHOLD = 20
+MOST_HORIZONS = 4
+"""Of more horizons than these a note names the first and the last."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +248,8 @@ def _notes(predictions: Predictions, measured: Measured, resamples: int) -> tupl
             f"coverage: share of true values within the predicted quantiles {low:g} to {high:g}, which should be "
             f"{high - low:.3g}"
         )
+    if predictions.origins is not None:
+        notes.append(_persistence(predictions, measured))
     if task.kind == "survival":
         time, event = np.asarray(predictions.targets, np.float64).T
         notes.append(
@@ -256,6 +260,18 @@ def _notes(predictions: Predictions, measured: Measured, resamples: int) -> tupl
     if task.unit and task.kind == "regression":
         notes.append(f"predicted quantities in {task.unit}")
     return tuple(notes)
+
+
+def _persistence(predictions: Predictions, measured: Measured) -> str:
+    """What the skill is, and the errors of what it is held against; of many horizons at the first and the last."""
+    now: Any = measured.persistence
+    names = predictions.task.names
+    shown = range(len(names)) if len(names) <= MOST_HORIZONS else (0, len(names) - 1)
+    errors = []
+    for name, metric in (("RMSE", metrics.root_mean_squared_error), ("MAE", metrics.mean_absolute_error)):
+        each = [f"{metric(now[:, i], measured.targets[:, i]):.4g} ({names[i]})" for i in shown]
+        errors.append(f"{name} {', '.join(each)}")
+    return f"skill: 1 - MSE / MSE of persistence, which forecasts the same as now; its {'; '.join(errors)}"
 
 
 def _threshold_notes(validation: Predictions | None, thresholds: Mapping[str, float]) -> tuple[str, ...]:

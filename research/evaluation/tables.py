@@ -109,8 +109,9 @@ def _repeated(report: Report) -> set[str]:
 
 
 def parts_table(report: Report) -> Table:
-    """One row per class, label or quantity; the intervals stand below the values."""
-    first: Sequence[Estimate] = next(iter(report.parts.values()))
+    """One row per class, label or quantity; the intervals stand below the values. RMSE is shown, not its square."""
+    parts = {name: [item for item in found if item.name != "mse"] for name, found in report.parts.items()}
+    first: Sequence[Estimate] = next(iter(parts.values()))
     title = f"{report.title}: by {'class' if report.confusion else 'name'}{_at(report, 'sensitivity')}"
     table = Table(title=title, title_justify="left")
     table.add_column("", overflow="fold")
@@ -119,18 +120,20 @@ def parts_table(report: Report) -> Table:
     titles = TITLES if wide else TITLES | {"sensitivity": "sens.", "specificity": "spec."}
     for item in first:
         table.add_column(titles.get(item.name, item.name.replace("_", " ")))
-    for name, estimates in report.parts.items():
+    for name, estimates in parts.items():
         cases = {item.name: item for item in estimates}
         count = cases.get("sensitivity", estimates[0]).n
-        table.add_row(*map(Text, [name, str(count), *(_cell(item, 3 if wide else 2) for item in estimates)]))
+        table.add_row(*map(Text, [name, str(count), *(_cell(item, wide) for item in estimates)]))
     return table
 
 
-def _cell(item: Estimate, decimals: int) -> str:
-    """The value, and the interval below it."""
+def _cell(item: Estimate, wide: bool) -> str:
+    """The value, and the interval below it, in fewer digits where there is little room."""
     if math.isnan(item.low):
         return number(item.value)
-    limits = (f"{v:.{decimals}f}" if abs(v) < 100 else f"{v:.4g}" for v in (item.low, item.high))
+    limits = (
+        number(v) if wide else f"{v:.{max(0, 2 - (abs(v) >= 10) - (abs(v) >= 100))}f}" for v in (item.low, item.high)
+    )
     # A dash would be taken for a minus where a limit is negative.
     return f"{number(item.value)}\n{(' to ' if item.low < 0 else '–').join(limits)}"
 

@@ -34,6 +34,7 @@ from research.metrics.quantities import (
     pinball,
     r2,
     root_mean_squared_error,
+    skill,
 )
 from research.metrics.ranking import (
     SampleCurves,
@@ -85,6 +86,7 @@ __all__ = [
     "root_mean_squared_error",
     "sample_curves",
     "sensitivity",
+    "skill",
     "specificity",
     "steering",
 ]
@@ -120,6 +122,7 @@ LARGER_IS_BETTER: dict[str, bool] = {
     "r2": True,
     "rmse": False,
     "sensitivity": True,
+    "skill": True,
     "specificity": True,
     "utility": True,
 }

@@ -87,6 +87,29 @@ def r2(
     return (1 - ratio(xp, total(xp, counted, (predicted - targets) ** 2), spread)).mean(-1)
 
 
+def skill(
+    predicted: Float[Any, "N ..."],
+    targets: Num[Any, "N ..."],
+    reference: Float[Any, "N ..."],
+    weights: Shaped[Any, "*batch N"] | None = None,
+) -> Float[Any, "*batch"]:
+    """By how much the mean squared error is smaller than that of a reference forecast, as a share of the latter.
+
+    Murphy, "Skill scores based on the mean square error and their relationships to the correlation coefficient",
+    Monthly Weather Review 1988: 1 is perfect, 0 no better than the reference, below 0 worse. NaN where the reference
+    has no error.
+
+    Args:
+        predicted: what is judged.
+        targets: the true quantities.
+        reference: what it is held against, such as persistence.
+        weights: see the module.
+    """
+    xp, weights, predicted, targets, reference = prepare(weights, predicted, targets, reference)
+    own, other = (_column_mean(xp, weights, (said - targets) ** 2) for said in (predicted, reference))
+    return 1 - ratio(xp, own, other)
+
+
 def pinball(
     quantiles: Float[Any, "N L Q"],
     targets: Num[Any, "N L"],

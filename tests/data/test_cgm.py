@@ -30,6 +30,9 @@ def test_small_file(tmp_path: Path) -> None:
     assert series.targets[0].tolist() == [105, 109] and series.static is None
     assert series.patient is not None and series.patient.tolist() == ["p1"] * 11 + ["p2"] * 11
     assert series.names is not None and series.names[0] == "p1 at 15 minutes"
+    assert series.task.horizons == (10, 30) and series.task.time_unit == "minutes"
+    assert series.origins is not None and series.origins.series.tolist() == [0] * 11 + [1] * 11
+    assert series.origins.time[:2].tolist() == [15, 20] and series.origins.value[:2].tolist() == [103, 104]
     path.write_text("\n".join([*lines, "p2,2014-02-03 08:00:12,90,diabetic"]))
     with pytest.raises(UserError, match=r"line 42, column 'time': time goes back in series p2"):
         CGM(path=str(path)).load()

@@ -29,6 +29,9 @@ def test_even_series() -> None:
     np.testing.assert_array_equal(found.targets, [[3, 4], [4, 5], [5, 6], [6, 7]])
     assert found.series.tolist() == [0, 0, 0, 0] and found.candidate.tolist() == [2, 3, 4, 5]
     np.testing.assert_array_equal(found.time, [10, 15, 20, 25])
+    origins = found.origins(0)
+    np.testing.assert_array_equal(origins.value, [2, 3, 4, 5])
+    assert len(origins) == 4 and origins.of(np.asarray([2])).time.tolist() == [20]
     # Of 12 readings the first two of each series have too little behind them, the last two too little ahead.
     assert (found.gappy, found.unanswered) == (4, 4)
     assert found.notes()[0] == "4 of 12 windows are left out: too many readings are absent from their history"
