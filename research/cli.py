@@ -132,6 +132,7 @@ def _parser() -> _Parser:
     command.add_argument("--split", default="test", help="train, validation or test (test)")
     command.add_argument("--explain", type=int, metavar="N", help="explain N pictures by Grad-CAM and input gradients")
     command.add_argument("--attention", metavar="PATIENT", help="draw what was attended to in a patient's sequences")
+    command.add_argument("--patient", metavar="PATIENT", help="draw a patient's series and what is predicted over time")
     command.add_argument("--json", action="store_true", help="print results for machines")
 
     command = add("predict", _predict, "predict for new patients with a trained run")
@@ -226,7 +227,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     from research.runner import evaluate_run
 
     title, report, figures, notes = evaluate_run(
-        options.run, options.split, options.explain, options.attention, None if options.json else _console()
+        options.run,
+        options.split,
+        options.explain,
+        options.attention,
+        options.patient,
+        None if options.json else _console(),
     )
     if options.json:
         _print_json(

@@ -14,7 +14,6 @@ from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
-from research.reporting.run_attention import check_attention, write_attention
 from research.reporting.run_pictures import (
     EXPLANATIONS,
     check_explainable,
@@ -22,6 +21,7 @@ from research.reporting.run_pictures import (
     write_explanations,
     write_run_pictures,
 )
+from research.reporting.run_sequences import check_patient, write_attention, write_patient
 from research.spec import check, fingerprint, to_json
 from research.trained_model import (
     TrainedModel,
@@ -192,6 +192,7 @@ def evaluate_run(
     split: str = "test",
     explained: int | None = None,
     attention: str | None = None,
+    patient: str | None = None,
     console: Console | None = None,
 ) -> tuple[str, Report, Path | None, tuple[str, ...]]:
     """Predict a split of a finished run's own data again, and draw its pictures.
@@ -201,6 +202,7 @@ def evaluate_run(
         split: which split.
         explained: how many pictures to explain by Grad-CAM and input gradients; None for none.
         attention: a patient for whom the weights of attention are drawn; None for none.
+        patient: a patient whose series are drawn with what the model says of them; None for none.
         console: where to show progress in reading the data; None shows nothing.
 
     Returns:
@@ -227,8 +229,9 @@ def evaluate_run(
         )
     if explained is not None:
         check_explainable(setup, explained)
-    if attention is not None:
-        check_attention(setup, split, attention)
+    for option, whom in (("--attention", attention), ("--patient", patient)):
+        if whom is not None:
+            check_patient(setup, split, whom, option)
     state = reported(experiment, restore_finished(directory, setup.program.initialise(), setup.device))
     rows = predict_split(setup, state, split)
     validation = predict_split(setup, state, "validation") if "validation" in setup.splits else None
@@ -237,16 +240,17 @@ def evaluate_run(
         note = "the code has changed since this run was made"
         report = dataclasses.replace(report, warnings=(*report.warnings, note))
     folder, notes = _draw(setup, directory, rows, report, name, directory.read("results")["reported_step"])
-    if explained is not None:
-        folder = directory.figures / split
+    if any(asked is not None for asked in (explained, attention, patient)):
+        folder, title = directory.figures / split, f"{name}, seed {seed}"
         folder.mkdir(parents=True, exist_ok=True)
-        assert setup.prepared is not None
-        title = f"{name}, seed {seed}, {setup.prepared.about.name}"
-        write_explanations(folder / EXPLANATIONS, setup, state, rows, report, explained, title)
-    if attention is not None:
-        folder = directory.figures / split
-        folder.mkdir(parents=True, exist_ok=True)
-        write_attention(folder, setup, state, split, attention, f"{name}, seed {seed}")
+        if explained is not None:
+            assert setup.prepared is not None
+            about = f"{title}, {setup.prepared.about.name}"
+            write_explanations(folder / EXPLANATIONS, setup, state, rows, report, explained, about)
+        if attention is not None:
+            write_attention(folder, setup, state, split, attention, title, report)
+        if patient is not None:
+            write_patient(folder, setup, state, rows, patient, title, report)
     return f"{name}, seed {seed}: {split} split", report, folder, notes
 
 

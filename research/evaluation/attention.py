@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 from research.algorithms.algorithm import State
 from research.context import Context
 from research.data.batch import Batch
-from research.errors import UserError
 from research.experiment import Experiment
 from research.keys import GENERATOR
 from research.models import functional
@@ -25,8 +24,9 @@ class Attention:
 
     Attributes:
         inputs: what the model saw, a dict of arrays ``[n, T, ...]`` and ``[n, ...]``.
-        layers: weights of each layer by name, ``[n, heads, queries, keys]``. A layer with more keys than the inputs
-            have steps has the class token first; one with a single query is the readout.
+        layers: weights of each layer by name, ``[n, heads, queries, keys]``; none where the model has no attention. A
+            layer with more keys than the inputs have steps has the class token first; one with a single query is the
+            readout.
         prediction: as `research.losses.Loss.predict_rows` makes it.
     """
 
@@ -47,16 +47,13 @@ class Attention:
 
 
 def attend(experiment: Experiment, state: State, batch: Batch, platform: str) -> Attention:
-    """The weights of all attention layers, from the same parameters and the same forward pass as any prediction.
+    """What a model saw and says, and the weights of its attention, all from one forward pass as for any prediction.
 
     Args:
         experiment: with what was fitted to train filled in.
         state: deployed weights.
         batch: stored rows.
         platform: kind of device, as in `research.context.Context`.
-
-    Raises:
-        UserError: for a model without attention.
     """
     model, loss, data = experiment.model, experiment.loss, experiment.data
     assert model is not None and loss is not None and data is not None
@@ -75,10 +72,4 @@ def attend(experiment: Experiment, state: State, batch: Batch, platform: str) ->
         )
         return seen.inputs, forward.attention or {}, loss.predict_rows(outputs, seen.task)
 
-    inputs, layers, prediction = jax.device_get(jax.jit(run)(state, batch))
-    if not layers:
-        raise UserError(
-            f"--attention: {type(model).__name__} has no attention layer. Use a transformer, or RNN with "
-            f"readout='attention'."
-        )
-    return Attention(inputs, layers, prediction)
+    return Attention(*jax.device_get(jax.jit(run)(state, batch)))

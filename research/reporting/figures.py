@@ -15,6 +15,7 @@ from research.reporting.agreement import MOST_PANELS, agreement
 from research.reporting.confusion import confusion
 from research.reporting.contrasts import contrasts, facts
 from research.reporting.discrimination import discrimination
+from research.reporting.forecast import forecasts
 from research.reporting.learning import learning_curves
 from research.reporting.reliability import reliability
 from research.reporting.style import Figures
@@ -27,6 +28,7 @@ NAMES = (
     "confusion.png",
     "predicted.png",
     "bland_altman.png",
+    "forecast.png",
     "survival.png",
     "learning_curves.png",
 )
@@ -45,8 +47,8 @@ def write_figures(
 
     Numbers with intervals are those of the report; the curves are drawn from the predictions the report was made
     from. Classes: ``roc.png``, ``precision_recall.png``, ``reliability.png`` and, where an example has one class,
-    ``confusion.png``. Quantities: ``predicted.png`` and ``bland_altman.png``. Times to an event: ``survival.png``. All:
-    ``learning_curves.png``.
+    ``confusion.png``. Quantities: ``predicted.png``, ``bland_altman.png`` and, of forecasts, ``forecast.png``. Times to
+    an event: ``survival.png``. All: ``learning_curves.png``.
 
     Args:
         folder: where to; made if need be.
@@ -71,6 +73,8 @@ def write_figures(
         drawn |= dict(
             zip(("predicted.png", "bland_altman.png"), agreement(predictions, report, evaluated), strict=True)
         )
+        if predictions.origins is not None:
+            drawn["forecast.png"] = forecasts(predictions, evaluated)
         if len(predictions.task.names) > MOST_PANELS:
             notes.append(f"the first {MOST_PANELS} of {len(predictions.task.names)} quantities are drawn.")
     elif predictions.task.kind == "survival":

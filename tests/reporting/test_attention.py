@@ -1,4 +1,4 @@
-"""Attention as pictures: of whom it is drawn, that it says what the model saw, and what has none."""
+"""Attention as pictures: of whom it is drawn, and that it says what the model saw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from research.data.series_data import PreparedSeries
 from research.evaluation.attention import attend
 from research.experiment import Evaluation, Experiment
 from research.losses import CrossEntropy
-from research.models import RNN, RecordTransformer, SeriesTransformer
+from research.models import RecordTransformer, SeriesTransformer
 from research.training.setup import set_up, with_fitted
 
 SMALL: dict[str, Any] = {"steps": 2, "batch_size": 8, "evaluation": Evaluation(every_steps=2, resamples=100)}
@@ -61,7 +61,9 @@ def test_weights_are_of_the_steps_that_count_and_sum_to_one() -> None:
 def test_a_patient_is_drawn(experiment: Experiment, examples: int, tmp_path: Path, capsys: Any) -> None:
     result = research.run(experiment, runs=tmp_path, execution=QUIET)
     patient = str(result.predictions["test"].patient[0])
-    assert main(["evaluate", str(result.directory), "--attention", patient]) == 0
+    both = ["--attention", patient] + (["--patient", patient] if experiment is VITALS else [])
+    assert main(["evaluate", str(result.directory), *both]) == 0
+    assert len([*(result.directory / "figures" / "test").glob("patient-*.png")]) == examples * (experiment is VITALS)
     drawn = sorted((result.directory / "figures" / "test").glob("attention-*.png"))
     assert len(drawn) == examples and all(patient in path.name for path in drawn)
     assert np.asarray(Image.open(drawn[0]).convert("L")).std() > 10
@@ -69,10 +71,3 @@ def test_a_patient_is_drawn(experiment: Experiment, examples: int, tmp_path: Pat
     assert main(["evaluate", str(result.directory), "--attention", "nobody"]) == 2
     said = " ".join("".join(capsys.readouterr()).split())
     assert "--attention: test has no patient 'nobody'." in said and patient in said
-
-
-def test_a_model_without_attention_says_so(tmp_path: Path, capsys: Any) -> None:
-    result = research.run(VITALS.replace(model=RNN(widths=(4,))), runs=tmp_path, execution=QUIET)
-    patient = str(result.predictions["test"].patient[0])
-    assert main(["evaluate", str(result.directory), "--attention", patient]) == 2
-    assert "RNN has no attention layer" in " ".join("".join(capsys.readouterr()).split())
