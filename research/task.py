@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+
 Kind = Literal["binary", "multiclass", "multilabel", "regression", "survival"]
 
 NO_LABEL = -1
@@ -49,3 +51,16 @@ class Task:
     def is_classes(self) -> bool:
         """Whether every example, or every step with a label, has exactly one class."""
         return self.kind in ("binary", "multiclass")
+
+    def unknown(self, count: int, steps: int = 0) -> np.ndarray:
+        """Targets of ``count`` rows of which none is known, in the form of the task; nothing may be read out of them.
+
+        Args:
+            count: number of rows.
+            steps: of the longest row, where there is a target at each step.
+        """
+        if self.per_step:
+            return np.full((count, steps), NO_LABEL, np.int32)
+        if self.is_classes:
+            return np.zeros(count, np.int32)
+        return np.zeros((count, 2 if self.kind == "survival" else len(self.names)), np.float32)

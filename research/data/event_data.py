@@ -80,13 +80,10 @@ class EventData(SequenceData):
         leaks = leaks_of(leakage, {}, copies="records")
         train = np.repeat(split == "train", raw.lengths)
         bins = self.bins if self.values == "bins" else None
-        values = raw.number if self.values != "none" else np.full_like(raw.number, np.nan)
+        values = self._values(raw)
         vocabulary = build_vocabulary(raw.codes, raw.vocabulary, values, train, self.vocabulary, self.fewest, bins)
-        codes = vocabulary.numbered(raw.codes, raw.vocabulary, values)
-        number = vocabulary.scaled(raw.codes, raw.vocabulary, values) if self.values == "scaled" else None
-        begins, lengths = self._kept(raw)
-        inputs = functools.partial(EventInputs.of, raw, codes, number, begins, lengths, self.longest)
-        splits = divide(raw, split, inputs)
+        whole = self.inputs_of(raw, vocabulary)
+        splits = divide(raw, split, whole.of)
         if raw.task.per_step:
             for name, examples in splits.items():
                 targets = self._targets(raw, np.flatnonzero(split == name))
@@ -102,11 +99,22 @@ class EventData(SequenceData):
             warnings=(
                 *warnings_of(raw, split, self.source.about().notes),
                 *itertools.chain(*leaks.values()),
-                *_left_out(raw, codes, split, self.longest),
+                *_left_out(raw, whole.codes, split, self.longest),
             ),
             leaks=leaks,
             vocabulary=vocabulary,
         )
+
+    def inputs_of(self, events: Events, vocabulary: Vocabulary) -> EventInputs:
+        """Inputs of all records, old or new, by the vocabulary of a training."""
+        values = self._values(events)
+        codes = vocabulary.numbered(events.codes, events.vocabulary, values)
+        number = vocabulary.scaled(events.codes, events.vocabulary, values) if self.values == "scaled" else None
+        return EventInputs(codes, events, number, *self._kept(events), self.longest)
+
+    def _values(self, events: Events) -> Float32[np.ndarray, " S"]:
+        """Numeric values as far as they count."""
+        return events.number if self.values != "none" else np.full_like(events.number, np.nan)
 
     def _kept(self, events: Events) -> tuple[Int64[np.ndarray, " N"], Int32[np.ndarray, " N"]]:
         """Where the kept events of each record begin, and how many they are."""
@@ -178,19 +186,9 @@ class EventInputs:
     lengths: Int32[np.ndarray, " n"]
     longest: int
 
-    @classmethod
-    def of(
-        cls,
-        events: Events,
-        codes: Int32[np.ndarray, " S"],
-        number: Float32[np.ndarray, " S"] | None,
-        begins: Int64[np.ndarray, " N"],
-        lengths: Int32[np.ndarray, " N"],
-        longest: int,
-        rows: Shaped[np.ndarray, " n"],
-    ) -> EventInputs:
+    def of(self, rows: Shaped[np.ndarray, " n"]) -> EventInputs:
         """Inputs of the records ``rows``."""
-        return cls(codes, events, number, begins[rows], lengths[rows], longest)
+        return dataclasses.replace(self, begins=self.begins[rows], lengths=self.lengths[rows])
 
     def __len__(self) -> int:
         return len(self.lengths)

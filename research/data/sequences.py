@@ -45,6 +45,21 @@ class Sequences(Dataset):
         return slice(start, start + int(self.lengths[row]))
 
 
+@dataclasses.dataclass(frozen=True)
+class Unlabelled:
+    """Sequences of new patients, read without a look at any target.
+
+    Attributes:
+        rows: the sequences; their targets are those of `research.task.Task.unknown`.
+        columns: what identifies each row beside its prediction, ``[N]`` each, such as patient and time.
+        notes: sentences on what was left out, or is unlike the training.
+    """
+
+    rows: Sequences
+    columns: dict[str, Shaped[np.ndarray, " N"]]
+    notes: tuple[str, ...]
+
+
 class SequenceData(Data):
     """Base of data whose inputs are sequences, a dict of arrays ``[B, T, ...]`` among which is ``length [B]``."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt64
 
 from research.data.dataset import hash_of
-from research.data.sequences import Sequences
+from research.data.sequences import Sequences, Unlabelled
 from research.errors import UserError
 from research.origins import Origins
+from research.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,83 @@ class Variable:
 
     name: str
     unit: str = ""
+
+
+Range = tuple[float, float]
+"""Least and greatest value."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LearntSeries:
+    """What the series of a training were like, as far as new ones must be like them.
+
+    Attributes:
+        task: what is predicted.
+        variables, static_variables: as of `Series`, in the order in which the model takes them.
+        time_unit: unit of the times.
+        interval: time between samples where they were evenly spaced; None where they were irregular.
+        complete: whether every value was observed.
+        ranges, static_ranges: least and greatest value in train of each variable; None where none was observed.
+    """
+
+    task: Task
+    variables: tuple[Variable, ...]
+    static_variables: tuple[Variable, ...]
+    time_unit: str
+    interval: float | None
+    complete: bool
+    ranges: tuple[Range | None, ...]
+    static_ranges: tuple[Range | None, ...]
+
+    @classmethod
+    def of(cls, summary: dict[str, Any], task: Task) -> LearntSeries:
+        """What `research.data.series_data.PreparedSeries.details` wrote.
+
+        Raises:
+            UserError: if something is lacking.
+        """
+        try:
+            return cls(
+                task=task,
+                variables=tuple(Variable(**variable) for variable in summary["variables"]),
+                static_variables=tuple(Variable(**variable) for variable in summary["static_variables"]),
+                time_unit=summary["time_unit"],
+                interval=summary["interval"],
+                complete=summary["complete"],
+                ranges=tuple(pair and (pair[0], pair[1]) for pair in summary["ranges"]),
+                static_ranges=tuple(pair and (pair[0], pair[1]) for pair in summary["static_ranges"]),
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise UserError(
+                f"data.json: what this run says of its series is not what this version writes ({error}), so new ones "
+                f"cannot be read. Train it again with --fresh."
+            ) from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the variables."""
+        return tuple(variable.name for variable in self.variables)
+
+
+class ReadsSeries(Protocol):
+    """What reads series of new patients; see `research.data.Source.reads_series`."""
+
+    def read_new(self, path: str, beside: str | None, learnt: LearntSeries) -> Unlabelled:
+        """The series at ``path``; nothing is known of their targets.
+
+        Args:
+            path: file or folder, looked for as all data is.
+            beside: a further table, with a row for each series, of what does not change during it; None: there is none.
+            learnt: what they must be like.
+
+        Raises:
+            UserError: where something is lacking or cannot be read, naming the file, the place and what is needed.
+        """
+        ...
+
+    def needed(self, learnt: LearntSeries) -> str:
+        """What ``--data`` must name, such as ``series:FILE with the columns id, hour, hr``."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

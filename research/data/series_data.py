@@ -28,7 +28,8 @@ from research.data.prepare import (
     warnings_of,
 )
 from research.data.sequences import PreparedSequences, SequenceData
-from research.data.series import Series, Variable
+from research.data.series import Range, Series, Variable
+from research.data.series_inputs import SeriesInputs
 from research.data.signals import Filter, bin_means, carried_forward, resample_even
 from research.data.source import Source
 from research.data.split import Split
@@ -105,7 +106,8 @@ class SeriesData(SequenceData):
         assert raw.alike is not None
         leakage = check_leakage(split, raw.patient, raw.alike)
         leaks = leaks_of(leakage, {}, copies="series")
-        series = self._bounded(self._regular(raw))
+        complete = bool(raw.observed().all())
+        series = self._bounded(self._regular(raw, complete))
         lengths = self.lengths or (int(series.lengths.max()),)
         if series.task.per_step:
             beyond = ((0, 0), (0, lengths[-1] - series.targets.shape[1]))
@@ -131,15 +133,41 @@ class SeriesData(SequenceData):
             variables=series.variables,
             static_variables=series.static_variables,
             time_unit=series.time_unit,
+            interval=raw.interval if raw.time is None else None,
+            complete=complete,
+            ranges=_ranges(raw.values, np.repeat(train, raw.lengths), raw.scale),
+            static_ranges=() if raw.static is None else _ranges(raw.static, train, 1.0),
         )
 
-    def _regular(self, series: Series) -> Series:
-        """Filtered and resampled, float32 where that is asked for."""
+    def inputs_of(self, series: Series, complete: bool) -> SeriesInputs:
+        """Inputs of new series by what was fitted to train; it is this value with what `prepare` filled in.
+
+        Args:
+            series: float32 values in their units.
+            complete: whether every value of the training was observed, which decides how series are resampled.
+
+        Raises:
+            UserError: for a series that is longer than ``lengths`` where ``keep`` is none, or has gaps where there may
+                be none.
+        """
+        gaps = ~series.observed().all(axis=1)
+        if gaps.any() and complete and (self.filter is not None or self.resample is not None):
+            row = int(np.searchsorted(series.starts, np.flatnonzero(gaps)[0], side="right")) - 1
+            raise UserError(
+                f"{series.about.name}: {series.called(row)} has gaps, and the series of the training, which were "
+                f"filtered or resampled, had none. Complete it, or leave it out."
+            )
+        regular = self._bounded(self._regular(series, complete))
+        inputs = SeriesInputs.of(regular, self._imputed(regular), self.lengths[-1], np.arange(len(regular)))
+        return dataclasses.replace(inputs, observed=regular.observed()) if self.impute == "forward" else inputs
+
+    def _regular(self, series: Series, complete: bool) -> Series:
+        """Filtered and resampled, float32 where that is asked for; ``complete``: every value is observed."""
         if self.filter is None and self.resample is None:
             return series
         if series.task.per_step and self.resample is not None:
             raise UserError("data.resample: the targets belong to the steps of the series as they are; remove it.")
-        even = series.time is None and bool(series.observed().all())
+        even = series.time is None and complete
         if self.filter is not None and not even:
             raise UserError(
                 f"data.filter: {series.about.name} is not evenly sampled without gaps; set filter=none, or resample "
@@ -170,12 +198,14 @@ class SeriesData(SequenceData):
 
     def _bounded(self, series: Series) -> Series:
         """Series of at most ``longest`` samples."""
-        longest = self.longest or (self.lengths[-1] if self.lengths else None)
+        longest = self.lengths[-1] if self.lengths else self.longest
         if longest is None or int(series.lengths.max()) <= longest:
             return series
         over = np.flatnonzero(series.lengths > longest)
         if self.keep is None or series.task.per_step:
             remedy = "Set data.longest higher" + ("." if series.task.per_step else ", or data.keep=last or first.")
+            if self.statistics is not None:
+                remedy = f"This run takes no longer ones. Shorten it, or train again: {remedy[0].lower()}{remedy[1:]}"
             raise UserError(
                 f"data.longest: {len(over)} of {len(series)} series of {series.about.name} have more than {longest} "
                 f"samples, {series.called(int(np.argmax(series.lengths)))} {int(series.lengths.max())}. {remedy}"
@@ -191,8 +221,8 @@ class SeriesData(SequenceData):
         gaps = int((~series.observed()).sum())
         if self.impute == "none" and gaps:
             raise UserError(
-                f"data.impute: {gaps:,} of {series.values.size:,} values of {series.about.name} were not measured. Set "
-                f"impute=forward or impute=mean."
+                f"data.impute: {gaps:,} of {series.values.size:,} values of {series.about.name} were not measured. "
+                f"Complete them, or train with impute=forward or impute=mean."
             )
         return carried_forward(series.values, series.lengths) if self.impute == "forward" and gaps else series.values
 
@@ -243,11 +273,19 @@ class PreparedSeries(PreparedSequences):
         variables: what was measured over time.
         static_variables: what is known of each series beside that.
         time_unit: unit of the times.
+        interval: time between samples of the source where they are evenly spaced; None where they are irregular.
+        complete: whether every value of the source was observed.
+        ranges: least and greatest value of each variable in train; None where none was observed.
+        static_ranges: of each static descriptor likewise.
     """
 
     variables: tuple[Variable, ...]
     static_variables: tuple[Variable, ...]
     time_unit: str
+    interval: float | None
+    complete: bool
+    ranges: tuple[Range | None, ...]
+    static_ranges: tuple[Range | None, ...]
 
     def details(self) -> dict[str, Any]:
         """See `Prepared.details`."""
@@ -257,75 +295,15 @@ class PreparedSeries(PreparedSequences):
                 "variables": [dataclasses.asdict(variable) for variable in self.variables],
                 "static_variables": [dataclasses.asdict(variable) for variable in self.static_variables],
                 "time_unit": self.time_unit,
+                "interval": self.interval,
+                "complete": self.complete,
+                "ranges": list(self.ranges),
+                "static_ranges": list(self.static_ranges),
                 "samples": self.spread(),
                 "lengths": list(self.data.cut_lengths()),
                 "statistics": to_json(self.data.statistics),
             }
         }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SeriesInputs:
-    """Inputs of one split, put together from series laid end to end when they are asked for.
-
-    Attributes:
-        values: ``[S, C]`` of all splits, gaps filled as far as they are.
-        observed: ``[S, C]``; None where that is where ``values`` is not NaN.
-        time: ``[S]``; None where samples are evenly spaced.
-        static: ``[n, D]`` of the split; None where there is nothing of the kind.
-        starts: where each series of the split begins.
-        lengths: samples of each.
-        longest: steps of what is read.
-    """
-
-    values: Shaped[np.ndarray, "S C"]
-    observed: Bool[np.ndarray, "S C"] | None
-    time: Float32[np.ndarray, " S"] | None
-    static: Float32[np.ndarray, "n D"] | None
-    starts: Int64[np.ndarray, " n"]
-    lengths: Int32[np.ndarray, " n"]
-    longest: int
-
-    @classmethod
-    def of(
-        cls, series: Series, imputed: Shaped[np.ndarray, "S C"], longest: int, rows: Shaped[np.ndarray, " n"]
-    ) -> SeriesInputs:
-        """Inputs of the series ``rows``."""
-        carried = imputed is not series.values
-        static = None if series.static is None else series.static[rows]
-        return cls(
-            imputed,
-            series.observed() if carried else None,
-            series.time,
-            static,
-            series.starts[rows],
-            series.lengths[rows],
-            longest,
-        )
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def read(self, positions: Shaped[np.ndarray, " B"]) -> dict[str, np.ndarray]:
-        """Inputs of the series at ``positions``, filled up with zeros to ``longest`` steps."""
-        positions = np.asarray(positions)
-        lengths, steps = self.lengths[positions], np.arange(self.longest)
-        beyond = steps[None, :] >= lengths[:, None]
-        place = np.minimum(self.starts[positions][:, None] + steps[None, :], len(self.values) - 1)
-
-        def gathered(samples: np.ndarray) -> np.ndarray:
-            found = samples[place]
-            found[beyond] = 0
-            return found
-
-        found = {"values": gathered(self.values), "length": lengths}
-        if self.observed is not None:
-            found["observed"] = gathered(self.observed)
-        if self.time is not None:
-            found["time"] = gathered(self.time)
-        if self.static is not None:
-            found["static"] = self.static[positions]
-        return found
 
 
 def _within(lengths: Int32[np.ndarray, " N"]) -> Int64[np.ndarray, " S"]:
@@ -375,6 +353,16 @@ def _moments(
         # What is left of a constant is rounding: it must not be blown up to a deviation of 1.
         deviations.append(deviation if deviation > 1e-6 * abs(means[-1]) else 1.0)
     return tuple(means), tuple(deviations)
+
+
+def _ranges(values: Shaped[np.ndarray, "S C"], rows: Bool[np.ndarray, " S"], unit: float) -> tuple[Range | None, ...]:
+    """Least and greatest of what was observed of each variable."""
+    found: list[Range | None] = []
+    for column in values.T:
+        known = column[rows]
+        known = known[~np.isnan(known)] if known.dtype.kind == "f" else known
+        found.append((float(known.min()) * unit, float(known.max()) * unit) if len(known) else None)
+    return tuple(found)
 
 
 def _uninformative(series: Series, train: Bool[np.ndarray, " N"]) -> Iterator[str]:

@@ -61,7 +61,7 @@ class Filter(Spec):
         return np.ascontiguousarray(values, np.float32)
 
 
-def resample_even(values: Samples, interval: float, wanted: float) -> Samples:
+def resample_even(values: Samples, interval: float, wanted: float) -> Float32[np.ndarray, "R C"]:
     """An evenly sampled series, all of it observed, with another time between samples (SciPy's ``resample_poly``)."""
     ratio = Fraction(interval / wanted).limit_denominator(1000)
     found = signal.resample_poly(values, ratio.numerator, ratio.denominator, axis=0, padtype="line")

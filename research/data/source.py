@@ -42,6 +42,23 @@ class Source(Spec):
         """
         return {}
 
+    def reads_series(self) -> Any:
+        """What reads series of new patients as those of this source were read.
+
+        Returns:
+            A `research.data.series.ReadsSeries`; None where it is the layout that `research.data.new_sequences` gives
+            sources without a layout for one's own files.
+        """
+        return None
+
+    def reads_records(self) -> Any:
+        """What reads records of new patients as those of this source were read.
+
+        Returns:
+            A `research.data.MEDS`; None where its defaults do.
+        """
+        return None
+
 
 def find_file(path: str) -> Path:
     """The file that ``path`` means: as given, or below ``$RESEARCH_DATA_DIR``.

@@ -91,6 +91,7 @@ class Forecast(Spec):
         time: Float64[np.ndarray, " S"],
         lengths: Int64[np.ndarray, " N"],
         target: int,
+        latest: bool = False,
     ) -> Windows:
         """All windows of series laid end to end.
 
@@ -99,15 +100,16 @@ class Forecast(Spec):
             time: of each sample, ascending within each series.
             lengths: samples of each series.
             target: which of the variables is forecast.
+            latest: only the window of each series that ends at its last reading; nothing need come after it.
         """
         found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for first, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
             place = slice(int(first), int(first + length))
-            found.append(self._of_one(values[place], time[place], target))
+            found.append(self._of_one(values[place], time[place], target, latest))
         steps, targets, ends = (np.concatenate(parts) for parts in zip(*found, strict=True))
         series = np.repeat(np.arange(len(found), dtype=np.int32), [len(part[2]) for part in found])
         gappy = np.isnan(steps[:, :, target]).sum(axis=1) > self.gaps
-        unanswered = np.isnan(targets).any(axis=1) & ~gappy
+        unanswered = np.isnan(targets).any(axis=1) & ~gappy & (not latest)
         keep = ~gappy & ~unanswered
         return Windows(
             values=steps[keep],
@@ -120,11 +122,11 @@ class Forecast(Spec):
         )
 
     def _of_one(
-        self, values: Float32[np.ndarray, "S C"], time: Float64[np.ndarray, " S"], target: int
+        self, values: Float32[np.ndarray, "S C"], time: Float64[np.ndarray, " S"], target: int, latest: bool
     ) -> tuple[Float32[np.ndarray, "W T C"], Float32[np.ndarray, "W L"], Float64[np.ndarray, " W"]]:
         """Steps, targets and ends of the windows of one series, complete or not."""
         there = ~np.isnan(values)
-        ends = time[there[:, target]][:: self.stride]
+        ends = time[there[:, target]][-1:] if latest else time[there[:, target]][:: self.stride]
         grid = ends[:, None] - self.interval * np.arange(self.history - 1, -1, -1)[None, :]
         steps = np.empty((*grid.shape, values.shape[1]), np.float32)
         for column, known in enumerate(there.T):

@@ -38,6 +38,16 @@ def test_even_series() -> None:
     assert len(cut(spec.replace(stride=3), [list(range(8))], [[5.0 * n for n in range(8)]])) == 1
 
 
+def test_the_latest_window_needs_nothing_after_it() -> None:
+    spec = Forecast(history=2, horizons=(5.0,), interval=5.0, stride=2)
+    values = np.float32([0, 1, 2, np.nan, 7, 9])[:, None]
+    found = spec.cut(values, np.asarray([0, 5, 10, 15, 0, 20.0]), np.asarray([4, 2]), 0, latest=True)
+    # The first series ends with a reading of nothing; the second has a gap before its last one.
+    np.testing.assert_array_equal(found.values[:, :, 0], [[1, 2]])
+    assert found.series.tolist() == [0] and found.time.tolist() == [10]
+    assert (found.gappy, found.unanswered) == (1, 0)
+
+
 def test_gaps_and_tolerance() -> None:
     spec = Forecast(history=3, horizons=(10.0,), interval=5.0, gaps=1)
     times = [0.0, 5.0, 15.0, 22.5, 32.5, 35.1]
