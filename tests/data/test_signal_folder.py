@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from wfdb_records import put
 
 from research.data import Series, SeriesData, SignalFolder, Split, Variable, parse_source
 from research.errors import UserError
 from research.spec import check
 
-wfdb = pytest.importorskip("wfdb")
+pytest.importorskip("wfdb")
 
 SIGNALS = {name: np.random.default_rng(n).normal(size=(40 + n, 2)).round(3) for n, name in enumerate("abc")}
 TABLE = "record,who,rhythm\nr/a,p1,sinus\nr/b.hea,p1,flutter\nr/c,p2,sinus\n"
-
-
-def put(folder: Path, name: str, signal: np.ndarray, rate: float = 100, leads: tuple[str, ...] = ("I", "V1")) -> None:
-    """Write a record with a thousandth of a millivolt a count."""
-    folder.mkdir(exist_ok=True)
-    with warnings.catch_warnings(action="ignore"):  # wfdb writes in a way that pandas 3.1 warns of
-        wfdb.wrsamp(
-            name,
-            fs=rate,
-            units=["mV"] * len(leads),
-            sig_name=list(leads),
-            p_signal=signal,
-            fmt=["16"] * len(leads),
-            adc_gain=[1000.0] * len(leads),
-            baseline=[0] * len(leads),
-            write_dir=str(folder),
-        )
 
 
 @pytest.fixture
@@ -107,14 +90,17 @@ def _cut(path: Path, by: int) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda r: _cut(r / "b.dat", 40), "b.dat has 124 bytes, and the 82 samples that b.hea declares take 164"),
-        (lambda r: (r / "b.dat").write_bytes((r / "b.dat").read_bytes() * 2), "b.dat has 328 bytes"),
-        (lambda r: (r / "b.dat").write_bytes(bytes(164)), "samples of I do not have the checksum of the header"),
         (
-            lambda r: (r / "b.dat").unlink(),
-            "names the file .*b.dat, which does not exist",
+            lambda r: _cut(r / "b.dat", 40),
+            r"b.dat: 31 samples of each of 2 signals .*124 bytes\) are there, and b.hea declares 41",
         ),
-        (lambda r: (r / "b.hea").write_text("no header"), "b: this record cannot be read"),
+        (lambda r: (r / "b.dat").write_bytes((r / "b.dat").read_bytes() * 2), "b.dat: 82 samples of each of 2 signals"),
+        (
+            lambda r: (r / "b.dat").write_bytes(bytes(164)),
+            r"b.hea: signal I has the checksum \d+, and what b.dat holds has 0",
+        ),
+        (lambda r: (r / "b.dat").unlink(), "b.dat is missing, and b.hea names it as a file of signals"),
+        (lambda r: (r / "b.hea").write_text("no header"), "b.hea: this header cannot be read"),
         (
             lambda r: (r / "b.hea").rename(r / "bb.hea"),
             r"line 3, .*b.hea does not exist. Did you mean 'bb'",
@@ -146,7 +132,20 @@ def test_other_tables(folder: Path, table: str, options: dict[str, Any], message
         load(folder, **options)
 
 
-def test_without_wfdb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_formats_that_wfdb_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Format 16 is read here, with or without wfdb; what wfdb reads is checked and marked in the same way."""
+    signal = SIGNALS["b"].copy()
+    signal[3, 1] = np.nan
+    put(folder / "r", "b", signal, form="212")
+    series = load(folder)
+    found = series.values[series.span(1)]
+    np.testing.assert_allclose(found, signal, atol=0.0051)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(signal))
     monkeypatch.setitem(sys.modules, "wfdb", None)
     with pytest.raises(UserError, match=r"read by wfdb, which is absent: pip install"):
+        load(folder)
+    put_back = folder / "r" / "b.dat"
+    put_back.write_bytes(put_back.read_bytes()[:-6])
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"b.dat: 39 samples of each of 2 signals in format 212"):
         load(folder)

@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32
 
 from research.data.about import About
 from research.data.formats.csv import CSV, Labelled
-from research.data.formats.wfdb_format import import_wfdb
-from research.data.series import Series, Variable
+from research.data.formats.wfdb_format import Signals, read_signals
+from research.data.sequences import Unlabelled
+from research.data.series import LearntSeries, Series, Variable
 from research.data.source import Source, find, find_folder
 from research.errors import UserError, did_you_mean
 from research.spec import field
-
-BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10.67, "311": 10.67}
-"""Bits that a sample takes in a file, by the name of its format."""
 
 
 class SignalFolder(Source):
@@ -117,31 +114,10 @@ class SignalFolder(Source):
         folder = find_folder(self.path)
         rows = self._table(str(find(self.labels, Path.is_file, folder))).labelled()
         names = self._records(rows, folder)
-        read = import_wfdb()
-        signals = [_read(read, folder, name, self.signals) for name in names]
-        kinds = Counter((signal.rate, signal.variables) for signal in signals)
-        if len(kinds) > 1:
-            shown = "; ".join(
-                f"{count} with {', '.join(f'{v.name} in {v.unit}' for v in variables)} at {rate:g} Hz"
-                for (rate, variables), count in kinds.most_common(3)
-            )
-            odd = kinds.most_common()[-1][0]
-            which = next(n for n, s in zip(names, signals, strict=True) if (s.rate, s.variables) == odd)
-            raise UserError(
-                f"{folder}: the records are not alike: {shown} (such as {which}). Choose what they have in common with "
-                f"signals=..., or resample those that differ."
-            )
-        about, first = self.about(), signals[0]
-        values = np.concatenate([signal.values for signal in signals])
-        absent = int(np.isnan(values).sum())
-        notes = (f"{absent:,} of {values.size:,} samples are marked as invalid",) if absent else ()
+        signals = self._read(folder, names, self.signals)
+        about, notes = self.about(), _unknown(signals)
         return Series(
-            values=values,
-            lengths=np.asarray([len(signal.values) for signal in signals], np.int32),
-            variables=first.variables,
-            interval=1 / first.rate,
-            time_unit="seconds",
-            names=np.asarray(names, dtype=object),
+            **_described(signals, names),
             targets=rows.targets,
             task=rows.task,
             patient=rows.patient,
@@ -149,6 +125,59 @@ class SignalFolder(Source):
             row=rows.row,
             about=dataclasses.replace(about, notes=(*about.notes, *rows.notes, *notes)),
         )
+
+    def reads_series(self) -> SignalFolder:
+        """See `Source.reads_series`: every record of a folder, without a table."""
+        return self
+
+    def needed(self, learnt: LearntSeries) -> str:
+        """See `research.data.series.ReadsSeries`."""
+        return f"series:FOLDER, of WFDB records with the signals {', '.join(learnt.names)}"
+
+    def read_new(self, path: str, beside: str | None, learnt: LearntSeries) -> Unlabelled:
+        """See `research.data.series.ReadsSeries`; a folder and all below it, or the header of one record."""
+        if beside is not None:
+            raise UserError("--beside: nothing is known of WFDB records beside their signals; leave it out.")
+        place = find(path)
+        folder = place if place.is_dir() else place.parent
+        headers = sorted(place.rglob("*.hea")) if place.is_dir() else [place.with_suffix(".hea")]
+        if not headers:
+            raise UserError(f"{place} holds no WFDB record; the header of a record ends in .hea.")
+        names = [header.relative_to(folder).as_posix().removesuffix(".hea") for header in headers]
+        signals = self._read(folder, names, learnt.names)
+        for variable, unit in zip(learnt.variables, signals[0].units, strict=True):
+            if unit != variable.unit:
+                raise UserError(
+                    f"{place}: signal {variable.name} is in {unit}, and the run learnt from {variable.unit}. Bring the "
+                    f"records to its units."
+                )
+        series = Series(
+            **_described(signals, names),
+            targets=learnt.task.unknown(len(names), max(len(signal.values) for signal in signals)),
+            task=learnt.task,
+            patient=None,
+            split=None,
+            row=np.arange(len(names), dtype=np.int32),
+            about=About(name=place.name, summary="signals of new patients"),
+        )
+        return Unlabelled(series, {"record": np.asarray(names, dtype=object)}, _unknown(signals))
+
+    def _read(self, folder: Path, names: list[str], wanted: tuple[str, ...]) -> list[Signals]:
+        """The signals of each record, the ``wanted`` ones alone; raises `UserError` where records are not alike."""
+        signals = [_only(read_signals(folder / name), wanted, folder / name) for name in names]
+        kinds = Counter((signal.rate, signal.leads, signal.units) for signal in signals)
+        if len(kinds) > 1:
+            shown = "; ".join(
+                f"{count} with {', '.join(map(' in '.join, zip(leads, units, strict=True)))} at {rate:g} Hz"
+                for (rate, leads, units), count in kinds.most_common(3)
+            )
+            odd = kinds.most_common()[-1][0]
+            which = next(n for n, s in zip(names, signals, strict=True) if (s.rate, s.leads, s.units) == odd)
+            raise UserError(
+                f"{folder}: the records are not alike: {shown} (such as {which}). Choose what they have in common with "
+                f"signals=..., or resample those that differ."
+            )
+        return signals
 
     def _records(self, rows: Labelled, folder: Path) -> list[str]:
         """Path of each record without its ending; each record once, and all of them there."""
@@ -177,64 +206,36 @@ class SignalFolder(Source):
         return list(first)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Signal:
-    values: Float32[np.ndarray, "T C"]
-    variables: tuple[Variable, ...]
-    rate: float
-
-
-def _read(wfdb: Any, folder: Path, name: str, wanted: tuple[str, ...]) -> _Signal:
-    """The signals of one record, in their units; NaN where a sample is marked as invalid."""
-    place = folder / name
-    try:
-        header = wfdb.rdheader(str(place))
-        if hasattr(header, "file_name"):
-            _check_sizes(place, header)
-        found = wfdb.rdrecord(str(place), physical=False)
-        values = found.dac().astype(np.float32)
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        raise UserError(f"{place}.hea names the file {error.filename}, which does not exist. Put it there.") from None
-    except Exception as error:  # wfdb raises whatever the damage leads to
-        raise UserError(f"{place}: this record cannot be read ({error}). Fetch it again, or remove its row.") from None
-    if not len(values):
-        raise UserError(f"{place}: the record has no samples. Remove its row.")
-    for number, declared in enumerate(getattr(header, "checksum", None) or ()):
-        if declared is not None and int(found.d_signal[:, number].sum(dtype=np.int64)) % 2**16 != declared % 2**16:
-            raise UserError(
-                f"{place}: the samples of {found.sig_name[number]} do not have the checksum of the header. A file is "
-                f"damaged or belongs to another record; fetch the record again."
-            )
-    names = list(found.sig_name)
-    lacking = [signal for signal in wanted if signal not in names]
+def _only(signals: Signals, wanted: tuple[str, ...], place: Path) -> Signals:
+    """The wanted signals of a record, in this order; all of them where none are named."""
+    if not len(signals.values):
+        raise UserError(f"{place}: the record has no samples. Leave it out.")
+    lacking = [name for name in wanted if name not in signals.leads]
     if lacking:
         raise UserError(
-            f"signals: record {place} has no {lacking[0]!r}.{did_you_mean(lacking[0], names)} It has: "
-            f"{', '.join(names)}."
+            f"signals: record {place} has no {lacking[0]!r}.{did_you_mean(lacking[0], signals.leads)} It has: "
+            f"{', '.join(signals.leads)}."
         )
-    columns = [names.index(signal) for signal in wanted or names]
-    variables = tuple(Variable(names[column], found.units[column]) for column in columns)
-    return _Signal(np.ascontiguousarray(values[:, columns]), variables, float(found.fs))
+    columns = [signals.leads.index(name) for name in wanted or signals.leads]
+    leads, units = (tuple(names[column] for column in columns) for names in (signals.leads, signals.units))
+    return Signals(np.ascontiguousarray(signals.values[:, columns]), leads, units, signals.rate)
 
 
-def _check_sizes(place: Path, header: Any) -> None:
-    """Raise `UserError` where a file of signals is not as long as the header says."""
-    if header.sig_len is None:
-        return
-    frames = header.samps_per_frame or [1] * header.n_sig
-    for file in dict.fromkeys(header.file_name):
-        members = [number for number, name in enumerate(header.file_name) if name == file]
-        kind = header.fmt[members[0]]
-        if kind not in BITS or not (place.parent / file).is_file():
-            continue
-        samples = header.sig_len * sum(frames[number] for number in members)
-        needed = samples * BITS[kind] / 8 + (header.byte_offset[members[0]] or 0)
-        size = (place.parent / file).stat().st_size
-        # Formats that pack samples fill the last bytes up.
-        if abs(size - needed) > 4:
-            raise UserError(
-                f"{place.parent / file} has {size} bytes, and the {samples} samples that {place.name}.hea declares "
-                f"take {needed:.0f}. The file was cut off or belongs to another record; fetch both again."
-            )
+def _described(signals: list[Signals], names: list[str]) -> dict[str, Any]:
+    """What `Series` is told of the records."""
+    first = signals[0]
+    return {
+        "values": np.concatenate([signal.values for signal in signals]),
+        "lengths": np.asarray([len(signal.values) for signal in signals], np.int32),
+        "variables": tuple(map(Variable, first.leads, first.units)),
+        "interval": 1 / first.rate,
+        "time_unit": "seconds",
+        "names": np.asarray(names, dtype=object),
+    }
+
+
+def _unknown(signals: list[Signals]) -> tuple[str, ...]:
+    """A note on the samples that are not known."""
+    absent = sum(int(np.isnan(signal.values).sum()) for signal in signals)
+    total = sum(signal.values.size for signal in signals)
+    return (f"{absent:,} of {total:,} samples are marked as invalid",) if absent else ()

@@ -8,16 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int16, Int64, Shaped
+from jaxtyping import Bool, Float32, Int16, Int64, Shaped
 
 from research.data.formats.dicom_format import INSTALL
 from research.errors import UserError
 
-BITS = {"80": 8, "212": 12, "16": 16, "61": 16, "160": 16, "24": 24, "32": 32}
+BITS = {"8": 8, "80": 8, "212": 12, "16": 16, "61": 16, "160": 16, "24": 24, "32": 32}
 """Of a sample in the file, by the number of its format; of other formats the size is not checked."""
 
-INVALID = {"80": -128, "212": -(2**11), "16": -(2**15), "61": -(2**15), "160": -(2**15), "24": -(2**23), "32": -(2**31)}
-"""What stands in the file for a sample that is not known."""
+INVALID = {
+    **dict.fromkeys(("80", "508"), -(2**7)),
+    **dict.fromkeys(("310", "311"), -(2**9)),
+    "212": -(2**11),
+    **dict.fromkeys(("16", "61", "160", "516"), -(2**15)),
+    **dict.fromkeys(("24", "524"), -(2**23)),
+    "32": -(2**31),
+}
+"""What stands in the file for a sample that is not known, by the number of its format."""
 
 RECORD = re.compile(r"\S+ (\d+) (\d+) (\d+)\s*")
 SIGNAL = re.compile(r"(\S+) 16 ([\d.]+)\((-?\d+)\)/(\S+) 16 -?\d+ -?\d+ (-?\d+) 0 (\S+)\s*")
@@ -43,6 +50,23 @@ class Record:
     rate: float
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Signals:
+    """The signals of one record in their units.
+
+    Attributes:
+        values: ``[S, C]``; NaN where the file marks a sample as unknown.
+        leads: what each signal is called.
+        units: of each signal, such as ``mV``.
+        rate: samples per second.
+    """
+
+    values: Float32[np.ndarray, "S C"]
+    leads: tuple[str, ...]
+    units: tuple[str, ...]
+    rate: float
+
+
 @dataclasses.dataclass(frozen=True)
 class _Header:
     """What a header declares: of the record, then of each signal."""
@@ -59,13 +83,40 @@ class _Header:
     leads: tuple[str, ...]
 
 
-def read_record(path: Path) -> Record:
-    """The signals of the record ``path``, which is written without an ending.
+def read_signals(path: Path) -> Signals:
+    """The signals of the record ``path``, which is written without an ending, in their units.
 
     Raises:
-        UserError: where a file is absent or damaged, its size or its checksum is not what the header declares, samples
-            are marked as unknown, or wfdb is not installed and is needed.
+        UserError: where a file is absent or damaged, its size or its checksum is not what the header declares, or wfdb
+            is not installed and is needed.
     """
+    header, stored, unknown = _read_checked(path)
+    values = (stored - np.asarray(header.baselines, np.float64)) / np.asarray(header.gains, np.float64)
+    values[unknown] = np.nan
+    return Signals(values.astype(np.float32), header.leads, header.units, header.rate)
+
+
+def read_record(path: Path) -> Record:
+    """The signals of the record ``path``, which is written without an ending, as whole numbers.
+
+    Raises:
+        UserError: as `read_signals`, and where samples are marked as unknown.
+    """
+    header, stored, unknown = _read_checked(path)
+    file = beside(path, "hea")
+    if unknown.any():
+        raise UserError(
+            f"{file}: {int(unknown.sum()):,} samples are marked as unknown in the signals. Leave the record out."
+        )
+    counts = stored.astype(np.int32) - np.asarray(header.baselines, np.int32)
+    largest = max(int(counts.max(initial=0)), -int(counts.min(initial=0)))
+    if largest >= 2**15:
+        raise UserError(f"{file}: signals of more than 16 bits, here {largest:,} counts, are not supported.")
+    return Record(counts.astype(np.int16), header.leads, header.gains, header.units, header.rate)
+
+
+def _read_checked(path: Path) -> tuple[_Header, Shaped[np.ndarray, "S C"], Bool[np.ndarray, "S C"]]:
+    """Header, stored numbers, and which of them stand for what is not known; the files agree with each other."""
     file = beside(path, "hea")
     if not file.is_file():
         raise UserError(f"{file} is missing. A WFDB record is a header (.hea) and the files of signals that it names.")
@@ -79,16 +130,8 @@ def read_record(path: Path) -> Record:
                 f"{file}: signal {lead} has the checksum {declared % 2**16}, and what {header.files[number]} holds has "
                 f"{found}. One of the files is damaged or belongs to another record; fetch both again."
             )
-    unknown = sum(
-        int((stored[:, n] == INVALID[form]).sum()) for n, form in enumerate(header.formats) if form in INVALID
-    )
-    if unknown:
-        raise UserError(f"{file}: {unknown:,} samples are marked as unknown in the signals. Leave the record out.")
-    counts = stored.astype(np.int32) - np.asarray(header.baselines, np.int32)
-    largest = max(int(counts.max(initial=0)), -int(counts.min(initial=0)))
-    if largest >= 2**15:
-        raise UserError(f"{file}: signals of more than 16 bits, here {largest:,} counts, are not supported.")
-    return Record(counts.astype(np.int16), header.leads, header.gains, header.units, header.rate)
+    unknown = [stored[:, n] == INVALID.get(form, np.inf) for n, form in enumerate(header.formats)]
+    return header, stored, np.stack(unknown, axis=1)
 
 
 def read_annotations(path: Path, extension: str, samples: int) -> tuple[Int64[np.ndarray, " A"], tuple[str, ...]]:
@@ -174,7 +217,7 @@ def _simple_header(file: Path) -> _Header | None:
     if first is None or not signals or not len(signals) == len(lines) - 1 == int(first[1]):
         return None
     files, gains, baselines, units, checksums, leads = zip(*signals, strict=True)
-    if len(set(files)) > 1:
+    if len(set(files)) > 1 or not all(map(float, gains)):
         return None
     return _Header(
         samples=int(first[3]),
