@@ -38,6 +38,23 @@ class CGM(Source):
     def _forecast(self) -> Forecast:
         return Forecast(history=self.history, horizons=self.horizons, interval=5.0, gaps=self.gaps, stride=self.stride)
 
+    def _table(self) -> SeriesCSV:
+        return SeriesCSV(
+            path=self.path,
+            patient="id",
+            time="time",
+            time_unit="minutes",
+            variables=("gl",),
+            units=("gl=mg/dL",),
+            target="gl",
+            task="regression",
+            forecast=self._forecast(),
+        )
+
+    def reads_series(self) -> SeriesCSV:
+        """See `Source.reads_series`: readings in a file like that of the source."""
+        return self._table()
+
     def about(self) -> About:
         """Licence, citation and notes."""
         ahead = " and ".join(f"{horizon:g}" for horizon in self.horizons)
@@ -62,17 +79,7 @@ class CGM(Source):
         Raises:
             UserError: if the file is absent or damaged, or no window is complete.
         """
-        found = SeriesCSV(
-            path=self.path,
-            patient="id",
-            time="time",
-            time_unit="minutes",
-            variables=("gl",),
-            units=("gl=mg/dL",),
-            target="gl",
-            task="regression",
-            forecast=self._forecast(),
-        ).load()
+        found = self._table().load()
         names = tuple(f"{horizon:g} min" for horizon in self.horizons)
         about, read = self.about(), found.about.notes
         return dataclasses.replace(

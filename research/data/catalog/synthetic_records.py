@@ -22,6 +22,7 @@ from research.data.catalog.records_process import (
     write,
 )
 from research.data.events import Events
+from research.data.formats.meds import MEDS
 from research.data.source import Source
 from research.errors import UserError
 from research.spec import Static, field
@@ -121,6 +122,10 @@ class SyntheticRecords(Source):
             about=self.about(),
             names=names,
         )
+
+    def reads_records(self) -> MEDS:
+        """See `Source.reads_records`: MEDS in which a visit begins at each ``VISIT//``."""
+        return MEDS(visit_code="VISIT//")
 
     def condition(self) -> Int64[np.ndarray, " N"]:
         """Number of the condition of each patient, of `research.data.catalog.records_process.CONDITIONS`."""

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 
 from research.data.about import About
 from research.data.events import Events
+from research.data.sequences import Unlabelled
 from research.data.source import Source, find
 from research.errors import UserError, did_you_mean
 from research.spec import Static, field
@@ -85,12 +86,49 @@ class MEDS(Source):
 
     def load(self) -> Events:
         """All records; raises `UserError` for files that are no MEDS, and where no record is left."""
-        frame = _read(find(self.path))
-        born = frame.loc[frame[CODE] == BIRTH].drop_duplicates(SUBJECT).set_index(SUBJECT)[TIME]
-        # Events without a time come first in any record; the sort keeps the order of the source among equals.
-        frame = frame.loc[frame[CODE] != BIRTH].sort_values([SUBJECT, TIME], kind="stable", na_position="first")
+        frame, born = _read(find(self.path))
         moments, notes = self._moments(frame)
-        return self._records(frame.reset_index(drop=True), born, moments, notes)
+        return self._records(frame, born, moments, notes, None)
+
+    def reads_records(self) -> MEDS:
+        """See `Source.reads_records`."""
+        return self
+
+    def read_new(self, path: str, beside: str | None, task: Task) -> Unlabelled:
+        """Records of new patients; nothing is known of their targets.
+
+        Args:
+            path: a file or a folder, as ``path`` of a training.
+            beside: Parquet table of ``subject_id`` and ``prediction_time``; None: each patient is judged at the last
+                event that has a time.
+            task: what is predicted.
+
+        Raises:
+            UserError: as `load`.
+        """
+        frame, born = _read(find(path))
+        if beside is not None:
+            moments, notes = _read_moments(find(beside, Path.is_file), set(frame[SUBJECT]))
+        else:
+            moments, notes = self._ends(frame)
+        events = self.replace(path=path)._records(frame, born, moments, [], task)
+        empty = len(moments) - len(events)
+        notes += [f"{empty} of {len(moments)} records have no event by their moment: left out."] if empty else []
+        times = moments["moment"].to_numpy("datetime64[us]")[events.row]
+        assert events.patient is not None
+        return Unlabelled(events, {"patient": events.patient, "prediction_time": times}, tuple(notes))
+
+    def _ends(self, frame: Any) -> tuple[Any, list[str]]:
+        """The last time of each patient."""
+        last = frame.dropna(subset=[TIME]).groupby(SUBJECT, sort=False)[TIME].max()
+        lost = frame[SUBJECT].nunique() - len(last)
+        notes = [f"{lost} patients have no event with a time: left out."] if lost else []
+        if self.task in ("length_of_stay", "long_stay"):
+            notes.append(
+                f"each patient is judged at the end of what is known, and this run learnt to judge stays "
+                f"{self.hours:g} hours after admission: give such times with --beside."
+            )
+        return pd.DataFrame({SUBJECT: last.index, "moment": last.to_numpy()}), notes
 
     def _moments(self, frame: Any) -> tuple[Any, list[str]]:
         """Patient, prediction time and label of each record, and what was left out."""
@@ -123,8 +161,8 @@ class MEDS(Source):
         found: Any = pd.DataFrame({SUBJECT: stays[SUBJECT], "moment": moment, "label": label})[running]
         return found.reset_index(drop=True), notes
 
-    def _records(self, frame: Any, born: Any, moments: Any, notes: list[str]) -> Events:
-        """What is known of each patient at each moment."""
+    def _records(self, frame: Any, born: Any, moments: Any, notes: list[str], learnt: Task | None) -> Events:
+        """What is known of each patient at each moment; with ``learnt``, a task, nothing of targets."""
         times = frame[TIME].to_numpy("datetime64[us]")
         begins, ends = _up_to(frame[SUBJECT].to_numpy(), times, moments)
         empty = begins == ends
@@ -140,9 +178,12 @@ class MEDS(Source):
         visit = np.cumsum(frame[CODE].str.startswith(self.visit_code).to_numpy())[chosen]
         first = np.repeat(_first_known(times[chosen], starts, lengths), lengths)
         dated = np.where(np.isnat(times[chosen]), first, times[chosen])
-        birth = frame[SUBJECT].map(born).to_numpy("datetime64[us]")[chosen]
+        birth = born.reindex(frame[SUBJECT]).to_numpy("datetime64[us]")[chosen]
         texts = [str(code) for code in vocabulary]
-        targets, task = self._targets(moments, codes[chosen], texts, starts, lengths)
+        if learnt is not None:
+            targets, task = learnt.unknown(len(moments), int(lengths.max())), learnt
+        else:
+            targets, task = self._targets(moments, codes[chosen], texts, starts, lengths)
         patient = moments[SUBJECT].astype(str).to_numpy(object)
         names = [f"{who} at {when:%Y-%m-%d %H:%M}" for who, when in zip(patient, moments["moment"], strict=True)]
         return Events(
@@ -198,8 +239,8 @@ class MEDS(Source):
         return targets, Task("multiclass", (*told, OTHER) if len(names) > len(frequent) else told, per_step=True)
 
 
-def _read(place: Path) -> Any:
-    """All events, with ``number`` for the numeric value."""
+def _read(place: Path) -> tuple[Any, Any]:
+    """All events but births, by patient and time, with ``number`` for the numeric value; and the births."""
     files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
     if not files:
         raise UserError(f"{place}: no Parquet file is in this folder. Give the file, or the folder data/ of a dataset.")
@@ -221,7 +262,11 @@ def _read(place: Path) -> Any:
             f"{place}: event {int(np.flatnonzero(lacking)[0])} has no {CODE} or no {SUBJECT} "
             f"({int(lacking.sum())} in all)."
         )
-    return found.assign(number=found["number"].astype(np.float32))
+    found = found.assign(number=found["number"].astype(np.float32))
+    born = found.loc[found[CODE] == BIRTH].drop_duplicates(SUBJECT).set_index(SUBJECT)[TIME]
+    # Events without a time come first in any record; the sort keeps the order of the source among equals.
+    found = found.loc[found[CODE] != BIRTH].sort_values([SUBJECT, TIME], kind="stable", na_position="first")
+    return found.reset_index(drop=True), born
 
 
 def _table(file: Path) -> pa.Table:
@@ -233,10 +278,14 @@ def _table(file: Path) -> pa.Table:
 
 def _check_columns(file: Path, table: pa.Table, wanted: dict[str, str]) -> None:
     """Raises `UserError` where a column is missing or of another type."""
+
+    def is_text(kind: Any) -> bool:
+        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
     kinds: dict[str, Any] = {
         "a timestamp": pa.types.is_timestamp,
-        "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind),
-        "an identifier": lambda kind: pa.types.is_integer(kind) or pa.types.is_string(kind),
+        "text": lambda kind: is_text(kind) or pa.types.is_dictionary(kind),
+        "an identifier": lambda kind: pa.types.is_integer(kind) or is_text(kind),
     }
     for name, what in wanted.items():
         if name not in table.column_names:
@@ -247,30 +296,37 @@ def _check_columns(file: Path, table: pa.Table, wanted: dict[str, str]) -> None:
             raise UserError(f"{file}: column {name!r} must hold {what}, and holds {kind}.")
 
 
+def _read_moments(file: Path, known: set[Any], label: str | None = None) -> tuple[Any, list[str]]:
+    """Patient and prediction time of each row of a table, and its label where one is named."""
+    table = _table(file)
+    _check_columns(file, table, {SUBJECT: "an identifier", "prediction_time": "a timestamp"})
+    names = {SUBJECT: SUBJECT, "prediction_time": "moment"} | ({label: "label"} if label is not None else {})
+    frame: Any = table.select(list(names)).to_pandas().rename(columns=names)
+    lacking = frame.isna().any(axis=1)
+    if lacking.any():
+        more = "" if label is None else " or a label"
+        raise UserError(f"{file}: row {int(np.flatnonzero(lacking)[0])} lacks a patient, a time{more}.")
+    strange = ~frame[SUBJECT].isin(known)
+    what = "rows" if label is None else "labels"
+    notes = [f"{int(strange.sum())} of {len(frame)} {what} are of patients without any event: left out."]
+    if strange.all():
+        raise UserError(f"{file}: none of its patients is in the data; check {SUBJECT}.")
+    return frame[~strange].reset_index(drop=True), notes if strange.any() else []
+
+
 def _read_labels(file: Path, known: set[Any]) -> tuple[Any, list[str]]:
     """Patient, prediction time and label of each row of a table of labels."""
     table = _table(file)
-    _check_columns(file, table, {SUBJECT: "an identifier", "prediction_time": "a timestamp"})
     there = [name for name in LABELS if name in table.column_names and table[name].null_count < len(table)]
     if len(there) != 1:
         raise UserError(
             f"{file}: one column of labels is needed, one of {', '.join(LABELS)}; "
             f"{'none' if not there else ' and '.join(there)} was found."
         )
-    frame: Any = table.select([SUBJECT, "prediction_time", there[0]]).to_pandas()
-    frame.columns = [SUBJECT, "moment", "label"]
-    lacking = frame.isna().any(axis=1)
-    if lacking.any():
-        raise UserError(f"{file}: row {int(np.flatnonzero(lacking)[0])} lacks a patient, a time or a label.")
-    strange = ~frame[SUBJECT].isin(known)
-    notes = [f"{int(strange.sum())} of {len(frame)} labels are of patients without any event: left out."] * int(
-        strange.any()
-    )
-    if strange.all():
-        raise UserError(f"{file}: none of its patients is in the data; check {SUBJECT}.")
+    frame, notes = _read_moments(file, known, there[0])
     if there[0] == "float_value":
         frame["label"] = frame["label"].astype(np.float64)
-    return frame[~strange].reset_index(drop=True), notes
+    return frame, notes
 
 
 def _up_to(

@@ -69,11 +69,26 @@ class SeriesAnswers:
         return series, Delimited(self.beside.path, names, cells, [self.beside.lines[row] for row in number[series]])
 
     def static(
-        self, names: tuple[str, ...], categorical: tuple[str, ...], units: dict[str, str]
-    ) -> tuple[Float32[np.ndarray, "N D"] | None, tuple[Variable, ...]]:
-        """Static columns as numbers, of those that are categorical a column of 0 and 1 for each category."""
+        self,
+        names: tuple[str, ...],
+        categorical: tuple[str, ...],
+        units: dict[str, str],
+        learnt: tuple[Variable, ...] | None = None,
+    ) -> tuple[Float32[np.ndarray, "N D"] | None, tuple[Variable, ...], list[str]]:
+        """Static columns as numbers, of those that are categorical a column of 0 and 1 for each category.
+
+        Args:
+            names: the columns.
+            categorical: which of them hold names or codes.
+            units: of the others.
+            learnt: what the columns of a training became, whose categories hold; None: those that occur.
+
+        Returns:
+            The numbers, what they are, and notes on categories that the training did not have.
+        """
         columns: list[np.ndarray] = []
         variables: list[Variable] = []
+        notes: list[str] = []
         for name in names:
             content = self.once((name,), "static value")
             if name not in categorical:
@@ -82,7 +97,19 @@ class SeriesAnswers:
                 continue
             cells = content.categories(name)
             absent = np.asarray([cell is None for cell in cells])
-            for category in labels.in_order({cell for cell in cells if cell is not None}):
+            found = labels.in_order({cell for cell in cells if cell is not None})
+            if learnt is not None:
+                start = f"{name}="
+                known = [each.name.removeprefix(start) for each in learnt if each.name.startswith(start)]
+                unseen = [category for category in found if category not in known]
+                if unseen:
+                    count = sum(cell in unseen for cell in cells)
+                    notes.append(
+                        f"{name}: {count} of {len(cells)} series have a category that the training had not "
+                        f"({', '.join(map(repr, unseen[:5]))}): it counts as none of {', '.join(known)}"
+                    )
+                found = known
+            for category in found:
                 columns.append(np.where(absent, np.nan, [cell == category for cell in cells]))
                 variables.append(Variable(f"{name}={category}"))
-        return (np.stack(columns, axis=1).astype(np.float32) if columns else None), tuple(variables)
+        return (np.stack(columns, axis=1).astype(np.float32) if columns else None), tuple(variables), notes

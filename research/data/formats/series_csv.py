@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, Shaped
+from jaxtyping import Bool, Shaped
 
 from research.data.about import About
 from research.data.formats import labels
@@ -16,11 +16,12 @@ from research.data.formats.csv import CSV
 from research.data.formats.delimited import Delimited, read_delimited
 from research.data.formats.long_table import LongTable, read_long
 from research.data.formats.series_answers import SeriesAnswers
-from research.data.formats.series_rows import Samples, SeriesRows, series_rows
-from research.data.series import Series, Variable
+from research.data.formats.series_layout import SeriesLayout, TableSeries
+from research.data.sequences import Unlabelled
+from research.data.series import LearntSeries, Series, Variable
 from research.data.source import Source, find, find_file
 from research.data.windows import Forecast, Windows
-from research.errors import UserError
+from research.errors import UserError, did_you_mean
 from research.spec import Static, field
 from research.task import NO_LABEL, Task
 
@@ -154,43 +155,161 @@ class SeriesCSV(Source):
         Raises:
             UserError: if a file is absent, empty, damaged or not what is declared, naming row, column and value.
         """
-        table = read_long(find_file(self.path), self.missing, self.delimiter, self.encoding)
+        table = self._read(self.path)
         beside = self._beside(table)
         self._check_roles(table, beside)
-        variables, rows, samples = self._samples(table)
+        taken = {self.patient, self.series, self.time, self.split, *self.static, *self.drop}
+        taken |= set() if self.forecast is not None else set(self._targets)
+        made, observed, notes = self._made(table, beside, taken)
+        if self.forecast is not None:
+            windows = self._windows(made, self.forecast)
+            if not len(windows):
+                why = "; ".join(windows.notes()) or "nothing was observed"
+                raise UserError(f"{table.path}: no window is complete: {why}.")
+            horizons = tuple(f"{horizon:g} {self.time_unit}" for horizon in self.forecast.horizons)
+            unit = self.unit or self._units().get(self._targets[0], "")
+            task = Task("regression", horizons, unit, horizons=self.forecast.horizons, time_unit=self.time_unit)
+            about = self._about([*notes, *windows.notes()])
+            found = made.cut(windows, windows.targets, task, self.forecast.interval, self.time_unit, about)
+            target = [variable.name for variable in made.variables].index(self._targets[0])
+            return dataclasses.replace(found, origins=windows.origins(target))
+        targets, task, known, more = self._labelled(SeriesAnswers(made.rows, beside, self._key))
+        if not (observed & known).any():
+            raise UserError(f"{table.path}: no series has both values and a target.")
+        return self._whole(made, targets, task, observed & known, [*more, *notes])
+
+    def reads_series(self) -> SeriesCSV:
+        """See `Source.reads_series`: the same columns, of which targets and splits are not looked at."""
+        return self
+
+    def needed(self, learnt: LearntSeries) -> str:
+        """See `research.data.series.ReadsSeries`."""
+        return f"series:FILE, a table with the columns {', '.join(self._columns(learnt))}"
+
+    def read_new(self, path: str, beside: str | None, learnt: LearntSeries) -> Unlabelled:
+        """See `research.data.series.ReadsSeries`; of a forecast the window that ends at the last reading."""
+        return self.new_in(self._read(path), beside, learnt)
+
+    def new_in(self, table: LongTable, beside: str | None, learnt: LearntSeries) -> Unlabelled:
+        """As `read_new`, of a table that has been read."""
+        known = self.patient is not None and (self.series is None or self.patient in table.names)
+        # A variable may be known by another name than its column has: what is declared here counts.
+        source = self.replace(
+            path=str(table.path),
+            labels=beside,
+            split=None,
+            patient=self.patient if known else None,
+            variables=self.variables or learnt.names,
+        )
+        once = source._beside(table, "--beside")
+        source._check_columns(table, once, learnt)
+        made, observed, notes = source._made(table, once, set(), learnt.static_variables)
+        return source._unlabelled(made, observed, notes, learnt)
+
+    def _unlabelled(
+        self, made: TableSeries, observed: Bool[np.ndarray, " N"], notes: list[str], learnt: LearntSeries
+    ) -> Unlabelled:
+        count, columns = len(made.rows.names), {}
+        if self.forecast is None:
+            if not observed.any():
+                raise UserError(f"{made.rows.table.path}: no series has a value.")
+            steps = int(made.samples.lengths.max())
+            series = self._whole(made, learnt.task.unknown(count, steps), learnt.task, observed, [])
+            number = np.flatnonzero(observed)
+        else:
+            windows, target = self._windows(made, self.forecast, latest=True), self._targets[0]
+            number = windows.series
+            left = np.setdiff1d(np.arange(count), number)
+            why = (
+                f"there is no reading of {target}, or more than {self.forecast.gaps} readings are absent from the "
+                f"{self.forecast.history} steps before the last one"
+            )
+            if not len(windows):
+                raise UserError(f"{made.rows.table.path}: nothing can be forecast for any series: {why}.")
+            if len(left):
+                names = ", ".join(map(str, made.rows.names[left[:5]]))
+                notes = [*notes, f"{len(left)} of {count} series are left out, such as {names}: {why}"]
+            targets, interval = learnt.task.unknown(len(windows)), self.forecast.interval
+            series = made.cut(windows, targets, learnt.task, interval, self.time_unit, self._about([]))
+            columns["time"] = windows.time
+        if self.series is not None or made.patient is None:
+            columns = {"series": made.rows.names[number]} | columns
+        if made.patient is not None:
+            columns = {"patient": made.patient[number]} | columns
+        return Unlabelled(series, columns, tuple(notes))
+
+    def _columns(self, learnt: LearntSeries) -> list[str]:
+        """What a table of new series must have."""
+        values = (self.variable, self.value) if self.variable is not None else self.variables or learnt.names
+        columns = (self.patient if self.series is None else None, self.series, self.time, *values, *self.static)
+        return [name for name in columns if name is not None]
+
+    def _check_columns(self, table: LongTable, beside: Delimited | None, learnt: LearntSeries) -> None:
+        """Raise `UserError` for what a table of new series lacks."""
+        columns, there = self._columns(learnt), {*table.names, *(beside.names if beside is not None else ())}
+        lacking = [name for name in columns if name not in (there if name in self.static else table.names)]
+        if lacking:
+            hints = "".join(dict.fromkeys(did_you_mean(name, table.names) for name in lacking[:3]))
+            static = [name for name in lacking if name in self.static]
+            remedy = (
+                f" {static[0]} may also stand in a table with a row for each series: --beside FILE." if static else ""
+            )
+            raise UserError(
+                f"{table.path} lacks {len(lacking)} of the {len(columns)} columns that the run needs: "
+                f"{', '.join(lacking)}.{hints} Its columns: {', '.join(table.names)}.{remedy}"
+            )
+
+    def _made(
+        self,
+        table: LongTable,
+        beside: Delimited | None,
+        taken: set[str | None],
+        learnt: tuple[Variable, ...] | None = None,
+    ) -> tuple[TableSeries, Bool[np.ndarray, " N"], list[str]]:
+        """All series, which of them have any value, and notes; ``learnt`` are the static variables of a training."""
+        layout = SeriesLayout(
+            key=self._key,
+            time=None if self.time is None else (self.time, self.time_unit, self.time_format),
+            interval=self.interval,
+            sort=self.sort,
+            merge=self.sort and not self.per_step,
+            variables=self.variables,
+            variable=self.variable,
+            value=self.value,
+        )
+        names, rows, samples, notes = layout.samples(table, taken, learnt is not None)
         starts = np.cumsum(samples.lengths) - samples.lengths
         observed = np.logical_or.reduceat((~np.isnan(samples.values)).any(axis=1), starts)
-        notes: list[str] = []
         if not observed.all():
             notes.append(f"{int((~observed).sum())} of {len(observed)} series have no value at all and are left out")
         if samples.merged:
             notes.append(f"{samples.merged} times several rows stand at one time: their mean is taken")
         answers = SeriesAnswers(rows, beside, self._key)
-        static, descriptors = answers.static(self.static, self.categorical, self._units())
+        static, descriptors, unseen = answers.static(self.static, self.categorical, self._units(), learnt)
         patient = None
         if self.patient is not None:
             patient = labels.patients(rows.once((self.patient,), "patient"), self.patient)
-        made = _Made(
+        made = TableSeries(
             rows=rows,
             samples=samples,
-            variables=tuple(Variable(name, self._units().get(name, "")) for name in variables),
+            variables=tuple(Variable(name, self._units().get(name, "")) for name in names),
             static=static,
             static_variables=descriptors,
             patient=patient,
             split=None if self.split is None else labels.splits(answers.once((self.split,), "split"), self.split),
         )
-        if self.forecast is not None:
-            return self._forecast(made, self.forecast, notes)
-        targets, task, known, more = self._labelled(answers)
-        return self._whole(made, targets, task, observed & known, [*more, *notes])
+        return made, observed, [*notes, *unseen]
 
-    def _beside(self, table: LongTable) -> Delimited | None:
+    def _read(self, path: str) -> LongTable:
+        return read_long(find_file(path), self.missing, self.delimiter, self.encoding)
+
+    def _beside(self, table: LongTable, option: str = "labels") -> Delimited | None:
         """The table of labels."""
         if self.labels is None:
             return None
         path = find(self.labels, Path.is_file, table.path.parent)
         found = read_delimited(path, True, (), self.missing, self.delimiter, self.encoding)
-        found.require((self._key,), "labels")
+        found.require((self._key,), option)
         return found
 
     def _check_roles(self, table: LongTable, beside: Delimited | None) -> None:
@@ -219,39 +338,6 @@ class SeriesCSV(Source):
                 f"target: {table.path} needs a target column. Set target=..., one of "
                 f"{', '.join(beside.names if beside is not None else table.names)}."
             )
-
-    def _samples(self, table: LongTable) -> tuple[tuple[str, ...], SeriesRows, Samples]:
-        """Names of the variables, the rows by series, and what was observed."""
-        time = None if self.time is None else (self.time, self.time_unit, self.time_format)
-        chosen = np.arange(len(table))
-        if self.variable is None or self.value is None:
-            taken = {self.patient, self.series, self.time, self.split, *self.static, *self.drop}
-            taken |= set() if self.forecast is not None else set(self._targets)
-            variables = self.variables or tuple(name for name in table.names if name not in taken)
-            if not variables:
-                raise UserError(f"{table.path}: no column is left as a variable besides those that have another role.")
-            values = np.stack([table.numbers(name) for name in variables], axis=1)
-            merge = self.sort and not self.per_step
-            rows = series_rows(table, self._key, time, self.interval, self.sort, merge, chosen)
-            return variables, rows, rows.samples(values[rows.order], merge)
-        named = table.texts(self.variable)
-        if None in named:
-            row = int(np.flatnonzero(named == None)[0])  # noqa: E711
-            raise UserError(f"{table.where(row, self.variable)}: the name of the variable is missing. Complete it.")
-        found = labels.in_order(set(named.tolist()))
-        unknown = [name for name in self.variables if name not in found]
-        if unknown:
-            raise UserError(
-                f"variables: {unknown[0]!r} does not occur in column {self.variable!r} of {table.path}; there are: "
-                f"{', '.join(found)}."
-            )
-        variables = self.variables or tuple(found)
-        number = {name: place for place, name in enumerate(variables)}
-        chosen = np.flatnonzero([name in number for name in named])
-        rows = series_rows(table, self._key, time, self.interval, self.sort, True, chosen)
-        which = np.asarray([number[name] for name in named[rows.order]], np.int64)
-        values = table.numbers(self.value)[rows.order]
-        return variables, rows, rows.pivoted(values, which, len(variables), self.sort)
 
     def _units(self) -> dict[str, str]:
         """The declared units; raises `UserError` where a declaration is not readable."""
@@ -287,117 +373,28 @@ class SeriesCSV(Source):
         notes = [f"{lost} of {count} series have no target and are left out"] if lost else []
         return targets, found.task, known, notes
 
+    def _windows(self, made: TableSeries, forecast: Forecast, latest: bool = False) -> Windows:
+        """Windows of all series."""
+        names, target = [variable.name for variable in made.variables], self._targets[0]
+        if target not in names:
+            raise UserError(
+                f"target: {target!r} is none of the variables of {made.rows.table.path}, one of which is forecast: "
+                f"{', '.join(names)}."
+            )
+        samples = made.samples
+        return forecast.cut(samples.values, samples.time, samples.lengths, names.index(target), latest)
+
     def _whole(
         self,
-        made: _Made,
+        made: TableSeries,
         targets: Shaped[np.ndarray, "N ..."],
         task: Task,
         keep: Bool[np.ndarray, " N"],
         notes: list[str],
     ) -> Series:
-        """Whole series with their targets."""
-        kept, lengths = np.flatnonzero(keep), made.samples.lengths
-        if not len(kept):
-            raise UserError(f"{made.rows.table.path}: no series has both values and a target.")
-        chosen = np.repeat(keep, lengths)
-        if task.per_step:
-            targets = targets[:, : int(lengths[kept].max())]
-        return Series(
-            values=made.samples.values[chosen],
-            lengths=lengths[kept].astype(np.int32),
-            variables=made.variables,
-            time=None if self.time is None else made.single(made.samples.time, lengths)[chosen],
-            interval=self.interval,
-            time_unit=self.time_unit,
-            names=made.rows.names[kept],
-            targets=targets[kept],
-            task=task,
-            row=kept.astype(np.int32),
-            about=self._about(notes),
-            **made.of(kept),
-        )
-
-    def _forecast(self, made: _Made, forecast: Forecast, notes: list[str]) -> Series:
-        """Windows of the series with what comes after them."""
-        path, names = made.rows.table.path, [variable.name for variable in made.variables]
-        target = self._targets[0]
-        if target not in names:
-            raise UserError(
-                f"target: {target!r} is none of the variables of {path}, one of which is forecast: {', '.join(names)}."
-            )
-        samples = made.samples
-        windows = forecast.cut(samples.values, samples.time, samples.lengths, names.index(target))
-        if not len(windows):
-            raise UserError(f"{path}: no window is complete: {'; '.join(windows.notes()) or 'nothing was observed'}.")
-        count = np.full(len(windows), forecast.history, np.int32)
-        horizons = tuple(f"{horizon:g} {self.time_unit}" for horizon in forecast.horizons)
-        series = made.of(windows.series)
-        if series["patient"] is None:
-            series["patient"] = made.rows.names[windows.series]
-        return Series(
-            values=windows.values.reshape(-1, len(names)),
-            lengths=count,
-            variables=made.variables,
-            interval=forecast.interval,
-            time_unit=self.time_unit,
-            names=_window_names(made.rows.names, windows, self.time_unit),
-            targets=windows.targets,
-            task=Task(
-                "regression",
-                horizons,
-                self.unit or self._units().get(target, ""),
-                horizons=forecast.horizons,
-                time_unit=self.time_unit,
-            ),
-            origins=windows.origins(names.index(target)),
-            row=windows.candidate,
-            about=self._about([*notes, *windows.notes()]),
-            **series,
-        )
+        interval = None if self.time is not None else self.interval
+        return made.whole(targets, task, keep, interval, self.time_unit, self._about(notes))
 
     def _about(self, notes: list[str]) -> About:
         about = self.about()
         return dataclasses.replace(about, notes=(*about.notes, *notes))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Made:
-    """What is known of all series, before some are left out or windows are cut."""
-
-    rows: SeriesRows
-    samples: Samples
-    variables: tuple[Variable, ...]
-    static: Float32[np.ndarray, "N D"] | None
-    static_variables: tuple[Variable, ...]
-    patient: Shaped[np.ndarray, " N"] | None
-    split: Shaped[np.ndarray, " N"] | None
-
-    def of(self, series: Shaped[np.ndarray, " n"]) -> dict[str, Any]:
-        """What `Series` is told of the patients of some series."""
-        return {
-            "static": None if self.static is None else self.static[series],
-            "static_variables": self.static_variables,
-            "patient": None if self.patient is None else self.patient[series],
-            "split": None if self.split is None else self.split[series],
-        }
-
-    def single(self, time: Shaped[np.ndarray, " S"], lengths: Int64[np.ndarray, " N"]) -> Float32[np.ndarray, " S"]:
-        """Times in single precision; raises `UserError` where that makes different ones alike."""
-        found = time.astype(np.float32)
-        alike = (np.diff(found) == 0) & (np.diff(time) != 0)
-        alike[np.cumsum(lengths)[:-1] - 1] = False
-        if alike.any():
-            place = int(np.flatnonzero(alike)[0])
-            raise UserError(
-                f"{self.rows.table.path}: the times {time[place]:.12g} and {time[place + 1]:.12g} cannot be told apart "
-                f"in single precision. Let time begin near 0 in each series, or in a larger unit."
-            )
-        return found
-
-
-def _window_names(names: Shaped[np.ndarray, " N"], windows: Windows, unit: str) -> Shaped[np.ndarray, " W"]:
-    found = np.empty(len(windows), dtype=object)
-    found[:] = [
-        f"{names[series]} at {time:g} {unit}" for series, time in zip(windows.series, windows.time, strict=True)
-    ]
-    return found
