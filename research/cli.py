@@ -25,6 +25,13 @@ from research.errors import ResearchError, RunError, UserError
 PREDICTIONS_SHOWN = 10
 EPILOG = """exit codes: 0 done; 2 a mistake in the command, the experiment or the data; 1 a failure while running"""
 
+PREDICT = """. Files are read as those of the training were (columns, units, missing values), without targets. A run on
+a table that was a CSV, on a SeriesCSV or on a SignalFolder needs the same layout; other sources of series take a table
+with the columns patient, time, and the variables and static variables by name. Of a forecast the window that ends at
+the last reading of each series is predicted from; nothing need come after it. Records are what is known of a patient
+up to the last event, or up to each time given with --beside; nothing after it enters. Where there is a target at each
+step, each step has a line, with its number from 0 and its time."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Mistakes in the command become a `UserError`, so that they look like all others."""
@@ -100,8 +107,8 @@ def _parser() -> _Parser:
     parser = _Parser(prog="research", description="Medical machine-learning experiments in JAX.", epilog=EPILOG)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def add(name: str, function: Any, help: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help, description=help, epilog=EPILOG)
+    def add(name: str, function: Any, help: str, more: str = "") -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=f"{help}{more}", epilog=EPILOG)
         command.set_defaults(command=function)
         command.add_argument("--debug", action="store_true", help="show tracebacks")
         return command
@@ -135,12 +142,20 @@ def _parser() -> _Parser:
     command.add_argument("--patient", metavar="PATIENT", help="draw a patient's series and what is predicted over time")
     command.add_argument("--json", action="store_true", help="print results for machines")
 
-    command = add("predict", _predict, "predict for new patients with a trained run")
+    command = add("predict", _predict, "predict for new patients with a trained run", PREDICT)
     command.add_argument("run", type=Path, metavar="RUN_DIR")
     command.add_argument(
         "--data",
         required=True,
-        help="csv:FILE with the columns that the run was trained on, or pictures:FILE, pictures:FOLDER",
+        metavar="KIND:PATH",
+        help="by what the run was trained on: csv:FILE; pictures:FILE, pictures:FOLDER; series:FILE (CSV, Parquet), "
+        "series:FOLDER (WFDB); records:FILE, records:FOLDER (MEDS)",
+    )
+    command.add_argument(
+        "--beside",
+        metavar="FILE",
+        help="of series: a table with a row for each, of static columns; of records: Parquet with subject_id and "
+        "prediction_time (at the end of what is known)",
     )
     command.add_argument("--out", type=Path, help="where to write them (NAME.predictions.csv, here)")
 
@@ -253,7 +268,7 @@ def _predict(options: argparse.Namespace) -> None:
 
     out = options.out or _default_out(options.data)
     _check_writable(out)
-    table, notes = TrainedModel(RunDirectory(options.run)).predict_file(options.data, out)
+    table, notes = TrainedModel(RunDirectory(options.run)).predict_file(options.data, out, options.beside)
     console = _console()
     shown = table.head(PREDICTIONS_SHOWN)
     if len(shown) < len(table):

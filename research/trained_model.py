@@ -13,7 +13,7 @@ import pandas as pd
 
 from research.algorithms.algorithm import State
 from research.data.batch import Batch
-from research.data.new_rows import new_inputs
+from research.data.new_inputs import new_inputs
 from research.data.prepare import Examples, task_of
 from research.data.resident import put
 from research.errors import UserError
@@ -147,6 +147,7 @@ class TrainedModel:
             raise UserError(f"{directory.path}: this run was trained without data, so there is nothing to predict for.")
         self.task = task_of(data)
         self.inputs, fitted = new_inputs(data, self.experiment.data)
+        self._steps = max(fitted.cut_lengths(), default=0)
         # What the loss took from the training targets is needed to read the outputs, such as their mean.
         loss = from_json(data["loss"]) if data.get("loss") is not None else self.experiment.loss
         self.device = choose_device(device)
@@ -157,73 +158,120 @@ class TrainedModel:
         carry = restore_finished(directory, self._program.initialise(), self.device)
         self.state = reported(self.experiment, carry)
 
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
+    def predict(self, inputs: Any) -> np.ndarray:
         """Predictions for prepared inputs.
 
         Args:
-            inputs: features as `FittedPreprocessing.transform` makes them, float32 ``[N, F]``; or pictures of the
-                training's size, uint8 ``[N, H, W, C]``.
+            inputs: features as `FittedPreprocessing.transform` makes them, float32 ``[N, F]``; pictures of the
+                training's size, uint8 ``[N, H, W, C]``; or of series and records a dict of arrays ``[N, ...]``, such
+                as ``model.inputs.read("series:new.csv").read(positions)`` gives: values in their units, filled up to
+                the longest length, as `research.data.series_inputs.SeriesInputs` says.
 
         Returns:
-            Probability of the positive class ``[N]`` for a binary task; else probabilities, values or risks ``[N, K]``.
+            Probability of the positive class ``[N]`` for a binary task; else probabilities, values (of quantiles the
+            median) or risks ``[N, K]``. Where there is a target at each step, ``[N, T]`` or ``[N, T, K]``; what stands
+            beyond the length of a row means nothing.
 
         Raises:
             UserError: for inputs of another type or shape than those of the training.
         """
-        blank = self.inputs.blank
-        if inputs.shape[1:] != blank.shape[1:] or inputs.dtype != blank.dtype or not len(inputs):
-            shape = ", ".join(("N", *map(str, blank.shape[1:])))
-            raise UserError(
-                f"inputs: {blank.dtype} of shape ({shape}) with N of at least 1 is needed, as the run was trained on; "
-                f"{inputs.dtype} of shape {inputs.shape} was given. Files of any kind are read by predict_file."
-            )
-        # Blocks of one size, the last one filled up, so that one program serves files of any length.
-        size = self.experiment.evaluation.batch_size
-        blocks = [inputs[first : first + size] for first in range(0, len(inputs), size)]
-        padding = [(0, 0)] * (inputs.ndim - 1)
-        filled = [np.pad(block, ((0, size - len(block)), *padding)) for block in blocks]
-        rows = [self._program.predict(self.state, self._batch(block))["prediction"] for block in filled]
-        return np.concatenate(rows)[: len(inputs)]
+        return self._rows(inputs)["prediction"]
 
-    def predict_file(self, data: str, out: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    def _rows(self, inputs: Any) -> dict[str, np.ndarray]:
+        """Prediction of each row, and quantiles where the loss has them."""
+        self._check(inputs)
+        count = len(jax.tree.leaves(inputs)[0])
+        # Blocks of one size, the last one filled up by its last row, so that one program serves files of any length.
+        size = self.experiment.evaluation.batch_size
+        found = []
+        for first in range(0, count, size):
+            place = np.minimum(np.arange(first, first + size), count - 1)
+            block = jax.tree.map(lambda array, place=place: array[place], inputs)
+            rows = self._program.predict(self.state, self._batch(block))
+            found.append({name: np.asarray(rows[name]) for name in ("prediction", "quantiles") if name in rows})
+        return {name: np.concatenate([rows[name] for rows in found])[:count] for name in found[0]}
+
+    def _check(self, inputs: Any) -> None:
+        """Raise `UserError` for inputs that are not as `self.inputs.blank`."""
+        blank = self.inputs.blank
+        wanted = blank if isinstance(blank, dict) else {"": blank}
+        given = inputs if isinstance(inputs, dict) else {"": inputs}
+        fits = wanted.keys() == given.keys() and len({len(array) for array in given.values()} - {0}) == 1
+        if not fits or any(
+            array.shape[1:] != given[name].shape[1:] or array.dtype != given[name].dtype
+            for name, array in wanted.items()
+        ):
+            raise UserError(
+                f"inputs: {_shapes(wanted)} with N of at least 1 is needed, as the run was trained on; "
+                f"{_shapes(given, known=True)} was given. Files of any kind are read by predict_file."
+            )
+
+    def predict_file(self, data: str, out: Path, beside: str | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
         """Predict for new patients and write what was predicted to ``out``, a CSV file.
 
         Args:
-            data: ``csv:FILE`` with the columns that the run was trained on, or ``pictures:FILE`` or
-                ``pictures:FOLDER`` where it was trained on pictures.
+            data: ``csv:FILE`` with the columns that the run was trained on; ``pictures:FILE`` or ``pictures:FOLDER``;
+                ``series:FILE`` or, of WFDB records, ``series:FOLDER``; ``records:FILE`` or ``records:FOLDER`` in MEDS.
             out: where to write.
+            beside: a further table: of series a row for each with its static columns; of records the times up to which
+                patients are known (``subject_id``, ``prediction_time``).
 
         Returns:
-            The table that was written (row or file, patient where known, predictions), and notes on values unlike
-            those of the training data.
+            The table that was written, and notes on values unlike those of the training data. A row has what
+            identifies it (row, file, patient, series, record; of a forecast the time of the last reading; where there
+            is a target at each step its number from 0 and its time), then the predictions.
 
         Raises:
             UserError: for a missing file, missing columns or unreadable values, or ``out`` that cannot be written.
         """
-        new = self.inputs.read(data)
+        new = self.inputs.read(data, beside)
         size = self.experiment.evaluation.batch_size
         positions = np.arange(new.count, dtype=np.int32)
-        blocks = [positions[first : first + size] for first in range(0, new.count, size)]
-        prediction = np.concatenate([self.predict(new.read(block)) for block in blocks])
+        blocks = [self._rows(new.read(positions[first : first + size])) for first in range(0, new.count, size)]
+        rows = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
         columns = dict(new.columns)
-        if self.task.kind == "binary":
-            columns[f"probability of {self.task.names[1]}"] = prediction
-        else:
-            word = {"regression": "predicted", "survival": "risk of"}.get(self.task.kind, "probability of")
-            columns |= {f"{word} {name}": prediction[:, k] for k, name in enumerate(self.task.names)}
-        table = pd.DataFrame(columns)
+        if new.steps is not None:
+            columns = {name: column[new.steps.row] for name, column in columns.items()} | new.steps.columns
+            rows = {name: found[new.steps.row, new.steps.place] for name, found in rows.items()}
+        table = pd.DataFrame(columns | self._named(rows))
         try:
             table.to_csv(out, index=False)
         except OSError as error:
             raise UserError(f"{out}: cannot be written ({error.strerror}). Choose another file with --out.") from None
         return table, new.notes
 
-    def _batch(self, inputs: np.ndarray) -> Batch:
+    def _named(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Columns of predictions, by what they mean."""
+        prediction = rows["prediction"]
+        if self.task.kind == "binary":
+            return {f"probability of {self.task.names[1]}": prediction}
+        word = {"regression": "predicted", "survival": "risk of"}.get(self.task.kind, "probability of")
+        found = {f"{word} {name}": prediction[:, k] for k, name in enumerate(self.task.names)}
+        if "quantiles" in rows and self.experiment.loss is not None:
+            for place, level in enumerate(self.experiment.loss.levels):
+                found |= {
+                    f"quantile {level:g} of {n}": rows["quantiles"][:, k, place] for k, n in enumerate(self.task.names)
+                }
+        return found
+
+    def _batch(self, inputs: Any) -> Batch:
         """Rows whose targets are not known, on the device."""
-        count = len(inputs)
-        columns = 2 if self.task.kind == "survival" else len(self.task.names)
-        shape = (count,) if self.task.is_classes else (count, columns)
-        targets = np.zeros(shape, np.int32 if self.task.is_classes else np.float32)
+        count = len(jax.tree.leaves(inputs)[0])
         rows = np.arange(count, dtype=np.int32)
-        examples = Examples(inputs=inputs, targets=targets, example=rows, patient=None, patient_code=rows)
+        examples = Examples(
+            inputs=inputs,
+            targets=self.task.unknown(count, self._steps),
+            example=rows,
+            patient=None,
+            patient_code=rows,
+        )
         return put(examples, self.task, self.device)
+
+
+def _shapes(arrays: dict[str, np.ndarray], known: bool = False) -> str:
+    """Types and shapes in words; N for the first axis where it is not known."""
+    found = []
+    for name, array in arrays.items():
+        shape = ", ".join((str(len(array)) if known else "N", *map(str, array.shape[1:])))
+        found.append(f"{name} {array.dtype} of shape ({shape})".strip())
+    return "; ".join(found)

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32, Shaped
+from jaxtyping import Float32, Int32, Int64, Shaped
 
 from research.data.formats.csv import CSV
 from research.data.formats.new_pictures import new_pictures
-from research.data.prepare import Data
 from research.data.preprocessing import FittedPreprocessing
 from research.data.source import Source
 from research.data.table import Column
 from research.errors import UserError
-from research.spec import check, from_json
+from research.spec import check
 from research.spec.values import default_of, field_annotations
 
 
@@ -26,15 +25,53 @@ class NewRows:
 
     Attributes:
         count: number N of rows.
-        read: positions, 0 to N - 1, to inputs ``[n, ...]``.
+        read: positions, 0 to N - 1, to inputs ``[n, ...]``, or a dict of them.
         columns: what identifies each row beside its prediction: number, file name, patient.
         notes: sentences on unseen categories, values outside the range of train, files that were left out.
+        steps: where there is a prediction at each step: the steps of all rows.
     """
 
     count: int
-    read: Callable[[Int32[np.ndarray, " n"]], np.ndarray]
+    read: Callable[[Int32[np.ndarray, " n"]], Any]
     columns: dict[str, Shaped[np.ndarray, " N"]]
     notes: tuple[str, ...] = ()
+    steps: NewSteps | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class NewSteps:
+    """Steps at which there are predictions, row by row, in order.
+
+    Attributes:
+        row: row of each step, ``[M]``.
+        place: its place among the inputs of the row, from 0.
+        columns: what identifies each step beside its row: number, time.
+    """
+
+    row: Int64[np.ndarray, " M"]
+    place: Int64[np.ndarray, " M"]
+    columns: dict[str, Shaped[np.ndarray, " M"]]
+
+
+def path_in(data: str, beside: str | None, kind: str, needed: str, learnt: str) -> str:
+    """What follows the colon in ``--data``.
+
+    Args:
+        data: as given, such as ``csv:new.csv``.
+        beside: a further table, as given.
+        kind: what must stand before the colon.
+        needed: what must be written.
+        learnt: what the run learnt from.
+
+    Raises:
+        UserError: where ``data`` is of another kind, or there is a further table that nothing needs.
+    """
+    given, _, path = data.partition(":")
+    if given.strip() != kind or not path.strip():
+        raise UserError(f"--data: {data!r} is not readable; this run learnt from {learnt}, so write {needed}.")
+    if beside is not None and kind not in ("series", "records"):
+        raise UserError(f"--beside: this run learnt from {learnt}, beside which it needs nothing; leave it out.")
+    return path.strip()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +91,9 @@ class NewTables:
         """Inputs of one row whose values do not matter, ``[1, F]``."""
         return np.zeros((1, len(self.fitted.feature_names)), np.float32)
 
-    def read(self, text: str) -> NewRows:
+    def read(self, text: str, beside: str | None = None) -> NewRows:
         """The rows that ``csv:FILE`` means; raises `UserError` as `read_new`."""
-        kind, _, path = text.partition(":")
-        if kind != "csv" or not path:
-            raise UserError(f"--data: {text!r} is not readable; this run learnt from a table, so write csv:FILE.")
+        path = path_in(text, beside, "csv", "csv:FILE", "a table")
         new = read_new(path, self.fitted, self.trained_on)
         columns: dict[str, Any] = {"row": new.row}
         if new.patient is not None:
@@ -83,18 +118,13 @@ class NewPictures:
         """Inputs of one row whose values do not matter, ``[1, H, W, C]``."""
         return np.zeros((1, *self.shape), np.uint8)
 
-    def read(self, text: str) -> NewRows:
+    def read(self, text: str, beside: str | None = None) -> NewRows:
         """The pictures that ``pictures:PATH`` means, a file or a folder with all below it.
 
         Raises:
             UserError: for a path without pictures, or another kind of data.
         """
-        kind, _, path = text.partition(":")
-        if kind != "pictures" or not path:
-            raise UserError(
-                f"--data: {text!r} is not readable; this run learnt from pictures, so write pictures:FILE or "
-                f"pictures:FOLDER."
-            )
+        path = path_in(text, beside, "pictures", "pictures:FILE or pictures:FOLDER", "pictures")
         options = {} if self.trained_on is None else self.trained_on.reads_pictures()
         found = new_pictures(path, self.shape, **options)
 
@@ -105,21 +135,6 @@ class NewPictures:
         if found.patient is not None:
             columns["patient"] = found.patient
         return NewRows(len(found.names), read, columns, found.notes)
-
-
-def new_inputs(summary: dict[str, Any], data: Data) -> tuple[NewTables | NewPictures, Data]:
-    """What reads new rows for a finished run, and its data with the statistics of train filled in.
-
-    Args:
-        summary: what `research.data.prepare.Prepared.summary` wrote.
-        data: the experiment's data.
-    """
-    if "preprocessing" in summary:
-        return NewTables(FittedPreprocessing.from_json(summary["preprocessing"]), data.source), data
-    pictures = summary["pictures"]
-    height, width, channels = pictures["shape"]
-    fitted = data.replace(pixels=from_json(pictures["pixels"]))
-    return NewPictures((height, width, channels), data.source), fitted
 
 
 @dataclasses.dataclass(frozen=True)
