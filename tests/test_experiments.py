@@ -43,7 +43,7 @@ GOLDEN = {
     "vitals_grud": ((0.573275387, 0.434213787), (0.346846551, 0.361762583), (0.396174788, 0.356727064)),
     "wisconsin_mlp": ((0.653609753, 0.357969403), (0.275197268, 0.207867786), (0.182388902, 0.151535213)),
 }
-"""Loss of train, and of validation where there is one, after 10, 20 and 30 updates, seed 0; of pictures after 2, 4, 6."""
+"""Loss of train, and of validation if there is one, after 10, 20 and 30 updates, seed 0; of pictures after 2, 4, 6."""
 
 
 def docstring(file: Path) -> str:
