@@ -78,6 +78,11 @@ class Predictions:
             values["quantiles"] = _quantiles(self.task, np.asarray(self.quantiles), self.levels, count)
         if self.origins is not None and len(self.origins) != count:
             raise UserError(f"origins: {count} are needed, one an example; {len(self.origins)} were given.")
+        if self.origins is not None and len(self.task.horizons) != len(self.task.names):
+            raise UserError(
+                f"origins: forecasts need a horizon for each quantity; the task has {len(self.task.horizons)} for "
+                f"{', '.join(self.task.names)}."
+            )
         places = [values[name] for name in ("example", "step") if name in values]
         if len(np.unique(np.stack(places, axis=1), axis=0)) != count:
             what = "step of an example" if self.task.per_step else "example"

@@ -53,11 +53,12 @@ def forecasts(predictions: Predictions, title: str, patient: str | None = None) 
     )
     ahead = origins.time[rows][:, None] + np.asarray(task.horizons)[None, :]
     factor, unit = _scale(float(np.ptp(ahead)), task.time_unit)
+    margin = 0.01 * np.ptp(ahead) or 1.0
     for panel, horizon in zip(panels, shown.tolist(), strict=True):
         axes = panel.axes
         _draw(axes, predictions, rows, horizon, ahead[:, horizon] / factor)
         words = f"{task.names[horizon]} ahead: {_errors(predictions, error, own, horizon)}"
-        axes.set_xlim((ahead.min() - 0.01 * np.ptp(ahead)) / factor, (ahead.max() + 0.01 * np.ptp(ahead)) / factor)
+        axes.set_xlim((ahead.min() - margin) / factor, (ahead.max() + margin) / factor)
         axes.locator_params(axis="y", nbins=4)
         style.dress(axes, f"time ({unit})" if panel.bottom else "", task.unit, words)
     handles, labels = panels[0].axes.get_legend_handles_labels()

@@ -31,6 +31,10 @@ def test_origins_are_kept(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(read.origins, name), getattr(predictions.origins, name))
     with pytest.raises(UserError, match="origins: 120 are needed, one an example; 7 were given"):
         dataclasses.replace(predictions, origins=predictions.origins.of(np.arange(7)))
+    with pytest.raises(
+        UserError, match="origins: forecasts need a horizon for each quantity; the task has 0 for 5 min"
+    ):
+        dataclasses.replace(predictions, task=dataclasses.replace(TASK, horizons=()))
 
 
 def test_skill_is_against_the_same_as_now() -> None:

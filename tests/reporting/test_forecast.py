@@ -55,6 +55,24 @@ def test_one_may_choose_the_patient_and_is_told_what_is_left_out(monkeypatch: py
     assert len(figure.axes) == 2 and len(lines(figure.axes[0])["forecast"]) == 25
 
 
+def test_a_single_forecast_of_a_single_horizon() -> None:
+    every = walks()
+    assert every.origins is not None and every.targets is not None and every.quantiles is not None
+    task = dataclasses.replace(TASK, names=("5 min",), horizons=(5.0,))
+    one = dataclasses.replace(
+        every,
+        task=task,
+        example=every.example[:1],
+        prediction=every.prediction[:1, :1],
+        targets=every.targets[:1, :1],
+        patient=None,
+        quantiles=every.quantiles[:1, :1],
+        origins=every.origins.of(np.arange(1)),
+    )
+    figure = forecasts(one, "a run, test")
+    assert "Series 0; band" in texts(figure) and lines(figure.axes[0])["observed"].shape == (1, 2)
+
+
 def test_long_times_are_in_larger_units_and_the_longest_series_is_drawn() -> None:
     predictions = walks(200)
     origins = predictions.origins
