@@ -1,18 +1,20 @@
-"""Do the first 24 hours in hospital, and what came before, tell who will stay for over a week?
+"""Can a causal transformer tell what comes next in the record of a hospital patient?
 
 Data: ``meds``, the MIMIC-IV demo in MEDS: 100 patients, 916,166 coded events; ODbL 1.0; Johnson et al., Scientific Data
-10, 1 (2023); van de Water et al., PhysioNet (2025). Hospital stays judged 24 hours after admission by all that is known
-of the patient up to then, the last 256 events of it: 164 train, 35 validation, 44 test, of 64, 16 and 20 patients.
+10, 1 (2023); van de Water et al., PhysioNet (2025). The last 256 events before the end of each of 274 hospital stays;
+at each event the code of the next one is predicted, one of the 50 most frequent or "other". 200 train, 40 validation,
+34 test, of 64, 16 and 20 patients.
 
-Model: a record transformer of two blocks, width 32 and four heads, that embeds codes, values, ages, times and visits; a
-mean with learnt weights over the events; AdamW with warm-up and cosine, averaged weights. 8 epochs of 16; the weights
-with the lowest validation loss are reported. Customary settings, not tuned.
+Model: a record transformer of two causal blocks, width 64 and four heads, that embeds codes, values, ages, times and
+visits; dropout 0.1, AdamW with warm-up and cosine, averaged weights. 30 epochs of 16; the weights with the lowest
+validation loss are reported. Customary settings, not tuned.
 
-Source: none: the demo is too small for results, and nobody reports any. It shows that records in MEDS are read, learnt
-from and explained; on MIMIC-IV itself the same file runs with ``data.source.path=FOLDER``.
+Source: none by this protocol is known to us. On the same test events the most frequent code ("other") is right for
+0.449, and the code that most often follows the last one in train for 0.540. On MIMIC-IV itself the same file runs with
+``data.source.path=FOLDER``.
 
-Expect: test AUROC 0.xxx, mean of seeds 0 to 4 (0.xxx to 0.xxx; 95 % interval of a run about 0.xxx to 0.xxx): from 20
-patients nothing follows. About 30 seconds a run on two CPU cores, 15 of them to read the file.
+Expect: test accuracy 0.xxx, mean of seeds 0 to 2 (0.xxx to 0.xxx; 95 % interval of a run about 0.xxx to 0.xxx, by
+patient), macro AUROC 0.xxx. About 90 seconds a run on two CPU cores, 15 of them to read the file.
 
     RESEARCH_DATA_DIR=DATA research run experiments/records_transformer.py
 
@@ -28,11 +30,11 @@ from research.optimizers import AdamW
 from research.schedules import WarmupCosine
 
 experiment = Experiment(
-    data=EventData(source=MEDS(task="long_stay"), longest=256, values="scaled"),
-    model=RecordTransformer(vocabulary=2000, width=32, depth=2, heads=4, readout="attention"),
+    data=EventData(source=MEDS(task="next_code"), longest=256, values="scaled"),
+    model=RecordTransformer(vocabulary=2000, width=64, depth=2, heads=4, readout="each", causal=True, dropout=0.1),
     loss=CrossEntropy(),
     optimizer=AdamW(learning_rate=WarmupCosine(peak=3e-3), weight_decay=1e-2, average=0.99),
-    epochs=8,
+    epochs=30,
     batch_size=16,
     evaluation=Evaluation(select=Selection(metric="loss")),
 )
