@@ -35,7 +35,7 @@ from research.data.source import Source
 from research.data.split import Split
 from research.errors import UserError
 from research.spec import Spec, Static, check, field, to_json
-from research.task import NO_LABEL
+from research.task import NO_LABEL, Task
 
 
 class Statistics(Spec):
@@ -90,6 +90,12 @@ class SeriesData(SequenceData):
             raise UserError(
                 f"data.lengths: the last one must be data.longest, {self.longest}, and is {self.lengths[-1]}."
             )
+        crop = None if self.augmentation is None else self.augmentation.crop
+        if crop is not None and self.lengths and self.lengths[0] < crop:
+            raise UserError(
+                f"data.augmentation.crop: {crop} samples are more than the shortest of data.lengths, {self.lengths}, "
+                f"leaves of a batch. Crop to at most {self.lengths[0]}, or leave out shorter lengths."
+            )
         if self.keep is not None and self.longest is None and not self.lengths:
             raise UserError("data.keep: it says what is kept of series longer than data.longest, which is not set.")
 
@@ -100,6 +106,7 @@ class SeriesData(SequenceData):
         if not isinstance(raw, Series):
             raise other_kind(self, "series", raw)
         self.check_balanced(raw.task)
+        self._check_steps_stay(raw.task)
         raw = dataclasses.replace(raw, alike=raw.hashes())
         split = self.split.assign(raw)
         check_present(raw, split, self.split.required)
@@ -128,6 +135,7 @@ class SeriesData(SequenceData):
                 *itertools.chain(*leaks.values()),
                 *_uninformative(series, train),
                 *_shortened(raw, series),
+                *self._looking_ahead(raw.task),
             ),
             leaks=leaks,
             variables=series.variables,
@@ -138,6 +146,22 @@ class SeriesData(SequenceData):
             ranges=_ranges(raw.values, np.repeat(train, raw.lengths), raw.scale),
             static_ranges=() if raw.static is None else _ranges(raw.static, train, 1.0),
         )
+
+    def _check_steps_stay(self, task: Task) -> None:
+        """Raise `UserError` where training would move steps, and so part them from their targets."""
+        for name in ("crop", "time_warp") if task.per_step and self.augmentation is not None else ():
+            if getattr(self.augmentation, name) is not None:
+                raise UserError(
+                    f"data.augmentation.{name}: it moves the steps of a series, and the targets belong to the steps as "
+                    f"they are. Set it to none; amplitude, baseline, jitter and masks may stay."
+                )
+
+    def _looking_ahead(self, task: Task) -> Iterator[str]:
+        """Warnings where what a step shows depends on later ones."""
+        if task.per_step and self.filter is not None:
+            yield "data.filter runs forwards and backwards, so what is said of a step uses later ones."
+        if task.per_step and self.scaling == "series":
+            yield "data.scaling=series looks at the whole series, so what is said of a step uses later ones."
 
     def inputs_of(self, series: Series, complete: bool) -> SeriesInputs:
         """Inputs of new series by what was fitted to train; it is this value with what `prepare` filled in.

@@ -134,12 +134,30 @@ def test_bins_hold_the_means_of_what_was_observed_in_them() -> None:
         ({"keep": "last"}, "data.keep: it says what is kept of series longer than data.longest"),
         ({"source": MadeUp(per_step=True), "longest": 5, "keep": "last"}, "data.longest: .* Set data.longest higher."),
         ({"source": MadeUp(per_step=True), "resample": 2.0}, "data.resample: the targets belong to the steps"),
+        (
+            {"source": MadeUp(per_step=True), "augmentation": SeriesAugmentation(time_warp=0.1)},
+            "data.augmentation.time_warp: it moves the steps of a series",
+        ),
+        (
+            {"source": MadeUp(per_step=True), "augmentation": SeriesAugmentation(crop=2)},
+            "data.augmentation.crop: it moves the steps of a series",
+        ),
+        (
+            {"lengths": (4, 12), "augmentation": SeriesAugmentation(crop=8)},
+            "data.augmentation.crop: 8 samples are more",
+        ),
         ({"source": MadeUp(per_step=True), "balanced": True}, "data.balanced: only classes of examples"),
     ],
 )
 def test_what_does_not_fit_is_said(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         SeriesData(source=MadeUp()).replace(**changes).prepare()
+
+
+def test_looking_ahead_of_a_step_is_told() -> None:
+    prepared = inputs(SeriesData(source=MadeUp(per_step=True), scaling="series"))[1]
+    assert "data.scaling=series looks at the whole series" in "".join(prepared.warnings)
+    assert "later ones" not in "".join(inputs(SeriesData(source=MadeUp(per_step=True)))[1].warnings)
 
 
 def test_a_variable_that_train_never_shows_is_told_and_becomes_zero() -> None:
