@@ -43,13 +43,13 @@ class Forward:
         self._streams += 1
         return self._streams
 
-    def note_attention(self, weights: Array) -> None:
+    def note_attention(self, weights: Array, name: str | None = None) -> None:
         """Keep the weights of the next attention layer, ``[B, heads, queries, keys]``, where they are asked for.
 
-        Layers are numbered in the order in which they are called.
+        Layers without a name are numbered in the order in which they are called.
         """
         if self.attention is not None:
-            self.attention[f"layer {len(self.attention) + 1}"] = weights
+            self.attention[name or f"layer {len(self.attention) + 1}"] = weights
 
 
 class Model(Spec):

@@ -59,7 +59,7 @@ class AttentionPooling(nnx.Module):
         """The weighted mean; 0 where no step counts."""
         scores = self.score(jnp.tanh(self.hidden(x, forward)), forward)[..., 0].astype(jnp.float32)
         weights = masked_softmax(scores, valid)
-        forward.note_attention(weights[:, None, None, :])
+        forward.note_attention(weights[:, None, None, :], "readout")
         return (weights[:, :, None] * x.astype(jnp.float32)).sum(1).astype(x.dtype)
 
 
