@@ -12,8 +12,8 @@ tuned.
 Source: `SyntheticECG.bayes_auroc`, the AUROC of the true risk over the whole population, 0.901: no model can expect
 more. Control: with ``data.source.visible=false`` the labels are the same and nothing in the records tells of them.
 
-Expect: test AUROC 0.896, mean of seeds 0 to 2 (0.896 to 0.897; 95 % interval of a run about 0.880 to 0.911), 0.004 below
-the best possible. Control, seed 0: 0.470 (interval 0.440 to 0.500). About 30 seconds a run on two CPU cores.
+Expect: test AUROC 0.896, mean of seeds 0 to 2 (0.896 to 0.897; 95 % interval of a run about 0.880 to 0.911), 0.004
+below the best possible. Control, seed 0: 0.470 (interval 0.440 to 0.500). About 30 seconds a run on two CPU cores.
 
     research run experiments/synthetic_ecg_fcn.py
 """

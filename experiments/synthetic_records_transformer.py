@@ -12,9 +12,9 @@ Source: `SyntheticRecords.bayes_auroc`, the AUROC of the best risk given the eve
 made them, 0.904: no model can expect more. Control: with ``data.source.visible=false`` the records shown are those of
 other patients.
 
-Expect: test AUROC 0.887, mean of seeds 0 to 2 (0.886 to 0.889; 95 % interval of a run about 0.874 to 0.899), 0.016 below
-the best possible; on these very test patients the best risk has 0.899. Control, seed 0: 0.xxx. About 30 seconds a run
-on two CPU cores.
+Expect: test AUROC 0.887, mean of seeds 0 to 2 (0.886 to 0.889; 95 % interval of a run about 0.874 to 0.899), 0.016
+below the best possible; on these very test patients the best risk has 0.899. Control, seed 0: 0.xxx. About 30 seconds a
+run on two CPU cores.
 
     research run experiments/synthetic_records_transformer.py
 """
