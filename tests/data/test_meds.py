@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from research.data.events import Events
-from research.data.formats.meds import MEDS
+from research.data.formats.meds import ADMISSION, DISCHARGE, MEDS
 from research.errors import UserError
 from research.spec import check
 from research.task import NO_LABEL
@@ -93,8 +93,56 @@ def test_next_code_is_that_of_the_next_event(file: Path) -> None:
         kinds = ["//".join(code.split("//")[:2]) for code in codes(found, row)]
         targets = found.targets[row, : len(kinds)]
         assert targets[-1] == NO_LABEL and (found.targets[row, len(kinds) :] == NO_LABEL).all()
-        expected = [kind if kind in found.task.names else "other" for kind in kinds[1:]]
-        assert [found.task.names[target] for target in targets[:-1]] == expected
+        # The gender is known before the admission, and the admission is no target.
+        assert kinds[0] == "GENDER//F" and targets[0] == NO_LABEL
+        expected = [kind if kind in found.task.names else "other" for kind in kinds[2:]]
+        assert [found.task.names[target] for target in targets[1:-1]] == expected
+
+
+def test_an_event_is_the_target_of_its_own_stay_alone(tmp_path: Path) -> None:
+    """Two stays and an event between them; the second begins the moment the first ends."""
+
+    def row(day: float, code: str) -> dict[str, Any]:
+        return {"subject_id": 1, "time": START + day * DAY, "code": code, "numeric_value": 1.0}
+
+    rows = [row(0, ADMISSION), row(1, "a"), row(2, DISCHARGE), row(3, "b"), row(4, ADMISSION), row(5, "c")]
+    rows += [row(6, DISCHARGE), row(6, ADMISSION), row(6, "d"), row(7, "e"), row(8, DISCHARGE), row(9, ADMISSION)]
+    place = tmp_path / "events.parquet"
+    pd.DataFrame(rows).to_parquet(place)
+    found = MEDS(path=str(place), task="next_code").load()
+    names = [[found.task.names[t] if t != NO_LABEL else None for t in targets] for targets in found.targets]
+    assert found.lengths.tolist() == [3, 9, 11]
+    assert names[0] == ["a", DISCHARGE, *[None] * 9]
+    assert names[1] == [*[None] * 4, "c", DISCHARGE, ADMISSION, "d", None, None, None]
+    assert names[2] == [*[None] * 8, "e", DISCHARGE, None]
+    assert any("each of them once" in note for note in found.about.notes)
+    assert any("the most frequent targets of all patients" in note for note in found.about.notes)
+    # Read up to the last two events, only the last one of a record can be a target.
+    short = MEDS(path=str(place), task="next_code", most=3).load()
+    assert (short.targets != NO_LABEL).sum(axis=1).tolist() == [2, 2, 2]
+
+
+def test_stays_without_a_target_are_counted_and_left_out(tmp_path: Path) -> None:
+    """All of the second stay happens at the time of the first discharge, in whose record it is."""
+    codes = ["a", ADMISSION, "a", "b", DISCHARGE, ADMISSION, DISCHARGE]
+    times = [START, *[START + DAY] * 2, *[START + 2 * DAY] * 4]
+    place = tmp_path / "events.parquet"
+    pd.DataFrame({"subject_id": 1, "time": times, "code": codes, "numeric_value": 1.0}).to_parquet(place)
+    found = MEDS(path=str(place), task="next_code").load()
+    assert len(found) == 1 and (found.targets != NO_LABEL).sum() == 5
+    assert "1 of 2 stays have no event that is a target: left out." in found.about.notes
+    with pytest.raises(UserError, match="no stay has an event after its admission; raise most, 1"):
+        MEDS(path=str(place), task="next_code", most=1).load()
+
+
+def test_stays_without_times_are_not_said_to_have_ended(file: Path) -> None:
+    undated = {"subject_id": [9, 9], "time": [pd.NaT, pd.NaT], "code": [ADMISSION, DISCHARGE], "numeric_value": [1, 1]}
+    frame = pd.concat([pd.read_parquet(file), pd.DataFrame(undated)])
+    frame.assign(numeric_value=frame["numeric_value"].astype("float32")).to_parquet(file)
+    for task, ended in (("next_code", 0), ("long_stay", 1)):
+        notes = MEDS(path=str(file), task=task).load().about.notes
+        assert "1 of 4 stays are left out: whose admission or discharge has no time." in notes
+        assert sum("had ended" in note for note in notes) == ended
 
 
 def test_labels_of_each_type_make_their_task(file: Path, tmp_path: Path) -> None:
@@ -129,6 +177,10 @@ def test_records_without_events_are_counted_and_left_out(file: Path, tmp_path: P
         (lambda f: f.rename(columns={"numeric_value": "x"}), "the column of numeric values is missing"),
         (lambda f: f.assign(time=f["time"].astype(str)), "column 'time' must hold a timestamp, and holds"),
         (lambda f: f.assign(code=1), "column 'code' must hold text, and holds int64"),
+        (
+            lambda f: f.assign(numeric_value=["1.5", "positive", *[None] * (len(f) - 2)]),
+            "column 'numeric_value' must hold numbers, and holds",
+        ),
         (lambda f: f.iloc[:0], "there are no events"),
         (lambda f: f.assign(code=[None, *f["code"].iloc[1:]]), "event 0 has no code or no subject_id .1 in all"),
     ],

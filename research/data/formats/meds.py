@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int64
+from jaxtyping import Bool, Int32, Int64
 
 from research.data.about import About
 from research.data.events import Events
@@ -23,9 +23,14 @@ from research.task import NO_LABEL, Task
 SUBJECT, TIME, CODE, VALUES = "subject_id", "time", "code", ("numeric_value", "value")
 BIRTH, DEATH = "MEDS_BIRTH", "MEDS_DEATH"
 ADMISSION, DISCHARGE = "HOSPITAL_ADMISSION", "HOSPITAL_DISCHARGE"
+NUMBERS = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
 LABELS = ("boolean_value", "categorical_value", "integer_value", "float_value")
 DAY, YEAR = np.timedelta64(86_400_000_000, "us"), 365.25
 OTHER = "other"
+NEXT_CODE = (
+    "only the events after the admission of a record's own stay are targets, each of them once",
+    "the classes are the most frequent targets of all patients, those of validation and test among them",
+)
 DEMO = "mimic_iv_demo_meds_events.parquet"
 
 TaskName = Literal["labels", "next_code", "length_of_stay", "long_stay"]
@@ -44,9 +49,10 @@ class MEDS(Source):
     ``prediction_time`` and one of ``boolean_value``, ``categorical_value``, ``integer_value`` (classes) and
     ``float_value`` (a quantity). A patient may have several. Ready tasks on hospital stays:
 
-    - ``next_code``: at each event the code of the next one, one of the ``classes`` most frequent or "other"; a record
-      is what is known at the end of a stay. Codes are cut to their first ``parts`` parts between ``//``, as their last
-      ones often are units.
+    - ``next_code``: at each event of a stay, from its admission on, the code of the next one, one of the ``classes``
+      most frequent targets of all patients or "other"; a record is what is known at the end of the stay, and events
+      before it have no target, so that no event is a target twice. Codes are cut to their first ``parts`` parts
+      between ``//``, as their last ones often are units.
     - ``length_of_stay``: ``hours`` after each admission, how long the stay will be in all, in days.
     - ``long_stay``: the same moment; whether that is more than ``days`` days. Stays that have ended by then are left
       out in both, and so are those without a discharge.
@@ -70,8 +76,9 @@ class MEDS(Source):
 
     def about(self) -> About:
         """Licence and citation of the MIMIC-IV demo where that is what is read."""
+        notes = NEXT_CODE if self.task == "next_code" else ()
         if Path(self.path).name != DEMO:
-            return About(name=Path(self.path).stem or "meds", summary=f"records in MEDS, task {self.task}")
+            return About(name=Path(self.path).stem or "meds", summary=f"records in MEDS, task {self.task}", notes=notes)
         return About(
             name="mimic4_demo_meds",
             summary=f"MIMIC-IV demo, 100 patients, 916,166 events; task {self.task}",
@@ -81,7 +88,7 @@ class MEDS(Source):
                 "Data 10, 1 (2023); R. van de Water et al.: MIMIC-IV demo data in MEDS, PhysioNet (2025)"
             ),
             homepage="https://physionet.org/content/mimic-iv-demo-meds/",
-            notes=("dates are shifted by patient; ages of the oldest are not exact",),
+            notes=("dates are shifted by patient; ages of the oldest are not exact", *notes),
         )
 
     def load(self) -> Events:
@@ -138,27 +145,29 @@ class MEDS(Source):
         return self._stays(frame)
 
     def _stays(self, frame: Any) -> tuple[Any, list[str]]:
-        """Admissions with the discharge that follows, judged some hours after they began."""
+        """Admissions, and which event they are, with the discharge that follows; judged some hours after they began."""
         ends = frame.loc[frame[CODE].str.startswith((ADMISSION, DISCHARGE)), [SUBJECT, TIME, CODE]].copy()
         ends["begins"] = ends[CODE].str.startswith(ADMISSION)
         following = ends.shift(-1)
         closed = ends["begins"] & (following[SUBJECT] == ends[SUBJECT]) & (following["begins"] == False)  # noqa: E712
         stays: Any = pd.DataFrame({SUBJECT: ends[SUBJECT], "begin": ends[TIME], "end": following[TIME]})[closed]
         notes = []
-        if self.task == "next_code":
-            moment, running = stays["end"], stays["end"].notna()
-        else:
+        dated = stays["begin"].notna() & stays["end"].notna()
+        moment, running = stays["end"], dated
+        if self.task != "next_code":
             moment = stays["begin"] + pd.to_timedelta(self.hours, unit="h")
-            running = moment < stays["end"]
+            running = dated & (moment < stays["end"])
         length = (stays["end"] - stays["begin"]) / pd.Timedelta(days=1)
         label = length if self.task == "length_of_stay" else (length > self.days).astype(np.int64)
         for count, why in (
             (int((ends["begins"] & ~closed).sum()), "without a discharge"),
-            (int((~running).sum()), f"that had ended {self.hours:g} hours after they began"),
+            (int((~dated).sum()), "whose admission or discharge has no time"),
+            (int((dated & ~running).sum()), f"that had ended {self.hours:g} hours after they began"),
         ):
             if count:
                 notes.append(f"{count} of {int(ends['begins'].sum())} stays are left out: {why}.")
-        found: Any = pd.DataFrame({SUBJECT: stays[SUBJECT], "moment": moment, "label": label})[running]
+        columns = {SUBJECT: stays[SUBJECT], "moment": moment, "label": label, "admission": stays.index}
+        found: Any = pd.DataFrame(columns)[running]
         return found.reset_index(drop=True), notes
 
     def _records(self, frame: Any, born: Any, moments: Any, notes: list[str], learnt: Task | None) -> Events:
@@ -170,8 +179,19 @@ class MEDS(Source):
             raise UserError(f"{self.path}: no record has an event up to its prediction time; check the labels' times.")
         if empty.any():
             notes = [*notes, f"{int(empty.sum())} of {len(moments)} records have no event by their moment: left out."]
-        moments, ends = moments[~empty], ends[~empty]
-        lengths = np.minimum(ends - begins[~empty], self.most).astype(np.int32)
+        lengths = np.minimum(ends - begins, self.most).astype(np.int32)
+        if learnt is None and self.task == "next_code":
+            moments, silent = _own_events(moments, ends, lengths)
+            silent &= ~empty
+            if silent.any():
+                notes = [
+                    *notes,
+                    f"{int(silent.sum())} of {len(moments)} stays have no event that is a target: left out.",
+                ]
+            empty |= silent
+            if empty.all():
+                raise UserError(f"{self.path}: no stay has an event after its admission; raise most, {self.most}.")
+        moments, ends, lengths = moments[~empty], ends[~empty], lengths[~empty]
         starts = np.cumsum(lengths, dtype=np.int64) - lengths
         chosen = np.repeat(ends - lengths - starts, lengths) + np.arange(lengths.sum())
         codes, vocabulary = pd.factorize(frame[CODE], sort=True)
@@ -208,7 +228,7 @@ class MEDS(Source):
     ) -> tuple[np.ndarray, Task]:
         label = moments["label"]
         if self.task == "next_code":
-            return self._next_codes(codes, vocabulary, starts, lengths)
+            return self._next_codes(codes, vocabulary, starts, lengths, moments["before"].to_numpy())
         if self.task == "length_of_stay":
             return label.to_numpy(np.float32)[:, None], Task("regression", ("length of stay",), "days")
         if self.task == "long_stay":
@@ -224,19 +244,28 @@ class MEDS(Source):
         return numbers.astype(np.int32), Task(kind, tuple(str(name) for name in names))
 
     def _next_codes(
-        self, codes: np.ndarray, vocabulary: list[str], starts: np.ndarray, lengths: np.ndarray
+        self,
+        codes: np.ndarray,
+        vocabulary: list[str],
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        before: Int64[np.ndarray, " N"],
     ) -> tuple[np.ndarray, Task]:
-        """For each event but the last of a record the class of the next one."""
+        """For each event but the last of a record, and but those ``before`` its stay, the class of the next one."""
+        step = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+        place = np.repeat(np.arange(len(lengths)), lengths)
+        told = (step >= before[place]) & (step < lengths[place] - 1)
         short = ["//".join(code.split("//")[: self.parts]) for code in vocabulary]
-        kinds, names = pd.factorize(np.asarray(short, object)[codes], sort=True)
+        kinds, names = pd.factorize(np.asarray(short, object)[codes[1:][told[:-1]]], sort=True)
         frequent = np.argsort(-np.bincount(kinds), kind="stable")[: self.classes]
+        if len(names) < 2:
+            raise UserError(f"{self.path}: all targets are {names[0]!r}; at least two classes are needed.")
         number = np.full(len(names), len(frequent), np.int32)
         number[frequent] = np.arange(len(frequent))
         targets = np.full((len(lengths), int(lengths.max())), NO_LABEL, np.int32)
-        for place, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-            targets[place, : length - 1] = number[kinds[start + 1 : start + length]]
-        told = tuple(str(names[kind]) for kind in frequent)
-        return targets, Task("multiclass", (*told, OTHER) if len(names) > len(frequent) else told, per_step=True)
+        targets[place[told], step[told]] = number[kinds]
+        classes = tuple(str(names[kind]) for kind in frequent)
+        return targets, Task("multiclass", (*classes, OTHER) if len(names) > len(frequent) else classes, per_step=True)
 
 
 def _read(place: Path) -> tuple[Any, Any]:
@@ -251,6 +280,7 @@ def _read(place: Path) -> tuple[Any, Any]:
         _check_columns(file, table, {SUBJECT: "an identifier", TIME: "a timestamp", CODE: "text"})
         if not values:
             raise UserError(f"{file}: the column of numeric values is missing; it is called {' or '.join(VALUES)}.")
+        _check_columns(file, table, {values[0]: "numbers"})
         frame = table.select([SUBJECT, TIME, CODE, values[0]]).to_pandas()
         frames.append(frame.rename(columns={values[0]: "number"}))
     found: Any = pd.concat(frames, ignore_index=True)
@@ -285,6 +315,7 @@ def _check_columns(file: Path, table: pa.Table, wanted: dict[str, str]) -> None:
     kinds: dict[str, Any] = {
         "a timestamp": pa.types.is_timestamp,
         "text": lambda kind: is_text(kind) or pa.types.is_dictionary(kind),
+        "numbers": lambda kind: any(test(kind) for test in NUMBERS),
         "an identifier": lambda kind: pa.types.is_integer(kind) or is_text(kind),
     }
     for name, what in wanted.items():
@@ -347,6 +378,19 @@ def _up_to(
         count = int(np.searchsorted(known[span], moment, side="right"))
         found[place] = begins[place] + (count if count > int(undated[span].sum()) else 0)
     return begins.astype(np.int64), found
+
+
+def _own_events(
+    moments: Any, ends: Int64[np.ndarray, " N"], lengths: Int32[np.ndarray, " N"]
+) -> tuple[Any, Bool[np.ndarray, " N"]]:
+    """Stays with ``before``, the events of their record before the first that has a target; and which have none.
+
+    An event is a target once, though one at the very time of a discharge may belong to the next stay too.
+    """
+    same = moments[SUBJECT].eq(moments[SUBJECT].shift()).to_numpy()
+    first = np.maximum(moments["admission"].to_numpy(), np.where(same, np.roll(ends, 1) - 1, 0))
+    before = np.maximum(first - (ends - lengths), 0)
+    return moments.assign(before=before), before >= lengths - 1
 
 
 def _first_known(times: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
