@@ -69,6 +69,9 @@ def test_a_row_for_each_value(write: Any) -> None:
     twice = text.replace("b,2,hr,,0", "b,2,hr,5,0\nb,2,hr,7,0")
     fails("line 8: a variable has a second value at one time", write(twice), **options)
     assert load(write(twice), **options, sort=True).values[-1, 1] == 6
+    fewer = load(write(text + "c,0,ph,7,0\nc,1,ph,7,0\n"), **options, variables=("hr",))
+    assert "1 series have no row of a variable that is chosen and are left out" in fewer.about.notes
+    assert not any("that is chosen" in note for note in ordered.about.notes)
     fails(
         "line 4, column 'what': the name of the variable is missing", write(text.replace("0,hr,70", "0,,70")), **options
     )
@@ -120,6 +123,26 @@ def test_times(write: Any) -> None:
     assert even.time is None and even.interval == 0.5 and even.values[:, 0].tolist() == [1, 2, 3]
     epoch = "id,hour,hr,died\na,1700000000,1,0\na,1700000001,2,0\nb,1,3,1\n"
     fails("cannot be told apart in single precision", write(epoch))
+
+
+def test_times_that_rounding_would_move(write: Any, tmp_path: Path) -> None:
+    """Seconds since 1970, five minutes apart: in single precision 256 or 384 seconds."""
+    hours = 1.7e9 + 300.0 * np.arange(12)
+    wide = pd.DataFrame({"id": "a", "hour": hours, "hr": np.arange(12), "died": 1})
+    wide = pd.concat([wide, wide.assign(id="b", died=0)])
+    message = "the time 1.?700.* becomes 1.?700.*where samples are 300 apart .*subtract the first time of each series"
+    fails(message, write(wide.to_csv(index=False, float_format="%.0f")))
+    fails(message, _parquet(tmp_path, wide))
+    long = wide.assign(what="hr").rename(columns={"hr": "much"})
+    fails(message, _parquet(tmp_path, long), variable="what", value="much")
+    near = _parquet(tmp_path, wide.assign(hour=wide["hour"] - 1.7e9))
+    series = load(near)
+    assert series.time is not None and (np.diff(series.time[:12]) == 300).all()
+    # As dates they count from the first one of each series.
+    dated = load(_parquet(tmp_path, wide.assign(hour=pd.to_datetime(wide["hour"], unit="s"))), time_unit="seconds")
+    np.testing.assert_array_equal(dated.time, series.time)
+    # A time of its own between two series says nothing about the samples of either.
+    assert len(load(write("id,hour,hr,died\na,1700000000,1,0\nb,5,3,1\n"))) == 2
 
 
 def test_sorting(write: Any) -> None:
@@ -175,12 +198,14 @@ def test_labels_in_another_table(write: Any) -> None:
     fails("has no row for 1 of 4 series, such as '4'", path, series="stay", labels="outcomes.csv", unlabelled="error")
     write("stay,id,hour,hr\n1,a,0,80\n1,a,1,81\n2,a,0,70\n3,b,0,60\n")
     series = load(path, **options)
+    assert "1 of 4 rows of outcomes.csv are of no series of vitals.csv" in series.about.notes
     assert series.targets.tolist() == [1, 0, 0] and series.task.names == ("no", "yes")
     assert series.split is not None and series.split.tolist() == ["test", "test", "train"]
     assert series.patient is not None and series.patient.tolist() == ["a", "a", "b"]
     assert series.static is not None and series.static[:, 0].tolist() == [50, 51, 60]
     write("stay,died\n3,no\n1,yes\n", "outcomes.csv")
     some = load(path, series="stay", labels="outcomes.csv", unlabelled="drop")
+    assert not any("no series of" in note for note in some.about.notes)
     assert some.row.tolist() == [0, 2] and "1 of 3 series have no target and are left out" in some.about.notes
     write("stay,died\n3,no\n1,yes\n2,no\n1,no\n", "outcomes.csv")
     fails(

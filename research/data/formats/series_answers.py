@@ -68,6 +68,15 @@ class SeriesAnswers:
         cells = {name: [self.beside.cells[name][row] for row in number[series]] for name in names}
         return series, Delimited(self.beside.path, names, cells, [self.beside.lines[row] for row in number[series]])
 
+    def unused(self) -> list[str]:
+        """A note on the rows of the table of labels that belong to no series, where there are any."""
+        if self.beside is None:
+            return []
+        known, cells = set(self.rows.names), self.beside.cells[self.key]
+        count = sum(whole(cell) not in known for cell in cells)
+        table = self.rows.table.path.name
+        return [f"{count} of {len(cells)} rows of {self.beside.path.name} are of no series of {table}"] if count else []
+
     def static(
         self,
         names: tuple[str, ...],

@@ -298,7 +298,7 @@ class SeriesCSV(Source):
             patient=patient,
             split=None if self.split is None else labels.splits(answers.once((self.split,), "split"), self.split),
         )
-        return made, observed, [*notes, *unseen]
+        return made, observed, [*notes, *answers.unused(), *unseen]
 
     def _read(self, path: str) -> LongTable:
         return read_long(find_file(path), self.missing, self.delimiter, self.encoding)

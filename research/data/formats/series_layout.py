@@ -18,6 +18,9 @@ from research.data.windows import Windows
 from research.errors import UserError, did_you_mean
 from research.task import Task
 
+MOVED = 1e-3
+"""Share of the usual time between samples by which rounding may move one of them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SeriesLayout:
@@ -76,8 +79,9 @@ class SeriesLayout:
         rows = self._rows(table, True, np.flatnonzero([name in number for name in named]))
         which = np.asarray([number[name] for name in named[rows.order]], np.int64)
         values = table.numbers(value)[rows.order]
-        lost = len({whole(cell) for cell in table.texts(self.key)}) - len(rows.names) if learnt else 0
-        notes += [f"{lost} series have no row of a variable that the run learnt from and are left out"] if lost else []
+        lost = len({whole(cell) for cell in table.texts(self.key)} - {None}) - len(rows.names)
+        what = "that the run learnt from" if learnt else "that is chosen"
+        notes += [f"{lost} series have no row of a variable {what} and are left out"] if lost else []
         return variables, rows, rows.pivoted(values, which, len(variables), self.sort), notes
 
     def _check_occur(self, table: LongTable, found: list[str], learnt: bool) -> list[str]:
@@ -186,15 +190,29 @@ class TableSeries:
         }
 
     def _single(self) -> Float32[np.ndarray, " S"]:
-        """Times in single precision; raises `UserError` where that makes different ones alike."""
+        """Times in single precision; raises `UserError` where that moves them, or makes different ones alike."""
         time, lengths = self.samples.time, self.samples.lengths
         found = time.astype(np.float32)
-        alike = (np.diff(found) == 0) & (np.diff(time) != 0)
-        alike[np.cumsum(lengths)[:-1] - 1] = False
+        inside = np.ones(max(len(time) - 1, 0), bool)
+        inside[np.cumsum(lengths)[:-1] - 1] = False
+        apart = np.diff(time)
+        remedy = (
+            "Give dates, or subtract the first time of each series; where rows are evenly spaced, interval=... may "
+            "stand for the column of times."
+        )
+        alike = inside & (np.diff(found) == 0) & (apart != 0)
         if alike.any():
             place = int(np.flatnonzero(alike)[0])
             raise UserError(
                 f"{self.rows.table.path}: the times {time[place]:.12g} and {time[place + 1]:.12g} cannot be told apart "
-                f"in single precision. Let time begin near 0 in each series, or in a larger unit."
+                f"in single precision. {remedy}"
+            )
+        usual = float(np.median(apart[inside])) if inside.any() else np.inf
+        moved = np.abs(found - time)
+        if moved.max() > MOVED * usual:
+            place = int(moved.argmax())
+            raise UserError(
+                f"{self.rows.table.path}: in single precision the time {time[place]:.12g} becomes {found[place]:.12g}, "
+                f"which is too far off where samples are {usual:g} apart (median). {remedy}"
             )
         return found
