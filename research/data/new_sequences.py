@@ -109,10 +109,8 @@ class NewSeries:
         new = reader.read_new(path, beside, self.learnt)
         assert isinstance(new.rows, Series)
         series = self._as_learnt(new.rows)
-        inputs = self.data.inputs_of(series, self.learnt.complete)
-        cut = int((inputs.lengths < series.lengths).sum()) if self.data.resample is None else 0
-        notes = [f"{cut} of {len(series)} series were cut to {inputs.longest} samples."] if cut else []
-        notes += [*_outside(series, self.learnt)]
+        inputs, cut = self.data.inputs_of(series, self.learnt.complete)
+        notes = [*cut, *_outside(series, self.learnt)]
         steps = None
         if self.learnt.task.per_step:
             row, place = _steps(series.lengths)

@@ -114,11 +114,14 @@ class SeriesData(SequenceData):
         leakage = check_leakage(split, raw.patient, raw.alike)
         leaks = leaks_of(leakage, {}, copies="series")
         complete = bool(raw.observed().all())
-        series = self._bounded(self._regular(raw, complete))
+        regular = self._regular(raw, complete)
+        series = self._bounded(regular)
         lengths = self.lengths or (int(series.lengths.max()),)
         if series.task.per_step:
-            beyond = ((0, 0), (0, lengths[-1] - series.targets.shape[1]))
-            series = dataclasses.replace(series, targets=np.pad(series.targets, beyond, constant_values=NO_LABEL))
+            # There may be columns of targets that no series has steps for.
+            targets = series.targets[:, : lengths[-1]]
+            beyond = ((0, 0), (0, lengths[-1] - targets.shape[1]))
+            series = dataclasses.replace(series, targets=np.pad(targets, beyond, constant_values=NO_LABEL))
         train = split == "train"
         statistics = _statistics(series, train)
         inputs = functools.partial(SeriesInputs.of, series, self._imputed(series), lengths[-1])
@@ -134,7 +137,7 @@ class SeriesData(SequenceData):
                 *warnings_of(raw, split, self.source.about().notes),
                 *itertools.chain(*leaks.values()),
                 *_uninformative(series, train),
-                *_shortened(raw, series),
+                *_shortened(regular.lengths, series.lengths),
                 *self._looking_ahead(raw.task),
             ),
             leaks=leaks,
@@ -163,8 +166,10 @@ class SeriesData(SequenceData):
         if task.per_step and self.scaling == "series":
             yield "data.scaling=series looks at the whole series, so what is said of a step uses later ones."
 
-    def inputs_of(self, series: Series, complete: bool) -> SeriesInputs:
+    def inputs_of(self, series: Series, complete: bool) -> tuple[SeriesInputs, list[str]]:
         """Inputs of new series by what was fitted to train; it is this value with what `prepare` filled in.
+
+        Also a note on series that were cut.
 
         Args:
             series: float32 values in their units.
@@ -181,9 +186,11 @@ class SeriesData(SequenceData):
                 f"{series.about.name}: {series.called(row)} has gaps, and the series of the training, which were "
                 f"filtered or resampled, had none. Complete it, or leave it out."
             )
-        regular = self._bounded(self._regular(series, complete))
-        inputs = SeriesInputs.of(regular, self._imputed(regular), self.lengths[-1], np.arange(len(regular)))
-        return dataclasses.replace(inputs, observed=regular.observed()) if self.impute == "forward" else inputs
+        regular = self._regular(series, complete)
+        bounded = self._bounded(regular)
+        inputs = SeriesInputs.of(bounded, self._imputed(bounded), self.lengths[-1], np.arange(len(bounded)))
+        inputs = dataclasses.replace(inputs, observed=bounded.observed()) if self.impute == "forward" else inputs
+        return inputs, _shortened(regular.lengths, bounded.lengths)
 
     def _regular(self, series: Series, complete: bool) -> Series:
         """Filtered and resampled, float32 where that is asked for; ``complete``: every value is observed."""
@@ -401,12 +408,10 @@ def _uninformative(series: Series, train: Bool[np.ndarray, " N"]) -> Iterator[st
             yield f"{variable.name} is constant in train and carries no information."
 
 
-def _shortened(raw: Series, series: Series) -> list[str]:
-    """How many samples ``longest`` has left out."""
-    cut = int((series.lengths < raw.lengths).sum()) if len(series.values) < len(raw.values) else 0
-    if not cut or series.interval != raw.interval:
-        return []
-    return [f"{cut} of {len(raw)} series were cut to {int(series.lengths.max())} samples."]
+def _shortened(before: Int32[np.ndarray, " N"], after: Int32[np.ndarray, " N"]) -> list[str]:
+    """How many series ``longest`` has cut, of the lengths before and after."""
+    cut = int((after < before).sum())
+    return [f"{cut} of {len(before)} series were cut to {int(after.max())} samples."] if cut else []
 
 
 def _add_series(digest: Any, series: Series) -> None:

@@ -121,6 +121,7 @@ def of_test(prepared: Prepared, frame: pd.DataFrame, column: str = "id") -> pd.D
         {},
         {"impute": "mean", "scaling": "none", "resample": 6.0, "lengths": (4, 9)},
         {"longest": 4, "keep": "last", "scaling": "series"},
+        {"resample": 1.0, "longest": 9, "keep": "last", "impute": "mean"},
     ],
     ids=str,
 )
@@ -135,6 +136,8 @@ def test_the_tests_own_patients_in_a_file_without_answers(here: Path, options: d
     for name in ("new.csv", "new.parquet"):
         rows = reader.read(f"series:{name}")
         check_same(prepared, reader, rows)
+        # Series of at most 8 samples are cut where they are more than 9 bins.
+        assert any("were cut to" in note for note in rows.notes) == ("longest" in options)
         assert not [note for note in rows.notes if "cut" not in note and "outside" not in note]
     # What stands once may stand in a table of its own.
     new.drop(columns=["age", "sex"]).to_csv("new.csv", index=False)

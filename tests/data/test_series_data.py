@@ -110,6 +110,28 @@ def test_longer_series_are_cut_where_that_is_asked_for(keep: Any) -> None:
     assert any("were cut to 5 samples" in warning for warning in prepared.warnings)
 
 
+def test_series_that_are_cut_are_counted_after_resampling() -> None:
+    def told(**options: Any) -> list[str]:
+        prepared = SeriesData(source=MadeUp(even=True), longest=12, keep="last", **options).prepare()
+        return [warning for warning in prepared.warnings if "were cut" in warning]
+
+    assert told(resample=1.0) == [] and told(resample=None) == []
+    # From 0.5 to 0.25 hours apart: twice as many samples.
+    raw = MadeUp(even=True).load().lengths
+    assert told(resample=0.25) == [f"{(2 * raw > 12).sum()} of 60 series were cut to 12 samples."]
+
+
+def test_targets_may_have_more_columns_than_there_are_steps() -> None:
+    class Wide(MadeUp):
+        def load(self) -> Series:
+            series = MadeUp(per_step=True).load()
+            return dataclasses.replace(series, targets=np.pad(series.targets, ((0, 0), (0, 5)), constant_values=-1))
+
+    wide, plain = (SeriesData(source=source).prepare() for source in (Wide(), MadeUp(per_step=True)))
+    for name, examples in plain.splits.items():
+        np.testing.assert_array_equal(wide.splits[name].targets, examples.targets)
+
+
 def test_bins_hold_the_means_of_what_was_observed_in_them() -> None:
     found, prepared = inputs(SeriesData(source=MadeUp(), resample=6.0, scaling="none", impute="mean"))
     for row, (values, time) in enumerate(raw_rows(prepared, "train")):
