@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import research
-from research.data import Source, TableData
+from research.data import CSV, Source, TableData
 from research.data.about import About
 from research.data.table import Column, Table
 from research.experiment import Evaluation, Execution, Experiment, Selection
@@ -54,9 +54,11 @@ class Followed(Source):
         )
 
 
-def run(loss: Loss, metric: str, runs: Path, target: str = "death", figures: bool = False) -> Any:
+def run(
+    loss: Loss, metric: str, runs: Path, target: str = "death", figures: bool = False, source: Source | None = None
+) -> Any:
     experiment = Experiment(
-        data=TableData(source=Followed(target=target)),
+        data=TableData(source=source or Followed(target=target)),
         model=MLP(widths=()),
         loss=loss,
         optimizer=Adam(learning_rate=0.05),
@@ -81,6 +83,19 @@ def test_a_run_on_times_ranks_patients_and_its_model_predicts_the_same(loss: Los
     np.testing.assert_allclose(result.model.predict(features), test.prediction, rtol=1e-4, atol=1e-4)
     # High risk where the first measurement is high, which shortens life.
     assert np.corrcoef(test.prediction[:, 0], inputs["a"])[0, 1] > 0.8
+
+
+def test_a_file_of_ones_own_with_times_and_events_is_learnt_from(tmp_path: Path) -> None:
+    source = Followed().load()
+    frame = source.frame.assign(days=source.targets[:, 0], died=np.where(source.targets[:, 1] == 1, "yes", "no"))
+    frame.to_csv(tmp_path / "followed.csv", index=False)
+    file = CSV(path=str(tmp_path / "followed.csv"), target=("days", "died"), task="survival", positive="yes")
+    result = run(CoxPH(), "concordance", tmp_path, source=file.replace(unit="weeks"))
+    assert result.metrics["concordance"].value > 0.75
+    assert result.predictions["test"].task == Task("survival", ("died",), "weeks")
+    frame[["a", "b"]].assign(b=0.0, a=np.linspace(-1, 1, 300)).to_csv(tmp_path / "new.csv", index=False)
+    found, _ = result.model.predict_file(f"csv:{tmp_path}/new.csv", tmp_path / "predicted.csv")
+    assert (np.diff(found["risk of died"]) > 0).all()
 
 
 def test_quantiles_of_a_standardised_quantity_come_in_its_units(tmp_path: Path) -> None:

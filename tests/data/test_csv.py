@@ -11,6 +11,7 @@ import pytest
 from research.data import CSV, Split, TableData, parse_source, read_new
 from research.errors import UserError
 from research.spec import check, from_json, to_json
+from research.task import Task
 
 GOOD = "age, sex ,bp,disease\n63,m,120,1\n41, f ,130,0\n55,m,,0\n"
 
@@ -119,6 +120,44 @@ def test_regression_and_multilabel_targets(write: Any) -> None:
     assert numbers.targets.tolist() == [[0.0], [1.0]] and numbers.targets.dtype == np.float32
     assert numbers.task.unit == "mmol/L" and list(numbers.frame) == ["x"]
     _fails("line 3, column 'a'.*2 is no label", path=write("x,a\n1,0\n2,2\n"), target="a", task="multilabel")
+
+
+TIMES = "x,days,died\n1,10,1\n2,2.5,0.0\n3,NA,1\n4,7,NA\n"
+
+
+def test_times_to_an_event(write: Any) -> None:
+    path, options = write(TIMES), {"target": ("days", "died"), "task": "survival", "unit": "days"}
+    table = CSV(path=path, unlabelled="drop", **options).load()
+    assert table.targets.tolist() == [[10, 1], [2.5, 0]] and table.targets.dtype == np.float32
+    assert table.task == Task("survival", ("died",), "days") and list(table.frame) == ["x"]
+    assert "2 of 4 rows have no target and are left out" in table.about.notes
+    words = CSV(path=write("x,days,end\n1,3,dead\n2,4,lost\n3,5,alive\n"), target=("days", "end"), task="survival")
+    found = words.replace(positive="dead").load()
+    assert found.targets[:, 1].tolist() == [1, 0, 0] and "event: end dead" in found.about.notes
+    assert parse_source(f"csv:{path}?target=days,died&task=survival&unit=days") == CSV(path=path, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (TIMES, {}, "line 4, column 'days': the target is missing, in 2 rows in all"),
+        (
+            "x,days,died\n1,3,1\n2,-1,0\n",
+            {},
+            "line 3, column 'days': -1 is no time to an event, which is larger than 0",
+        ),
+        ("x,days,died\n1,0,1\n2,0,0\n", {}, "line 2, column 'days': 0 is no time to an event.* in 2 rows in all"),
+        ("x,days,died\n1,long,1\n", {}, "line 2, column 'days': 'long' is not"),
+        ("x,days,died\n1,3,1\n2,3,2\n", {}, "line 3, column 'died': '2' is no event; 1 means that it came"),
+        ("x,days,died\n1,3,yes\n", {}, "'yes' is no event; .* such as positive='yes'"),
+        ("x,days,died\n1,3,yes\n2,3,no\n", {"positive": "dead"}, "positive: 'dead' matches none of the labels"),
+        (TIMES, {"target": "died"}, r"two columns, that of the time .* target=\('days', 'died'\); 'died' was given"),
+        (TIMES, {"target": ("days", "days")}, "two columns, that of the time and that of the event"),
+        (TIMES, {"class_names": ("alive", "dead")}, "classes: a survival target has none"),
+    ],
+)
+def test_times_and_events_that_are_none(write: Any, text: str, options: dict[str, Any], message: str) -> None:
+    _fails(message, **({"path": write(text), "target": ("days", "died"), "task": "survival"} | options))
 
 
 def test_rows_without_target_are_an_error_or_left_out(write: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 from research.data import Forecast, Series, SeriesCSV, SeriesData, Split, Variable, parse_source
 from research.errors import UserError
 from research.spec import check, from_json, to_json
+from research.task import Task
 
 WIDE = "id,hour,hr,bp,age,sex,died\na,0,80,,50,f,1\nb,0,70,110,60,m,\na,1.5,82,120,50,f,\nb,2,?,,60,,0\n"
 NAN = float("nan")
@@ -214,6 +215,17 @@ def test_labels_in_another_table(write: Any) -> None:
     write("stay,died\nx,no\n", "outcomes.csv")
     fails("no stay of .* occurs in column 'stay', which holds 'x'", path, series="stay", labels="outcomes.csv")
     fails("labels: .* has no column 'id'", path, labels="outcomes.csv", variables=("hr",))
+
+
+def test_times_to_an_event(write: Any) -> None:
+    path = write("id,hour,hr\na,0,80\na,1,81\nb,0,70\nc,0,60\n")
+    write("id,days,end\nb,12,alive\na,3.5,dead\n", "outcomes.csv")
+    options: dict[str, Any] = {"target": ("days", "end"), "task": "survival", "labels": "outcomes.csv", "unit": "days"}
+    series = load(path, **options, positive="dead", unlabelled="drop")
+    assert series.targets.tolist() == [[3.5, 1], [12, 0]] and series.targets.dtype == np.float32
+    assert series.task == Task("survival", ("end",), "days") and "event: end dead" in series.about.notes
+    fails("outcomes.csv, line 3, column 'end': 'dead' is no event", path, **options, unlabelled="drop")
+    fails("two columns, that of the time and that of the event", path, **{**options, "target": "end"})
 
 
 def test_what_has_no_value_or_no_target(write: Any) -> None:

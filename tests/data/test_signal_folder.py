@@ -49,6 +49,12 @@ def test_signals_labels_and_patients(folder: Path) -> None:
     assert one.variables == (Variable("V1", "mV"),)
 
 
+def test_times_to_an_event(folder: Path) -> None:
+    (folder / "labels.csv").write_text("record,days,died\nr/a,3,1\nr/b,4,0\nr/c,5,1\n")
+    series = load(folder, target=("days", "died"), task="survival", positive=None, patient=None, unit="days")
+    assert series.targets.tolist() == [[3, 1], [4, 0], [5, 1]] and series.task.kind == "survival"
+
+
 def test_invalid_samples_are_missing(folder: Path) -> None:
     signal = SIGNALS["b"].copy()
     signal[3, 1] = np.nan

@@ -76,10 +76,15 @@ class CSV(Source):
     path: str = field(help="the file; relative paths are tried as given, then below $RESEARCH_DATA_DIR")
     target: str | int | tuple[str, ...] | None = field(
         None,
-        help="name of the target column, or its number from 0 (-1 is the last); several for multilabel, regression",
+        help="name of the target column, or its number from 0 (-1 is the last); several for multilabel, regression; "
+        "time and event for survival",
     )
-    task: Literal["binary", "multiclass", "multilabel", "regression"] = field("binary", help="kind of target")
-    positive: str | tuple[str, ...] | None = field(None, help="labels of the positive class, or a comparison like '>0'")
+    task: Literal["binary", "multiclass", "multilabel", "regression", "survival"] = field(
+        "binary", help="kind of target"
+    )
+    positive: str | tuple[str, ...] | None = field(
+        None, help="labels of the positive class, or of the event of survival, or a comparison like '>0'"
+    )
     classes: tuple[str, ...] = field((), help="every label that may occur in the target; any other is an error")
     class_names: tuple[str, ...] = field((), help="names to show for the classes, in order; negative, positive")
     ordinal: bool = field(False, help="whether the order of multiclass classes means something, such as grades")
@@ -96,7 +101,7 @@ class CSV(Source):
     unlabelled: Literal["error", "drop"] = field("error", help="what to do with rows without a target")
     delimiter: str = field(",", help="the character between values")
     encoding: str = field("utf-8", help="text encoding of the file")
-    unit: str = field("", help="unit of a regression target")
+    unit: str = field("", help="unit of a regression target, or of the times of survival")
     name: str = field("", help="name to show; the file's name if empty")
     licence: str = field("not stated", help="what may be done with the data")
     citation: str = field("not stated", help="the publication to cite")
@@ -110,8 +115,10 @@ class CSV(Source):
             raise UserError(f"delimiter: one character is needed, {self.delimiter!r} was given.")
         if self.header and self.columns:
             raise UserError("columns: names are given where the file has no header; set header=False, or remove them.")
-        if self.task != "binary" and self.positive is not None:
+        if self.task not in ("binary", "survival") and self.positive is not None:
             raise UserError(f"positive: only a binary target has a positive class; task is {self.task!r}.")
+        if self.task == "survival":
+            labels.check_survival(self.target)
         if not self._is_classes and (self.classes or self.class_names):
             raise UserError(f"classes: a {self.task} target has none; remove classes and class_names.")
         if self.ordinal and self.task != "multiclass":
@@ -135,7 +142,10 @@ class CSV(Source):
     def _notes(self) -> Iterator[str]:
         if self.positive is not None:
             rules = (self.positive,) if isinstance(self.positive, str) else self.positive
-            yield f"positive class: {self._shown_target()} {' or '.join(rules)}"
+            target, what = self.target, f"positive class: {self._shown_target()}"
+            if self.task == "survival" and isinstance(target, tuple):
+                what = f"event: {target[1]}"
+            yield f"{what} {' or '.join(rules)}"
         if self.drop:
             yield f"columns left out: {', '.join(self.drop)}"
         if self.sentinels:
@@ -303,8 +313,10 @@ class CSV(Source):
         return np.logical_not(lacking)
 
     def _targets(self, file: Delimited, columns: tuple[str, ...]) -> tuple[Shaped[np.ndarray, "N ..."], Task]:
+        positive = (self.positive,) if isinstance(self.positive, str) else self.positive or ()
+        if self.task == "survival":
+            return labels.survival(file, columns, positive, self.unit)
         if self.task == "binary":
-            positive = (self.positive,) if isinstance(self.positive, str) else self.positive or ()
             return labels.binary(file, columns[0], self.classes, positive, self.class_names)
         if self.task == "multiclass":
             return labels.multiclass(file, columns[0], self.classes, self.class_names, self.ordinal)

@@ -126,6 +126,54 @@ def regression(file: Delimited, columns: tuple[str, ...], unit: str) -> tuple[Fl
     return targets, Task("regression", columns, unit)
 
 
+def survival(
+    file: Delimited, columns: tuple[str, ...], positive: tuple[str, ...], unit: str
+) -> tuple[Float32[np.ndarray, "N 2"], Task]:
+    """How long each row was followed, and whether the event came at the end of that time.
+
+    Args:
+        file: the file; the target columns have no missing values.
+        columns: that of the time and that of the event, whose name is the name of the event.
+        positive: labels, or comparisons such as ``>0``, that mean that the event came; empty: 1 does, and 0 that it did
+            not.
+        unit: of the time.
+
+    Raises:
+        UserError: for a time that is not larger than 0, and for what is no event.
+    """
+    time, event = columns
+    days, events = file.numbers(time, target=True), _labels(file, event, ())
+    if (days <= 0).any():
+        row = int(np.flatnonzero(days <= 0)[0])
+        raise UserError(
+            f"{file.where(row, time)}: {days[row]:g} is no time to an event, which is larger than 0, in "
+            f"{int((days <= 0).sum())} rows in all. Correct it, or leave such rows out of the file."
+        )
+    if positive:
+        found = in_order(set(events))
+        chosen = {label for rule in positive for label in _matching(rule, found, file, event)}
+    else:
+        chosen = {"1"}
+        wrong = [row for row, label in enumerate(events) if label not in ("0", "1")]
+        if wrong:
+            raise UserError(
+                f"{file.where(wrong[0], event)}: {events[wrong[0]]!r} is no event; 1 means that it came, 0 that it did "
+                f"not up to that time. Write it so, or say what means that it came, such as "
+                f"positive={events[wrong[0]]!r}."
+            )
+    came = np.asarray([label in chosen for label in events])
+    return np.stack([days, came], axis=1).astype(np.float32), Task("survival", (event,), unit)
+
+
+def check_survival(target: int | str | tuple[str, ...] | None) -> None:
+    """Raise `UserError` unless the target of survival, where one is given, is two columns."""
+    if target not in (None, ()) and (not isinstance(target, tuple) or len(set(target)) != 2 or len(target) != 2):
+        raise UserError(
+            f"target: of survival it is two columns, that of the time and that of the event, such as "
+            f"target=('days', 'died'); {target!r} was given."
+        )
+
+
 def patients(file: Delimited, column: str) -> Shaped[np.ndarray, " N"]:
     """Identifiers from the column of the patients, each row's own; raises `UserError` where one is missing."""
     cells = file.cells[column]

@@ -42,11 +42,17 @@ class SeriesCSV(Source):
 
     path: str = field(help="the file; relative paths are tried as given, then below $RESEARCH_DATA_DIR")
     target: str | tuple[str, ...] | None = field(
-        None, help="name of the target column; several for multilabel, regression; of a forecast the variable"
+        None,
+        help="name of the target column; several for multilabel, regression; time and event for "
+        "survival; of a forecast the variable",
     )
-    task: Literal["binary", "multiclass", "multilabel", "regression"] = field("binary", help="kind of target")
+    task: Literal["binary", "multiclass", "multilabel", "regression", "survival"] = field(
+        "binary", help="kind of target"
+    )
     per_step: bool = field(False, help="whether there is a class at each row instead of one of the series")
-    positive: str | tuple[str, ...] | None = field(None, help="labels of the positive class, or a comparison like '>0'")
+    positive: str | tuple[str, ...] | None = field(
+        None, help="labels of the positive class, or of the event of survival, or a comparison like '>0'"
+    )
     classes: tuple[str, ...] = field((), help="every label that may occur in the target; any other is an error")
     class_names: tuple[str, ...] = field((), help="names to show for the classes, in order; negative, positive")
     ordinal: bool = field(False, help="whether the order of multiclass classes means something, such as grades")
@@ -73,7 +79,7 @@ class SeriesCSV(Source):
     unlabelled: Literal["error", "drop"] = field("error", help="what to do with series without a target")
     delimiter: str = field(",", help="the character between values")
     encoding: str = field("utf-8", help="text encoding of the files")
-    unit: str = field("", help="unit of a regression target")
+    unit: str = field("", help="unit of a regression target, or of the times of survival")
     name: str = field("", help="name to show; the file's name if empty")
     licence: str = field("not stated", help="what may be done with the data")
     citation: str = field("not stated", help="the publication to cite")
@@ -141,7 +147,8 @@ class SeriesCSV(Source):
     def _notes(self) -> Iterator[str]:
         if self.positive is not None:
             rules = (self.positive,) if isinstance(self.positive, str) else self.positive
-            yield f"positive class: {', '.join(self._targets)} {' or '.join(rules)}"
+            what = f"event: {self._targets[-1]}" if self.task == "survival" else f"positive class: {self._targets[0]}"
+            yield f"{what} {' or '.join(rules)}"
         if self.patient is not None:
             yield f"patients by column {self.patient}"
         elif self.forecast is not None:

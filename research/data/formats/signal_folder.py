@@ -37,10 +37,14 @@ class SignalFolder(Source):
     record: str = field("record", help="column with the path of each record below the folder")
     signals: tuple[str, ...] = field((), help="names of the signals that are read, in order; none: all")
     target: str | tuple[str, ...] | None = field(
-        None, help="name of the target column; several for multilabel, regression"
+        None, help="name of the target column; several for multilabel, regression; time and event for survival"
     )
-    task: Literal["binary", "multiclass", "multilabel", "regression"] = field("binary", help="kind of target")
-    positive: str | tuple[str, ...] | None = field(None, help="labels of the positive class, or a comparison like '>0'")
+    task: Literal["binary", "multiclass", "multilabel", "regression", "survival"] = field(
+        "binary", help="kind of target"
+    )
+    positive: str | tuple[str, ...] | None = field(
+        None, help="labels of the positive class, or of the event of survival, or a comparison like '>0'"
+    )
     classes: tuple[str, ...] = field((), help="every label that may occur in the target; any other is an error")
     class_names: tuple[str, ...] = field((), help="names to show for the classes, in order; negative, positive")
     ordinal: bool = field(False, help="whether the order of multiclass classes means something, such as grades")
@@ -50,7 +54,7 @@ class SignalFolder(Source):
     unlabelled: Literal["error", "drop"] = field("error", help="what to do with rows without a target")
     delimiter: str = field(",", help="the character between values of the table")
     encoding: str = field("utf-8", help="text encoding of the table")
-    unit: str = field("", help="unit of a regression target")
+    unit: str = field("", help="unit of a regression target, or of the times of survival")
     name: str = field("", help="name to show; that of the folder if empty")
     licence: str = field("not stated", help="what may be done with the data")
     citation: str = field("not stated", help="the publication to cite")
@@ -97,7 +101,8 @@ class SignalFolder(Source):
 
     def _notes(self) -> Iterator[str]:
         if self.positive is not None:
-            yield f"positive class: {self.positive if isinstance(self.positive, str) else ' or '.join(self.positive)}"
+            what = "event" if self.task == "survival" else "positive class"
+            yield f"{what}: {self.positive if isinstance(self.positive, str) else ' or '.join(self.positive)}"
         yield (
             "no patient identifiers: splits and intervals are by row"
             if self.patient is None
