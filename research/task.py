@@ -31,6 +31,9 @@ class Task:
             int32 ``[N, T]`` with `NO_LABEL` where a step has none.
         horizons: where quantities are forecasts of one variable: how long ahead each of them lies, ascending.
         time_unit: unit of the horizons, in the plural, such as ``minutes``.
+        ahead: whether the targets of steps are among the inputs of later steps, as the next code of a record is: a
+            model that looks ahead would read them off. Files of earlier versions do not say it, and it tells no two
+            tasks apart.
     """
 
     kind: Kind
@@ -40,6 +43,7 @@ class Task:
     per_step: bool = False
     horizons: tuple[float, ...] = ()
     time_unit: str = ""
+    ahead: bool = dataclasses.field(default=False, compare=False)
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Task:

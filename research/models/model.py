@@ -57,6 +57,14 @@ class Model(Spec):
 
     abstract: ClassVar[bool] = True
 
+    @property
+    def looks_ahead(self) -> str:
+        """Where an output at a step sees later steps: the setting that stops it, such as ``causal=true``; else empty.
+
+        Asked only of models with an output at each step.
+        """
+        return ""
+
     def check_data(self, details: dict[str, Any], task: Task) -> None:
         """Raise `UserError` where the model does not fit the prepared data, as far as shapes do not tell.
 

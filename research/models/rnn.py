@@ -85,6 +85,11 @@ class RNN(Model):
                 f"was given. Use readout=last, or steps_ahead=none."
             )
 
+    @property
+    def looks_ahead(self) -> str:
+        """See `Model.looks_ahead`: a layer that goes backwards comes from the end."""
+        return "bidirectional=false" if self.bidirectional else ""
+
     def check_data(self, details: dict[str, Any], task: Task) -> None:
         """See `Model.check_data`: there is a quantity for each step ahead."""
         if self.steps_ahead is None:

@@ -110,6 +110,11 @@ class SequenceTransformer(Transformer):
             )
 
     @property
+    def looks_ahead(self) -> str:
+        """See `Model.looks_ahead`: attention sees all steps unless it is causal."""
+        return "" if self.causal else "causal=true"
+
+    @property
     def used_clock(self) -> Clock:
         """What positions are taken from."""
         return self.clock or ("time" if self.position == "continuous" else "number")

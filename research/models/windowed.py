@@ -49,6 +49,11 @@ class Windowed(Model):
                 f"Give at most {self.length}."
             )
 
+    @property
+    def looks_ahead(self) -> str:
+        """See `Model.looks_ahead`: as the model that sees a window."""
+        return f"model.{self.model.looks_ahead}" if self.model.looks_ahead else ""
+
     def build(self, inputs: Any, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
         """See `Model.build`; raises `UserError` where the inputs are no series."""
         steps, _, _ = series_shape(inputs, "Windowed")

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from research.schedules import Schedule
 from research.training.carry import Carry
-from research.training.setup import Setup
+from research.training.setup import Setup, looks_ahead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     if experiment.precision.compute != "float32":
         notes = (*notes, f"forward and backward passes in {experiment.precision.compute}")
     summary = setup.prepared.summary() if setup.prepared is not None else None
-    notes = (*(summary or {}).get("warnings", ()), *notes)
+    notes = (*(summary or {}).get("warnings", ()), *looks_ahead(experiment, setup.program.outline.task), *notes)
     return Preflight(summary, facts, tuple(notes))
 
 

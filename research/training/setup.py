@@ -18,6 +18,7 @@ from research.data.resident import ResidentFeed, put
 from research.data.streaming import StreamedSplit, StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment
+from research.task import Task
 from research.training.loop import Cadence
 from research.training.program import Outline, Program, Split
 from research.training.provenance import processor_features
@@ -150,6 +151,7 @@ def _check_fit(experiment: Experiment, prepared: Prepared) -> None:
     """Model and loss fit data and task, and the metric that chooses the weights can be computed."""
     if experiment.model is not None:
         experiment.model.check_data(prepared.details(), prepared.task)
+        _check_ahead(experiment, prepared)
     if experiment.loss is not None:
         experiment.loss.outputs(prepared.task)
     select, task = experiment.evaluation.select, prepared.task
@@ -171,6 +173,28 @@ def _check_fit(experiment: Experiment, prepared: Prepared) -> None:
                 f"evaluation.select.metric: auroc is not defined on validation, which has no example of class "
                 f"{name!r}. Use loss, or change data.split."
             )
+
+
+def _check_ahead(experiment: Experiment, prepared: Prepared) -> None:
+    """Raise `UserError` where the model would read the targets off its inputs."""
+    remedy = experiment.model.looks_ahead if experiment.model is not None else ""
+    if prepared.task.ahead and remedy:
+        name = remedy.split("=")[0]
+        raise UserError(
+            f"model.{name}: the target at each step is among the inputs of the next step, which this model sees: it "
+            f"would copy it, and predict nothing. Set model.{remedy}."
+        )
+
+
+def looks_ahead(experiment: Experiment, task: Task | None) -> tuple[str, ...]:
+    """A sentence where outputs at each step rest on later steps too, which is right for what is judged afterwards."""
+    remedy = experiment.model.looks_ahead if experiment.model is not None else ""
+    if task is None or not task.per_step or not remedy:
+        return ()
+    return (
+        f"the outputs at each step use later steps too: fit to judge a series afterwards, not while it goes on. Set "
+        f"model.{remedy} for outputs from the past alone.",
+    )
 
 
 def _length(experiment: Experiment, reading: Reading | None) -> int:

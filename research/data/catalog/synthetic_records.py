@@ -104,7 +104,7 @@ class SyntheticRecords(Source):
         else:
             targets = np.full(shown.codes.shape, NO_LABEL, np.int32)
             targets[:, :-1] = np.where(there[:, 1:], shown.codes[:, 1:], NO_LABEL)
-            task = Task("multiclass", VOCABULARY, per_step=True)
+            task = Task("multiclass", VOCABULARY, per_step=True, ahead=True)
         visit = np.cumsum(shown.codes < len(VISITS), axis=1) - 1
         return Events(
             codes=shown.codes[there].astype(np.int32),

@@ -265,7 +265,8 @@ class MEDS(Source):
         targets = np.full((len(lengths), int(lengths.max())), NO_LABEL, np.int32)
         targets[place[told], step[told]] = number[kinds]
         classes = tuple(str(names[kind]) for kind in frequent)
-        return targets, Task("multiclass", (*classes, OTHER) if len(names) > len(frequent) else classes, per_step=True)
+        classes = (*classes, OTHER) if len(names) > len(frequent) else classes
+        return targets, Task("multiclass", classes, per_step=True, ahead=True)
 
 
 def _read(place: Path) -> tuple[Any, Any]:

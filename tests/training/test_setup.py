@@ -1,0 +1,51 @@
+"""What does not go together is refused before anything is compiled."""
+
+from __future__ import annotations
+
+import pytest
+from tiny import QUIET
+
+from research.data import EventData, Split, SyntheticRecords
+from research.errors import UserError
+from research.experiment import Evaluation, Experiment
+from research.losses import CrossEntropy
+from research.models import RNN, Model, RecordTransformer, SeriesTransformer, Windowed
+from research.optimizers import Adam
+from research.spec import replace
+from research.task import Task
+from research.training.setup import looks_ahead, set_up
+
+NEXT = Experiment(
+    data=EventData(source=SyntheticRecords(patients=60, task="next_code"), vocabulary=64, split=Split(test=0.3)),
+    model=RecordTransformer(vocabulary=64, width=8, depth=1, heads=2, readout="each", causal=True),
+    loss=CrossEntropy(),
+    optimizer=Adam(),
+    steps=1,
+    batch_size=8,
+    evaluation=Evaluation(resamples=10),
+)
+
+
+def test_a_model_that_would_copy_the_next_code_is_refused() -> None:
+    set_up(NEXT, 0, QUIET)
+    with pytest.raises(UserError, match=r"^model\.causal: .* next step, which this model sees.*model\.causal=true"):
+        set_up(replace(NEXT, {"model.causal": False}), 0, QUIET)
+    assert Task("binary", ("a", "b"), per_step=True) == Task.from_json(
+        {"kind": "binary", "names": ["a", "b"], "per_step": True}
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "remedy"),
+    [
+        (RNN(readout="each"), ""),
+        (RNN(readout="each", bidirectional=True), "model.bidirectional=false"),
+        (SeriesTransformer(readout="each"), "model.causal=true"),
+        (Windowed(model=SeriesTransformer(readout="each"), length=4), "model.model.causal=true"),
+        (SeriesTransformer(readout="each", causal=True), ""),
+    ],
+)
+def test_outputs_that_rest_on_later_steps_are_told_of(model: Model, remedy: str) -> None:
+    told = looks_ahead(NEXT.replace(model=model), Task("binary", ("wake", "rem"), per_step=True))
+    assert bool(told) == bool(remedy) and all(f"Set {remedy} for" in sentence for sentence in told)
+    assert not looks_ahead(NEXT.replace(model=model), Task("binary", ("wake", "rem")))
