@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from research.errors import UserError
-from research.evaluation.intervals import unit_numbers
 from research.evaluation.measures import Share
 from research.evaluation.predictions import Predictions
 from research.evaluation.report import Estimate
@@ -47,13 +46,13 @@ def aami(predictions: Predictions, names: Mapping[str, str] | None = None) -> di
         )
     number = {symbol: task.names.index(name) for symbol, name in names.items() if name in task.names}
     said: Any = predictions.prediction.argmax(-1)
-    unit = unit_numbers(predictions.patient, len(predictions))
+    unit = predictions.unit
 
     def estimate(name: str, share: Share) -> Estimate:
         rows = share.among
         patients = None if predictions.patient is None else len(np.unique(unit[rows]))
         value = float(share.success[rows].mean()) if rows.any() else float("nan")
-        found = share.interval(unit)
+        found = share.interval(unit, predictions.unit_name)
         return Estimate(name, value, found.low, found.high, int(rows.sum()), patients, found.method)
 
     estimates = {}

@@ -98,7 +98,7 @@ def compare_predictions(
         second = next((item for item in reports[1].estimates if item.name == first.name), None)
         if second is None:
             continue
-        unit_name = a.unit if isinstance(a, Rows) else "row" if first.patients is None else "patient"
+        unit_name = a.unit if isinstance(a, Rows) else a.unit_name
         found = intervals.percentile_interval(spread_b[first.name] - spread_a[first.name], unit_name)
         p_value = None
         if paired and first.name == "auroc" and measured_a and measured_b and ("", "auroc") in measured_a.areas:
@@ -128,8 +128,10 @@ def in_order(predictions: Predictions) -> Predictions:
     step = np.zeros(len(predictions), np.int32) if predictions.step is None else predictions.step
     order = np.lexsort((step, predictions.example))
     columns = ("example", "prediction", "targets", "patient", "loss", "weight", "step", "quantiles")
-    held = {name: getattr(predictions, name) for name in columns}
-    return dataclasses.replace(predictions, **{n: None if v is None else v[order] for n, v in held.items()})
+    held: dict[str, Any] = {name: getattr(predictions, name) for name in columns}
+    held = {name: None if column is None else column[order] for name, column in held.items()}
+    origins = None if predictions.origins is None else predictions.origins.of(order)
+    return dataclasses.replace(predictions, origins=origins, **held)
 
 
 def _spread(

@@ -110,7 +110,9 @@ def newcombe(area: float, positives: int, negatives: int, level: float = LEVEL) 
     return (0.0 if area <= 0 else root(0.0, area)), (1.0 if area >= 1 else root(area, 1.0))
 
 
-def auroc_interval(part: Influence, unit: Int[np.ndarray, " N"], level: float = LEVEL) -> Interval:
+def auroc_interval(
+    part: Influence, unit: Int[np.ndarray, " N"], level: float = LEVEL, unit_name: str = "patient"
+) -> Interval:
     """Interval of an area under the ROC curve.
 
     By the variance of `covariance` on the logit scale; by `newcombe` where that variance is 0 or not defined (a
@@ -123,7 +125,7 @@ def auroc_interval(part: Influence, unit: Int[np.ndarray, " N"], level: float = 
     if not variance > 1e-15 or not 0 < part.area < 1:
         positives, negatives = (len(np.unique(unit[rows])) for rows in (part.positive, ~part.positive))
         low, high = newcombe(part.area, positives, negatives, level)
-        return Interval(low, high, "Newcombe by patient" if clustered else "Newcombe")
+        return Interval(low, high, f"Newcombe by {unit_name}" if clustered else "Newcombe")
     low, high = logit_interval(part.area, variance, level)
     return Interval(low, high, "Obuchowski, logit" if clustered else "DeLong, logit")
 

@@ -32,7 +32,7 @@ def normal_quantile(level: float = LEVEL) -> float:
 
 
 def unit_numbers(patient: np.ndarray | None, count: int) -> Int[np.ndarray, " N"]:
-    """Number of the sampling unit of each row: its patient, or the row itself where patients are not known."""
+    """Number of the sampling unit of each row: its patient (or series), or the row itself where none is known."""
     if patient is None:
         return np.arange(count)
     return np.unique(patient.astype(str), return_inverse=True)[1].reshape(-1)
@@ -97,7 +97,11 @@ def wilson(share: float, count: float, level: float = LEVEL) -> tuple[float, flo
 
 
 def proportion_interval(
-    success: Bool[np.ndarray, " N"], among: Bool[np.ndarray, " N"], unit: Int[np.ndarray, " N"], level: float = LEVEL
+    success: Bool[np.ndarray, " N"],
+    among: Bool[np.ndarray, " N"],
+    unit: Int[np.ndarray, " N"],
+    level: float = LEVEL,
+    unit_name: str = "patient",
 ) -> Interval:
     """Interval of the share of ``success`` among the rows of ``among``.
 
@@ -119,7 +123,7 @@ def proportion_interval(
         variance = units / (units - 1) * float((deviations**2).sum()) / len(rows) ** 2
         # Never more than the rows: a design that seems to gain information is chance.
         effective = min(len(rows), share * (1 - share) / variance) if variance > 0 else float(units)
-    return Interval(*wilson(share, effective, level), "Wilson by patient")
+    return Interval(*wilson(share, effective, level), f"Wilson by {unit_name}")
 
 
 def mean_of_proportions(shares: Float[np.ndarray, " C"], limits: Float[np.ndarray, "C 2"]) -> tuple[float, float]:

@@ -42,8 +42,8 @@ class Share:
     among: np.ndarray
     f1: bool = False
 
-    def interval(self, unit: np.ndarray) -> Interval:
-        low, high, method = intervals.proportion_interval(self.success, self.among, unit)
+    def interval(self, unit: np.ndarray, unit_name: str) -> Interval:
+        low, high, method = intervals.proportion_interval(self.success, self.among, unit, unit_name=unit_name)
         if not self.f1:
             return Interval(low, high, method)
         return Interval(2 * low / (1 + low), 2 * high / (1 + high), method)
@@ -64,7 +64,8 @@ class Measured:
     """Metrics of one set of predictions whose targets are known.
 
     Attributes:
-        unit: number of the sampling unit (patient or row) of each row, ``[N]``.
+        unit: number of the sampling unit (patient, series or row) of each row, ``[N]``.
+        unit_name: which of them it is.
         parts: names of the classes, labels or quantities that have a table row of their own.
         shares: ``{(part or "", metric): Share}`` for the metrics whose interval is that of a proportion.
         areas: ``{(part or "", "auroc"): Influence}`` likewise for areas under the ROC curve.
@@ -80,7 +81,7 @@ class Measured:
         assert predictions.targets is not None
         self.task = predictions.task
         self.kind = predictions.task.kind
-        self.unit = intervals.unit_numbers(predictions.patient, len(predictions))
+        self.unit, self.unit_name = predictions.unit, predictions.unit_name
         self.prediction: Any = predictions.prediction
         self.targets: Any = predictions.targets
         self.loss = predictions.loss
@@ -279,9 +280,9 @@ class Measured:
             area, moves = metrics.concordance_moves(self.prediction[:, 0], self.targets)
             return delong.mean_auroc_interval(np.array([area]), moves[:, None], self.unit)
         if (part, metric) in self.shares:
-            return self.shares[part, metric].interval(self.unit)
+            return self.shares[part, metric].interval(self.unit, self.unit_name)
         if (part, metric) in self.areas:
-            return delong.auroc_interval(self.areas[part, metric], self.unit)
+            return delong.auroc_interval(self.areas[part, metric], self.unit, unit_name=self.unit_name)
         if metric in ("auroc", "auroc_weighted") and self.contrasted.any():
             names = [name for name, chosen in zip(self.parts, self.contrasted, strict=True) if chosen]
             areas = np.array([self.areas[name, "auroc"].area for name in names])
@@ -293,7 +294,7 @@ class Measured:
         if metric == "balanced_accuracy" and (value in (0.0, 1.0) or len(np.unique(self.unit)) == len(self.unit)):
             names = [name for name, chosen in zip(self.parts, self.present, strict=True) if chosen]
             found = [self.shares[name, "sensitivity"] for name in names]
-            limits = np.array([share.interval(self.unit)[:2] for share in found])
+            limits = np.array([share.interval(self.unit, self.unit_name)[:2] for share in found])
             each = np.array([share.success[share.among].mean() for share in found])
             return Interval(*intervals.mean_of_proportions(each, limits), "Wilson, combined")
         return None

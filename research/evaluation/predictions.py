@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int
 
 from research.errors import RunError, UserError
+from research.evaluation.intervals import unit_numbers
 from research.origins import Origins
 from research.task import Task
 
@@ -92,6 +94,26 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.example)
+
+    @property
+    def unit_name(self) -> str:
+        """What is sampled: the patient where it is known; else the series, of rows that are steps of it; else the row.
+
+        Forecasts of one series are made from windows of it that overlap.
+        """
+        if self.patient is not None:
+            return "patient"
+        return "row" if self.step is None and self.origins is None else "series"
+
+    @property
+    def unit(self) -> Int[np.ndarray, " N"]:
+        """Number of the sampling unit of each row, from 0."""
+        owner = self.patient
+        if owner is None and self.origins is not None:
+            owner = self.origins.series
+        if owner is None and self.step is not None:
+            owner = self.example
+        return unit_numbers(owner, len(self))
 
     def write(self, path: str | Path) -> None:
         """Write Parquet, all or nothing; equal predictions give equal bytes.

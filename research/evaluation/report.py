@@ -138,7 +138,7 @@ def _estimate(data: Mapping[str, Any]) -> Estimate:
 def evaluate(
     predictions: Predictions | Rows, validation: Predictions | None = None, resamples: int = 1000, seed: int = 0
 ) -> Report:
-    """Every metric of the task with its interval; patients are the unit where they are known.
+    """Every metric of the task with its interval; the unit is that of `Predictions.unit_name`.
 
     Args:
         predictions: what to evaluate, with targets.
@@ -170,13 +170,12 @@ def evaluate(
     closed = {key: measured.closed_interval(*key, float(value)) for key, value in point.items()}
     open_keys = {key for key, found in closed.items() if found is None}
     spread = bootstrap(lambda weights: measured(weights, open_keys), measured.unit, resamples, seed)
-    unit_name = "row" if predictions.patient is None else "patient"
 
     def estimate(part: str, name: str) -> Estimate:
         value = float(point[part, name])
         found = closed[part, name]
         if found is None:
-            found = intervals.percentile_interval(spread[part, name], unit_name)
+            found = intervals.percentile_interval(spread[part, name], measured.unit_name)
         if math.isnan(value):
             found = Interval(math.nan, math.nan, "none: not defined")
         rows = measured.rows(part, name)
@@ -227,10 +226,10 @@ def _confusion(measured: Measured) -> tuple[tuple[int, ...], ...]:
 
 def _notes(predictions: Predictions, measured: Measured, resamples: int) -> tuple[str, ...]:
     task, notes = predictions.task, []
-    if predictions.patient is None:
-        notes.append("intervals by row, no patient identifiers")
-    else:
-        notes.append(f"intervals by patient, {len(np.unique(measured.unit))} patients")
+    units = len(np.unique(measured.unit))
+    known = f"{units} patients" if predictions.patient is not None else "no patient identifiers"
+    counted = f"{units} series, " if measured.unit_name == "series" else ""
+    notes.append(f"intervals by {measured.unit_name}, {counted}{known}")
     notes.append(f"95 % intervals; bootstrap with {resamples} resamples")
     if task.kind == "binary":
         notes.append("Brier score: mean (p - y)^2, 0 to 1")
@@ -296,7 +295,7 @@ def _warnings(
     warnings = []
     units = len(np.unique(measured.unit))
     if units < FEW_UNITS:
-        what = "rows" if predictions.patient is None else "patients"
+        what = {"row": "rows", "patient": "patients"}.get(measured.unit_name, measured.unit_name)
         warnings.append(f"only {units} {what}: intervals are too narrow, those of the bootstrap most of all.")
     if predictions.task.kind == "survival":
         events = int(np.asarray(predictions.targets)[:, 1].sum())

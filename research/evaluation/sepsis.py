@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from research import metrics
 from research.errors import UserError
-from research.evaluation.intervals import bootstrap_weights, percentile_interval, unit_numbers
+from research.evaluation.intervals import bootstrap_weights, percentile_interval
 from research.evaluation.predictions import Predictions
 from research.evaluation.report import Estimate
 
@@ -78,8 +78,7 @@ def sepsis_utility(predictions: Predictions, threshold: float, resamples: int = 
     said = metrics.called(predictions.prediction, threshold) == 1
     gain = found.warned - found.silent
     reached, possible = np.where(said, gain, 0.0), np.where(found.useful, gain, 0.0)
-    known = predictions.patient is not None
-    unit = unit_numbers(predictions.patient if known else predictions.example, len(predictions))
+    unit = predictions.unit
 
     def normalised(weights: np.ndarray) -> np.ndarray:
         best = weights @ possible
@@ -87,8 +86,8 @@ def sepsis_utility(predictions: Predictions, threshold: float, resamples: int = 
 
     spread = np.concatenate([normalised(weights) for weights in bootstrap_weights(unit, resamples, seed)])
     value = float(normalised(np.ones(len(predictions))))
-    interval = percentile_interval(spread, "patient" if known else "series")
-    patients = int(unit.max()) + 1 if known else None
+    interval = percentile_interval(spread, predictions.unit_name)
+    patients = int(unit.max()) + 1 if predictions.patient is not None else None
     return Estimate("utility", value, interval.low, interval.high, len(predictions), patients, interval.method)
 
 

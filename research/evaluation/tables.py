@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,7 +61,7 @@ def with_interval(value: float, low: float, high: float) -> str:
 
 def _method(item: Estimate) -> str:
     # What the unit is, the notes below the tables say.
-    return item.method.replace(" by patient", "").replace(" by row", "")
+    return re.sub(" by (patient|series|row)", "", item.method)
 
 
 def p_text(p_value: float | None) -> str:

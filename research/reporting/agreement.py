@@ -12,7 +12,7 @@ from research.evaluation.predictions import Predictions
 from research.evaluation.report import Estimate, Report
 from research.evaluation.tables import number, with_interval
 from research.reporting import style
-from research.reporting.contrasts import facts, unit_name
+from research.reporting.contrasts import facts
 from research.reporting.curves import RESAMPLES
 
 MOST_PANELS = 10
@@ -24,7 +24,7 @@ def agreement(predictions: Predictions, report: Report, title: str) -> list[Any]
     about = facts(predictions, [])
     if len(names) < len(predictions.task.names):
         about += f"; drawn: the first {len(names)} of {len(predictions.task.names)} quantities"
-    by = f"95 % intervals by bootstrap ({unit_name(predictions)}, {RESAMPLES} resamples)"
+    by = f"95 % intervals by bootstrap ({predictions.unit_name}, {RESAMPLES} resamples)"
     side = 4.4 if len(names) == 1 else 2.6
     grid: dict[str, Any] = {"own_ticks": True, "columns": 4, "titled": len(names) > 1}
     scatter, upper = style.panels(
@@ -50,11 +50,11 @@ def limits_of_agreement(
 ) -> Float[np.ndarray, "3 3 L"]:
     """Lower limit, bias and upper limit (first axis) of predicted minus true, each with its interval (second axis).
 
-    The limits are ``bias ± 1.96 SD`` (Bland & Altman, Lancet 1986), their intervals those of the bootstrap by patient;
+    The limits are ``bias ± 1.96 SD`` (Bland & Altman, Lancet 1986), their intervals those of the bootstrap by unit;
     the second axis is value, low, high.
     """
     difference = predictions.prediction.astype(np.float64) - np.asarray(predictions.targets, dtype=np.float64)
-    unit = intervals.unit_numbers(predictions.patient, len(predictions))
+    unit = predictions.unit
     z = intervals.normal_quantile()
 
     def measure(weights: np.ndarray) -> np.ndarray:

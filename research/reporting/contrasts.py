@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from research.evaluation.intervals import unit_numbers
 from research.evaluation.predictions import Predictions
 from research.evaluation.report import Estimate, Report
 from research.evaluation.tables import with_interval
@@ -91,8 +90,9 @@ def _one_kind(contrast: Contrast) -> str:
 def facts(predictions: Predictions, found: list[Contrast]) -> str:
     """Examples, patients and, where there is one class to be found, its prevalence; how many are drawn if not all."""
     parts = [f"{len(predictions):,} examples"]
-    if predictions.patient is not None:
-        parts[0] += f" of {unit_numbers(predictions.patient, len(predictions)).max() + 1:,} patients"
+    if predictions.unit_name != "row":
+        what = "patients" if predictions.unit_name == "patient" else "series"
+        parts[0] += f" of {predictions.unit.max() + 1:,} {what}"
     if predictions.task.kind == "binary" and found:
         parts.append(f"{found[0].name} in {found[0].cases:,} ({found[0].prevalence:.1%})".replace("%", " %"))
     if predictions.task.kind == "multiclass":
@@ -125,8 +125,3 @@ def panel_title(contrast: Contrast, alone: bool) -> str:
     """What one panel of several shows."""
     counts = f": {contrast.cases:,} of {len(contrast.rows):,}"
     return "" if alone else shortened(contrast.name, _LETTERS - len(counts)) + counts
-
-
-def unit_name(predictions: Predictions) -> str:
-    """What is resampled: patients where they are known."""
-    return "row" if predictions.patient is None else "patient"

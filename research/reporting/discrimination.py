@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from research.evaluation.intervals import unit_numbers
 from research.evaluation.predictions import Predictions
 from research.reporting import style
-from research.reporting.contrasts import Contrast, facts, panel_title, unit_name
+from research.reporting.contrasts import Contrast, facts, panel_title
 from research.reporting.curves import GRID, Band, bands, precision_recall_points, roc_points
 
 
@@ -22,9 +21,9 @@ def discrimination(predictions: Predictions, found: list[Contrast], title: str, 
         title: of what.
         overall: the macro means of the report with their intervals, by metric, or nothing for one contrast.
     """
-    unit = unit_numbers(predictions.patient, len(predictions))
+    unit = predictions.unit
     both = bands(found, unit)
-    how = f"95 % band, pointwise (bootstrap by {unit_name(predictions)}, at least Wilson's interval)"
+    how = f"95 % band, pointwise (bootstrap by {predictions.unit_name}, at least Wilson's interval)"
     drawn = []
     for kind, name, metric, label in (
         (0, "ROC curve", "auroc", "macro AUROC"),

@@ -12,7 +12,7 @@ from research.evaluation.predictions import Predictions
 from research.evaluation.report import Report
 from research.evaluation.tables import with_interval
 from research.reporting import style
-from research.reporting.contrasts import Contrast, facts, panel_title, unit_name
+from research.reporting.contrasts import Contrast, facts, panel_title
 
 MOST_BINS = 10
 FEWEST_IN_A_BIN = 20
@@ -45,7 +45,7 @@ def reliability_bins(
     """Group examples by predicted probability; equal probabilities are never parted.
 
     At most `MOST_BINS`, and fewer where a bin would hold fewer than `FEWEST_IN_A_BIN` examples. Limits are Wilson's,
-    by patient where patients have several rows (`research.evaluation.intervals.proportion_interval`).
+    by unit where patients or series have several rows (`research.evaluation.intervals.proportion_interval`).
     """
     bins = max(1, min(MOST_BINS, len(probability) // FEWEST_IN_A_BIN))
     values = np.sort(probability)
@@ -69,7 +69,7 @@ def scale_end(bins: Bins) -> float:
 
 def reliability(predictions: Predictions, report: Report, found: list[Contrast], title: str) -> Any:
     """The figure: a panel per label, or one of the confidence in the likeliest class; probabilities below."""
-    unit = intervals.unit_numbers(predictions.patient, len(predictions))
+    unit = predictions.unit
     if predictions.task.kind == "multiclass":
         hit = predictions.prediction.argmax(1) == predictions.targets
         drawn = [_Drawn.of(predictions.prediction.max(1).astype(np.float64), hit, unit)]
@@ -115,7 +115,7 @@ class _Drawn(NamedTuple):
 
 def _how(predictions: Predictions, narrow: bool) -> str:
     """What the points are, and that scales do not reach 1 where they do not."""
-    by = " by patient" if unit_name(predictions) == "patient" else ""
+    by = "" if predictions.unit_name == "row" else f" by {predictions.unit_name}"
     scales = "; scales end where points and intervals do" if narrow else ""
     return (
         f"bins of about equally many examples, equal probabilities stay together; 95 % intervals (Wilson{by}){scales}"

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from research.errors import UserError
 from research.evaluation import Predictions, Rows, compare_predictions, comparison_table
+from research.origins import Origins
 from research.task import Task
 
 BINARY = Task("binary", ("benign", "malignant"))
@@ -60,6 +61,24 @@ def test_the_order_of_the_rows_does_not_matter():
     for first, second in zip(straight, turned, strict=True):
         assert second.paired
         assert (first.low, first.high) == pytest.approx((second.low, second.high), abs=1e-12)
+
+
+def test_the_order_of_forecasts_does_not_matter():
+    random = np.random.default_rng(4)
+    truth, now, wrong = random.normal(size=60), random.normal(size=60), random.normal(size=60)
+    task = Task("regression", ("in 1 h",), horizons=(1.0,), time_unit="hours")
+
+    def forecasts(order: np.ndarray, error: float) -> Predictions:
+        origins = Origins((order % 30).astype(np.int32), order * 1.0, now[order].astype(np.float32))
+        return Predictions(task, "test", order, (truth + error * wrong)[order], truth[order], origins=origins)
+
+    turned, straight = np.arange(60)[::-1], np.arange(60)
+    found, expected = (
+        {item.name: item for item in compare_predictions(forecasts(order, 0.5), forecasts(straight, 0.3), resamples=50)}
+        for order in (turned, straight)
+    )
+    assert found["skill"].paired and found["skill"].low == pytest.approx(expected["skill"].low)
+    assert found["skill"].high == pytest.approx(expected["skill"].high)
 
 
 def test_equal_predictions_do_not_differ():

@@ -15,7 +15,8 @@ from scipy.special import logit
 
 from research import metrics
 from research.errors import UserError
-from research.evaluation import Predictions, Report, Rows, evaluate
+from research.evaluation import Predictions, Report, Rows, compare_predictions, evaluate
+from research.origins import Origins
 from research.task import Task
 
 BINARY = Task("binary", ("benign", "malignant"))
@@ -106,6 +107,32 @@ def test_patients_are_the_unit_where_they_are_known():
     for item in alone.estimates:
         width = copied[item.name].high - copied[item.name].low
         assert width == pytest.approx(item.high - item.low, rel=0.25), item.name
+
+
+def test_without_patients_the_steps_of_a_series_and_forecasts_from_it_are_one_unit():
+    # 12 series of 30 equal steps tell no more than 12 rows.
+    truth, p = np.random.default_rng(0).integers(0, 2, 12), np.random.default_rng(1).random(12)
+    series, step = np.repeat(np.arange(12), 30), np.tile(np.arange(30), 12)
+    steps = Predictions(
+        Task("binary", ("wake", "rem"), per_step=True), "test", series, p[series], truth[series], step=step
+    )
+    alone = Predictions(Task("binary", ("wake", "rem")), "test", np.arange(12), p, truth)
+    by_series, by_row = evaluate(steps, resamples=200), evaluate(alone, resamples=200)
+    assert "intervals by series, 12 series, no patient identifiers" in by_series.notes
+    assert any(warning.startswith("only 12 series: intervals") for warning in by_series.warnings)
+    assert by_series["brier"].method == "bootstrap by series" and by_series["accuracy"].method == "Wilson by series"
+    for name in ("brier", "auroc"):
+        found, expected = by_series[name], by_row[name]
+        assert found.high - found.low == pytest.approx(expected.high - expected.low, rel=0.15)
+    assert by_series["accuracy"].high - by_series["accuracy"].low > 0.8 * (
+        by_row["accuracy"].high - by_row["accuracy"].low
+    )
+    (found,) = [item for item in compare_predictions(steps, steps, resamples=20) if item.name == "brier"]
+    assert found.paired
+    task = Task("regression", ("in 1 h",), horizons=(1.0,), time_unit="hours")
+    origins = Origins(series.astype(np.int32), step.astype(np.float64), p[series].astype(np.float32))
+    forecasts = Predictions(task, "test", np.arange(360), p[series], truth[series], origins=origins)
+    assert forecasts.unit_name == "series" and evaluate(forecasts, resamples=20)["mse"].method == "bootstrap by series"
 
 
 def test_same_seed_same_report():
