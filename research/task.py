@@ -10,6 +10,8 @@ import numpy as np
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression", "survival"]
 
+Scorer = Literal["aami", "sepsis_utility"]
+
 NO_LABEL = -1
 """Class number of a step that has none."""
 
@@ -34,6 +36,8 @@ class Task:
         ahead: whether the targets of steps are among the inputs of later steps, as the next code of a record is: a
             model that looks ahead would read them off. Files of earlier versions do not say it, and it tells no two
             tasks apart.
+        scorers: recommendations by which predictions of this task are judged besides: `research.evaluation.aami.aami`,
+            `research.evaluation.sepsis.sepsis_utility`. They tell no two tasks apart either.
     """
 
     kind: Kind
@@ -44,6 +48,7 @@ class Task:
     horizons: tuple[float, ...] = ()
     time_unit: str = ""
     ahead: bool = dataclasses.field(default=False, compare=False)
+    scorers: tuple[Scorer, ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Task:

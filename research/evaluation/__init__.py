@@ -2,8 +2,9 @@
 
 from research.evaluation.aami import aami
 from research.evaluation.comparison import Difference, compare_predictions, comparison_table
+from research.evaluation.estimate import Estimate
 from research.evaluation.predictions import Predictions, Rows, read_predictions
-from research.evaluation.report import Estimate, Report, evaluate
+from research.evaluation.report import Report, evaluate
 from research.evaluation.sepsis import sepsis_utility, utility_threshold
 from research.evaluation.survival import Survival, kaplan_meier
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from research.errors import UserError
+from research.evaluation.estimate import Estimate
 from research.evaluation.measures import Share
 from research.evaluation.predictions import Predictions
-from research.evaluation.report import Estimate
 
 SYMBOLS = ("N", "S", "V", "F", "Q")
 """Normal, supraventricular ectopic, ventricular ectopic, fusion and unknown beats."""

@@ -13,9 +13,10 @@ from rich.text import Text
 from research import metrics
 from research.errors import UserError
 from research.evaluation import delong, intervals
+from research.evaluation.estimate import Estimate
 from research.evaluation.measures import Measured
 from research.evaluation.predictions import Predictions, Rows
-from research.evaluation.report import Estimate, bootstrap, evaluate
+from research.evaluation.report import bootstrap, evaluate
 from research.evaluation.tables import TITLES, p_text, with_interval
 from research.evaluation.thresholds import choose_own_thresholds, choose_thresholds
 

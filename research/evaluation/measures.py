@@ -18,6 +18,7 @@ from research import metrics
 from research.evaluation import delong, intervals
 from research.evaluation.intervals import Interval
 from research.evaluation.predictions import Predictions
+from research.evaluation.sepsis import gains
 
 DECISION = 0.5
 """Threshold of accuracy in two classes: the likelier class."""
@@ -96,6 +97,8 @@ class Measured:
         if self.kind == "survival":
             self.parts, self.observed = (), np.ones((len(predictions), 1), bool)
             return
+        if "utility" in self.own_thresholds:
+            self.gains = gains(predictions, self.own_thresholds["utility"])
         self.true, self.said, self.observed = self._decide(thresholds)
         for index, name in enumerate(self.parts):
             rows = self.observed[:, index]
@@ -190,6 +193,8 @@ class Measured:
         if self.own_thresholds:
             called = metrics.called(p, self.own_thresholds["min_sensitivity_precision"])
             overall["min_sensitivity_precision"] = lambda: metrics.min_sensitivity_precision(called, y, weights)
+        if "utility" in self.own_thresholds:
+            overall["utility"] = lambda: self.gains.utility(weights)
         return overall, _each(scores, "sensitivity", "precision", "f1")
 
     def _multiclass(self, weights: Any) -> tuple[Lazy, Lazy]:

@@ -13,6 +13,8 @@ import numpy as np
 from research import metrics
 from research.errors import UserError
 from research.evaluation import intervals
+from research.evaluation.aami import aami
+from research.evaluation.estimate import Estimate
 from research.evaluation.intervals import Interval
 from research.evaluation.measures import Measured
 from research.evaluation.predictions import Predictions, Rows
@@ -26,29 +28,6 @@ MOST_HORIZONS = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
-    """One number of a report.
-
-    Attributes:
-        name: the metric, as in `research.metrics.LARGER_IS_BETTER`, or the column of `Rows`.
-        value: over all rows that count; NaN where not defined.
-        low: lower limit of the 95 % interval; NaN where there is none.
-        high: upper limit.
-        n: rows the metric rests on (for a sensitivity the cases, for a label those where it is known).
-        patients: patients among these rows, or None where the data has no patient identifiers.
-        method: how the interval was found.
-    """
-
-    name: str
-    value: float
-    low: float
-    high: float
-    n: int
-    patients: int | None
-    method: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Report:
     """What one evaluation found; a value that goes to JSON and back unchanged.
 
@@ -56,7 +35,8 @@ class Report:
         title: what was evaluated, such as ``test``.
         unit: what a row is: ``example``, or the unit of `Rows`.
         estimates: metrics over everything; for several classes or labels the macro mean of each.
-        parts: estimates of each class, label or quantity, by name.
+        parts: estimates of each class, label or quantity, by name; and of each group of classes that a recommendation
+            judges, by its name and that of the recommendation.
         classes: names of the classes in the order of the confusion matrix.
         confusion: counts, true class by row and predicted class by column; None where examples have no single class.
         thresholds: probability from which the positive class or a label is called, by name.
@@ -183,11 +163,14 @@ def evaluate(
         return Estimate(name, value, found.low, found.high, int(rows.sum()), patients, found.method)
 
     decided = measured.decided if predictions.task.is_classes else None
+    parts = {part: tuple(estimate(p, name) for p, name in point if p == part) for part in measured.parts}
+    if "aami" in predictions.task.scorers:
+        parts |= {f"{group}, AAMI": found for group, found in aami(predictions).items()}
     return Report(
         title=predictions.split,
         unit="example",
         estimates=tuple(estimate(part, name) for part, name in point if not part),
-        parts={part: tuple(estimate(p, name) for p, name in point if p == part) for part in measured.parts},
+        parts=parts,
         classes=predictions.task.names if decided is not None else (),
         confusion=None if decided is None else _confusion(measured),
         thresholds=thresholds,
@@ -247,6 +230,10 @@ def _notes(predictions: Predictions, measured: Measured, resamples: int) -> tupl
             f"coverage: share of true values within the predicted quantiles {low:g} to {high:g}, which should be "
             f"{high - low:.3g}"
         )
+    if "aami" in task.scorers:
+        notes.append("AAMI: F and Q called V, and Q called S, are left out of precision and false positive rate")
+    if "sepsis_utility" in task.scorers:
+        notes.append("utility of the Challenge 2019: 1 for the best possible warnings, 0 for none, negative for harm")
     if predictions.origins is not None:
         notes.append(_persistence(predictions, measured))
     if task.kind == "survival":

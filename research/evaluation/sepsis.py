@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int
 
 from research import metrics
 from research.errors import UserError
+from research.evaluation.estimate import Estimate
 from research.evaluation.intervals import bootstrap_weights, percentile_interval
 from research.evaluation.predictions import Predictions
-from research.evaluation.report import Estimate
 
 EARLY, OPTIMAL, LATE = -12, -6, 3
 """Hours from the onset of sepsis: from when, best when and until when a warning is of use."""
@@ -59,6 +59,31 @@ def utilities(labels: Int[np.ndarray, " N"], series: Int[np.ndarray, " N"], hour
     return Utilities(warned, silent, septic & (since >= EARLY) & (since <= LATE))
 
 
+class Gains(NamedTuple):
+    """What warnings gain beside silence.
+
+    Attributes:
+        reached: by the warnings that were given, ``[N]``.
+        possible: by those of the best possible predictor, ``[N]``.
+    """
+
+    reached: Float[np.ndarray, " N"]
+    possible: Float[np.ndarray, " N"]
+
+    def utility(self, weights: Float[np.ndarray, "*batch N"]) -> Any:
+        """The normalised utility where each hour counts so often; NaN where no warning could gain anything."""
+        best = weights @ self.possible
+        return np.where(best > 0, weights @ self.reached / np.where(best > 0, best, 1), np.nan)
+
+
+def gains(predictions: Predictions, threshold: float) -> Gains:
+    """Gains of warning from a probability on; raises `UserError` as `sepsis_utility`."""
+    found = _utilities(predictions)
+    gain = found.warned - found.silent
+    said = metrics.called(predictions.prediction, threshold) == 1
+    return Gains(np.where(said, gain, 0.0), np.where(found.useful, gain, 0.0))
+
+
 def sepsis_utility(predictions: Predictions, threshold: float, resamples: int = 1000, seed: int = 0) -> Estimate:
     """Normalised utility of warnings: 1 for the best possible ones, 0 for none, negative for harmful ones.
 
@@ -74,18 +99,9 @@ def sepsis_utility(predictions: Predictions, threshold: float, resamples: int = 
     Raises:
         UserError: if the predictions are not of two classes at each hour, or have no targets.
     """
-    found = _utilities(predictions)
-    said = metrics.called(predictions.prediction, threshold) == 1
-    gain = found.warned - found.silent
-    reached, possible = np.where(said, gain, 0.0), np.where(found.useful, gain, 0.0)
-    unit = predictions.unit
-
-    def normalised(weights: np.ndarray) -> np.ndarray:
-        best = weights @ possible
-        return np.where(best > 0, weights @ reached / np.where(best > 0, best, 1), np.nan)
-
-    spread = np.concatenate([normalised(weights) for weights in bootstrap_weights(unit, resamples, seed)])
-    value = float(normalised(np.ones(len(predictions))))
+    found, unit = gains(predictions, threshold), predictions.unit
+    spread = np.concatenate([found.utility(weights) for weights in bootstrap_weights(unit, resamples, seed)])
+    value = float(found.utility(np.ones(len(predictions))))
     interval = percentile_interval(spread, predictions.unit_name)
     patients = int(unit.max()) + 1 if predictions.patient is not None else None
     return Estimate("utility", value, interval.low, interval.high, len(predictions), patients, interval.method)

@@ -11,7 +11,8 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from research.evaluation.report import Estimate, Report
+from research.evaluation.estimate import Estimate
+from research.evaluation.report import Report
 
 TITLES = {
     "auroc": "AUROC",
@@ -39,8 +40,7 @@ MOST_CLASSES = 8
 def tables(report: Report) -> list[Any]:
     """Metrics; one row per class, label or quantity; confusion matrix; notes and warnings."""
     found: list[Any] = [metrics_table(report)]
-    if report.parts:
-        found.append(parts_table(report))
+    found += parts_tables(report)
     if report.confusion is not None:
         found.append(confusion_table(report))
     found.append(Text("\n".join(_lines(report))))
@@ -109,11 +109,21 @@ def _repeated(report: Report) -> set[str]:
     return {"loss"} if same else set()
 
 
-def parts_table(report: Report) -> Table:
-    """One row per class, label or quantity; the intervals stand below the values. RMSE is shown, not its square."""
-    parts = {name: [item for item in found if item.name != "mse"] for name, found in report.parts.items()}
+def parts_tables(report: Report) -> list[Table]:
+    """One row per class, label or quantity, and a table of its own for what has other metrics than these."""
+    groups: dict[tuple[str, ...], dict[str, list[Estimate]]] = {}
+    for name, found in report.parts.items():
+        # RMSE is shown, not its square.
+        shown = [item for item in found if item.name != "mse"]
+        groups.setdefault(tuple(item.name for item in shown), {})[name] = shown
+    return [_parts_table(report, parts) for parts in groups.values()]
+
+
+def _parts_table(report: Report, parts: dict[str, list[Estimate]]) -> Table:
+    """A row for each part; the intervals stand below the values."""
     first: Sequence[Estimate] = next(iter(parts.values()))
-    title = f"{report.title}: by {'class' if report.confusion else 'name'}{_at(report, 'sensitivity')}"
+    kind = "name" if report.confusion is None else "class" if set(parts) <= set(report.classes) else "group"
+    title = f"{report.title}: by {kind}{_at(report, 'sensitivity')}"
     table = Table(title=title, title_justify="left")
     table.add_column("", overflow="fold")
     table.add_column("n", justify="right", no_wrap=True)
@@ -173,6 +183,6 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"threshold: {f'{chosen.pop():.3g}' if len(chosen) == 1 else values} ({report.threshold_choice})")
     for name, value in report.own_thresholds.items():
         how = "not chosen" if report.threshold_choice.startswith("not chosen") else "the best on validation"
-        lines.append(f"threshold of {TITLES[name]}: {value:.3g} ({how})")
+        lines.append(f"threshold of {TITLES.get(name, name)}: {value:.3g} ({how})")
     lines += report.notes
     return [*lines, *(f"warning: {warning}" for warning in report.warnings)]

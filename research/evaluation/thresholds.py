@@ -10,9 +10,13 @@ import numpy as np
 
 from research.evaluation.measures import DECISION
 from research.evaluation.predictions import Predictions
+from research.evaluation.sepsis import utility_threshold
 
 OWN = "min_sensitivity_precision"
 """A metric of two classes whose threshold is chosen for itself: the other decisions are those of Youden's."""
+
+UTILITY = "utility"
+"""Likewise, of warnings of sepsis."""
 
 
 def youden_threshold(probability: np.ndarray, targets: np.ndarray) -> float:
@@ -77,7 +81,10 @@ def choose_own_thresholds(predictions: Predictions, validation: Predictions | No
     """Thresholds of the metrics that have one of their own, by metric: the best on validation, 0.5 without it."""
     if predictions.task.kind != "binary":
         return {}
+    names = (OWN, UTILITY) if "sepsis_utility" in predictions.task.scorers else (OWN,)
     if validation is None or validation.targets is None:
-        return {OWN: DECISION}
-    chosen = balanced_threshold(validation.prediction, validation.targets)
-    return {OWN: DECISION if math.isnan(chosen) else chosen}
+        return dict.fromkeys(names, DECISION)
+    chosen = {OWN: balanced_threshold(validation.prediction, validation.targets)}
+    if UTILITY in names:
+        chosen[UTILITY] = utility_threshold(validation)
+    return {name: DECISION if math.isnan(value) else value for name, value in chosen.items()}

@@ -111,6 +111,7 @@ LARGER_IS_BETTER: dict[str, bool] = {
     "f1": True,
     "f1_max": True,
     "f_max": True,
+    "false_positive_rate": False,
     "log_loss": False,
     "loss": False,
     "mae": False,

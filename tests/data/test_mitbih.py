@@ -90,7 +90,7 @@ def test_beats_are_cut_around_their_annotations_and_filled_up_at_the_ends(record
     series = source.load()
     assert series.values.dtype == np.int16 and series.lengths.tolist() == [30] * 30
     assert (series.scale, series.interval, series.time_unit) == (1 / 200, 0.01, "seconds")
-    assert series.targets.tolist() == CLASSES * 5
+    assert series.targets.tolist() == CLASSES * 5 and series.task.scorers == ("aami",)
     assert series.patient is not None and series.split is not None
     assert series.patient.tolist() == np.repeat(["101", "114", "201", "100", "202"], 6).tolist()
     assert series.split.tolist() == ["train"] * 18 + ["test"] * 12

@@ -43,6 +43,7 @@ def test_hours_labels_and_descriptors(folder: Path) -> None:
     assert series.names is not None and series.names.tolist() == ["p000001", "p000002", "p100001"]
     assert series.lengths.tolist() == [3, 1, 2] and series.time is not None
     np.testing.assert_array_equal(series.time, [1, 2, 3, 1, 5, 6])
+    assert series.task.scorers == ("sepsis_utility",)
     assert series.task.per_step and series.task.kind == "binary" and series.targets.dtype == np.int32
     none = NO_LABEL
     assert series.targets.tolist() == [[0, 0, 1], [0, none, none], [0, 0, none]]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from research.errors import UserError
-from research.evaluation import Predictions, aami
+from research.evaluation import Predictions, Report, aami, evaluate
 from research.task import Task
 
 BEATS = Task("multiclass", ("N", "S", "V", "F", "Q"))
@@ -53,6 +57,20 @@ def test_unknown_beats_excuse_both_calls_and_fusion_beats_one() -> None:
     assert found["VEB"][1].value == 1 and found["SVEB"][1].value == pytest.approx(10 / 14)
     assert found["SVEB"][2].value == pytest.approx(4 / (50 + 10 + 12 + 6))
     assert found["VEB"][0].patients is not None and found["VEB"][0].method == "Wilson by patient"
+
+
+def test_a_report_has_them_where_the_task_asks_for_them() -> None:
+    judged = predictions(COUNTS, dataclasses.replace(BEATS, scorers=("aami",)), patients=30)
+    report = evaluate(judged, resamples=5)
+    assert {name: report.parts[f"{name}, AAMI"] for name in ("VEB", "SVEB")} == aami(judged)
+    assert Report.from_json(report.to_json()).parts == report.parts
+    console = Console(width=80, file=io.StringIO())
+    for table in report.tables():
+        console.print(table)
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "test: by class" in text and "test: by group" in text and "VEB, AAMI" in text
+    assert "false positive rate" in text and "0.828" in text  # 120 / 145
+    assert len(evaluate(predictions(COUNTS), resamples=5).parts) == 5
 
 
 def test_classes_go_by_other_names_and_may_lack_fusion_and_unknown_beats() -> None:

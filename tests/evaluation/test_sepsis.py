@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 
 from research.errors import UserError
-from research.evaluation import Predictions, sepsis_utility, utility_threshold
+from research.evaluation import Predictions, compare_predictions, evaluate, sepsis_utility, utility_threshold
 from research.evaluation.sepsis import utilities
 from research.task import Task
 
@@ -80,6 +81,19 @@ def test_normalised_utility_is_that_of_the_rules() -> None:
     chosen = utility_threshold(predictions)
     best = max(normalised(cut) for cut in np.arange(0, 1.01, 0.01))
     assert normalised(chosen) == pytest.approx(best, rel=1e-12)
+
+
+def test_a_report_has_it_where_the_task_asks_for_it() -> None:
+    task = dataclasses.replace(SEPSIS, scorers=("sepsis_utility",))
+    test, validation = (dataclasses.replace(patients(seed=seed)[0], task=task) for seed in (0, 1))
+    report = evaluate(test, dataclasses.replace(validation, split="validation"), resamples=50)
+    threshold = utility_threshold(validation)
+    assert report["utility"] == sepsis_utility(test, threshold, resamples=50)
+    assert report.own_thresholds["utility"] == threshold
+    assert any(line.startswith("threshold of utility:") for line in str(report.tables()[-1]).splitlines())
+    (found,) = [item for item in compare_predictions(test, test, resamples=10) if item.name == "utility"]
+    assert found.difference == 0
+    assert "utility" not in [item.name for item in evaluate(patients()[0], resamples=5).estimates]
 
 
 def test_the_best_warnings_score_one_and_healthy_patients_alone_have_no_score() -> None:

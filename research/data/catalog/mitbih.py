@@ -180,7 +180,9 @@ class MITBIH(Source):
     @property
     def _task(self) -> Task:
         names = tuple(name for name in SYMBOLS if name in self.classes)
-        return Task("binary" if len(names) == 2 else "multiclass", names)
+        if len(names) == 2:
+            return Task("binary", names)
+        return Task("multiclass", names, scorers=("aami",) if {"N", "S", "V"} <= set(names) else ())
 
     def _check_records(self, folder: Path) -> None:
         """All records are there."""

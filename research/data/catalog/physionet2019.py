@@ -150,7 +150,7 @@ class PhysioNet2019Sepsis(Source):
             static_variables=tuple(Variable(name, unit) for name, unit in DESCRIPTORS.items()),
             names=names,
             targets=targets,
-            task=Task("binary", ("no sepsis", "sepsis"), per_step=True),
+            task=Task("binary", ("no sepsis", "sepsis"), per_step=True, scorers=("sepsis_utility",)),
             patient=names,
             split=None,
             row=np.arange(len(names), dtype=np.int32),
