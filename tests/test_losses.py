@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from research.losses import (
     Quantile,
 )
 from research.spec import apply_overrides, check
-from research.task import Task
+from research.task import NO_LABEL, Task
 
 BINARY = Task("binary", ("benign", "malignant"))
 CLASSES = Task("multiclass", ("a", "b", "c"))
@@ -317,6 +318,13 @@ def test_balanced_weights_are_those_of_scikit_learn_and_make_classes_count_alike
     per_class = [float(weight[targets == number].sum()) for number in range(3)]
     np.testing.assert_allclose(per_class, 100 / 3, rtol=1e-5)
     assert CrossEntropy().fitted(task, targets) == CrossEntropy()
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy, BinaryCrossEntropy])
+def test_balanced_weights_of_steps_leave_out_those_without_a_label(loss: Any) -> None:
+    steps = np.asarray([[0, 0, 1], [0, NO_LABEL, NO_LABEL]], np.int32)
+    fitted = loss(balanced=True).fitted(Task("binary", ("no", "yes"), per_step=True), steps)
+    assert fitted.class_weight == pytest.approx((4 / (2 * 3), 4 / (2 * 1)))
 
 
 def test_balanced_binary_and_multilabel_weights() -> None:

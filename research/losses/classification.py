@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Float32, Int32, Shaped
 from research.errors import UserError
 from research.losses.base import Loss, PerExample, Targets, check_count, numbers, row_of
 from research.spec import field
-from research.task import Kind, Task
+from research.task import NO_LABEL, Kind, Task
 
 
 class CrossEntropy(Loss):
@@ -178,8 +178,12 @@ class Focal(Loss):
         return -weight * jnp.exp(self.gamma * log_not) * log_p, weight
 
 
-def balanced_weights(targets: Shaped[np.ndarray, " N"], classes: int) -> tuple[float, ...]:
-    """A weight per class that makes all classes count alike and the mean weight 1: ``N / (classes * rows of it)``."""
+def balanced_weights(targets: Shaped[np.ndarray, "N ..."], classes: int) -> tuple[float, ...]:
+    """A weight per class that makes all classes count alike and the mean weight 1: ``N / (classes * rows of it)``.
+
+    Where there is a target at each step, steps are counted, those without a label left out.
+    """
+    targets = targets[targets != NO_LABEL]
     counts = np.bincount(targets, minlength=classes)
     return tuple(len(targets) / (classes * np.maximum(counts, 1)))
 
