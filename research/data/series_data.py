@@ -328,6 +328,10 @@ class PreparedSeries(PreparedSequences):
                 "time_unit": self.time_unit,
                 "interval": self.interval,
                 "complete": self.complete,
+                # Bins of irregular readings may be empty.
+                "gaps": not self.complete or (self.data.resample is not None and self.interval is None),
+                "impute": self.data.impute,
+                "scaling": self.data.scaling,
                 "ranges": list(self.ranges),
                 "static_ranges": list(self.static_ranges),
                 "samples": self.spread(),

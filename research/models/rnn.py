@@ -91,7 +91,16 @@ class RNN(Model):
         return "bidirectional=false" if self.bidirectional else ""
 
     def check_data(self, details: dict[str, Any], task: Task) -> None:
-        """See `Model.check_data`: there is a quantity for each step ahead."""
+        """See `Model.check_data`: gaps are filled as GRU-D takes it, and there is a quantity for each step ahead."""
+        series = details.get("series", {})
+        if self.cell == "grud" and series.get("gaps"):
+            for name, needed in (("impute", ("forward",)), ("scaling", ("train", "series"))):
+                if series[name] not in needed:
+                    raise UserError(
+                        f"data.{name}: GRU-D lets a variable that is not measured decay from its last value to its "
+                        f"mean, which must be 0; {series[name]} was given. Set data.{name}={needed[0]}, or another "
+                        f"model.cell."
+                    )
         if self.steps_ahead is None:
             return
         if task.kind != "regression":

@@ -18,6 +18,7 @@ from research.data.resident import ResidentFeed, put
 from research.data.streaming import StreamedSplit, StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment
+from research.losses import Loss
 from research.task import Task
 from research.training.loop import Cadence
 from research.training.program import Outline, Program, Split
@@ -125,6 +126,12 @@ def _reading(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:
     if classes is not None and groups is not None:
         raise UserError(
             "data.balanced, data.lengths: batches are either balanced or of series alike in length; set one."
+        )
+    if groups is not None and type(experiment.loss).batch_cost is not Loss.batch_cost:
+        raise UserError(
+            f"data.lengths: {type(experiment.loss).__name__} compares the patients of a batch, but with several "
+            f"lengths a batch holds series that are alike in length alone. Leave data.lengths out (data.longest says "
+            f"how long series may be), or use another loss, such as DiscreteTimeHazard."
         )
     return Reading(seed, count, batch_size, experiment.algorithm.batches_per_update, classes, groups)
 

@@ -19,10 +19,11 @@ from research.data.resident import put
 from research.data.series_data import PreparedSeries
 from research.errors import UserError
 from research.experiment import Evaluation, Experiment
-from research.losses import CrossEntropy
+from research.losses import CoxPH, CrossEntropy
 from research.models import RNN
 from research.spec import Spec, replace
 from research.training.metrics_log import read_metrics
+from research.training.setup import set_up
 
 
 def inputs(data: SeriesData, split: str = "train", key: Any = None) -> tuple[dict[str, np.ndarray], PreparedSeries]:
@@ -276,6 +277,15 @@ def test_a_target_at_each_step_is_learnt_and_reported_by_step(tmp_path: Any) -> 
     )
     losses = predictions.loss.sum() / predictions.weight.sum()
     assert losses == pytest.approx(result.metrics["loss"].value)
+
+
+def test_gru_d_and_losses_over_the_batch_are_told_which_data_they_need() -> None:
+    grud = replace(EXPERIMENT, {"model.cell": "grud", "data.impute": "mean"})
+    with pytest.raises(UserError, match=r"data\.impute: GRU-D"):
+        set_up(grud, 0, QUIET)
+    set_up(replace(grud, {"data.source": MadeUp(even=True)}), 0, QUIET)
+    with pytest.raises(UserError, match=r"data\.lengths: CoxPH compares the patients of a batch"):
+        set_up(EXPERIMENT.replace(loss=CoxPH()), 0, QUIET)
 
 
 def test_a_model_without_an_output_for_each_step_is_told_so(tmp_path: Any) -> None:

@@ -15,6 +15,7 @@ from research.models import MLP, RNN, functional
 from research.models.model import Forward
 from research.models.series import channels_of, time_since_observed
 from research.spec import check
+from research.task import Task
 
 B, T, C = 4, 7, 3
 
@@ -140,6 +141,21 @@ def test_channels_stand_side_by_side_and_padding_is_zero() -> None:
 def test_what_does_not_go_together_is_said(model: RNN, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check(model)
+
+
+def test_gru_d_needs_values_carried_forward_and_means_of_zero() -> None:
+    model, task = RNN(cell="grud"), Task("binary", ("low", "high"))
+
+    def details(gaps: bool = True, impute: str = "forward", scaling: str = "train") -> dict[str, Any]:
+        return {"series": {"gaps": gaps, "impute": impute, "scaling": scaling}}
+
+    model.check_data(details(), task)
+    model.check_data(details(gaps=False, impute="none", scaling="none"), task)
+    RNN().check_data(details(impute="mean", scaling="none"), task)
+    with pytest.raises(UserError, match=r"data\.impute: GRU-D .* mean was given. Set data\.impute=forward"):
+        model.check_data(details(impute="mean"), task)
+    with pytest.raises(UserError, match=r"data\.scaling: GRU-D .* none was given. Set data\.scaling=train"):
+        model.check_data(details(scaling="none"), task)
 
 
 def test_other_inputs_are_refused_in_words() -> None:
