@@ -127,9 +127,10 @@ def _reading(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:
         raise UserError(
             "data.balanced, data.lengths: batches are either balanced or of series alike in length; set one."
         )
-    if groups is not None and type(experiment.loss).batch_cost is not Loss.batch_cost:
+    loss = experiment.loss
+    if groups is not None and loss is not None and type(loss).batch_cost is not Loss.batch_cost:
         raise UserError(
-            f"data.lengths: {type(experiment.loss).__name__} compares the patients of a batch, but with several "
+            f"data.lengths: {type(loss).__name__} compares the patients of a batch, but with several "
             f"lengths a batch holds series that are alike in length alone. Leave data.lengths out (data.longest says "
             f"how long series may be), or use another loss, such as DiscreteTimeHazard."
         )
