@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 from research.models.layers import initializers
 from research.models.model import Forward, Model
 from research.models.placement import Placement
-from research.models.series import Channel, channels_of, series_shape, valid_steps
-from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooled, check_alike, check_channels
+from research.models.series import Channel, channels_of, check_channels, series_shape, valid_steps
+from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooled, check_alike
 from research.spec import field
 
 

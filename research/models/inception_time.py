@@ -13,8 +13,8 @@ from research.errors import UserError
 from research.models.layers import BatchNorm, Convolution1D, initializers, max_pool_1d
 from research.models.model import Forward, Model
 from research.models.placement import Placement
-from research.models.series import Channel, channels_of, series_shape, valid_steps
-from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooled, check_channels
+from research.models.series import Channel, channels_of, check_channels, series_shape, valid_steps
+from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooled
 from research.spec import field
 
 BLOCK = 3

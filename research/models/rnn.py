@@ -22,7 +22,15 @@ from research.models.layers import (
     mean_over_steps,
 )
 from research.models.model import Forward, Model
-from research.models.series import Channel, beside_static, channels_of, series_shape, time_since_observed, valid_steps
+from research.models.series import (
+    Channel,
+    beside_static,
+    channels_of,
+    check_channels,
+    series_shape,
+    time_since_observed,
+    valid_steps,
+)
 from research.spec import field
 from research.task import Task
 
@@ -68,8 +76,7 @@ class RNN(Model):
         """GRU-D has its own channels and one direction; there is a layer and a channel."""
         if not self.widths:
             raise UserError("widths: at least one recurrent layer is needed, () was given.")
-        if not self.channels or len(set(self.channels)) < len(self.channels):
-            raise UserError(f"channels: one or more different channels are needed, {self.channels} was given.")
+        check_channels(self.channels)
         if self.cell == "grud" and self.bidirectional:
             raise UserError("bidirectional: GRU-D decays forwards in time; use cell=gru, or bidirectional=false.")
         if self.cell == "grud" and self.channels != ("values",):

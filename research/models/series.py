@@ -14,6 +14,12 @@ Channel = Literal["values", "observed", "since"]
 """What a model sees of each variable at each step: its value, whether it was measured, the time since it last was."""
 
 
+def check_channels(channels: tuple[str, ...]) -> None:
+    """Raise `UserError` where no channel is given, or one twice."""
+    if not channels or len(set(channels)) < len(channels):
+        raise UserError(f"channels: one or more different channels are needed, {channels} was given.")
+
+
 def series_shape(inputs: Any, name: str) -> tuple[int, int, int]:
     """Steps, variables and static descriptors of one example.
 

@@ -12,8 +12,7 @@ from jaxtyping import Array, Float
 from research.errors import UserError
 from research.models.layers import Dense, Dropout, initializers
 from research.models.model import Forward, Model
-from research.models.series import Channel, channels_of, series_shape
-from research.models.signals import check_channels, with_static
+from research.models.series import Channel, beside_static, channels_of, check_channels, series_shape
 from research.spec import field
 
 
@@ -76,7 +75,7 @@ class SeriesPerceptron(nnx.Module):
         x = self._whole(channels_of(inputs, self.channels))
         for layer, dropout in zip(self.hidden, self.dropout[:-1], strict=True):
             x = jax.nn.relu(layer(dropout(x, forward), forward))
-        return self.output(self.dropout[-1](with_static(x, inputs), forward), forward)
+        return self.output(self.dropout[-1](beside_static(x, inputs), forward), forward)
 
     def _whole(self, x: Float[Array, "B T C"]) -> Float[Array, "B F"]:
         """Series as single vectors, as long as the first kernel is high: batches may have been cut to shorter ones."""

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from research.errors import UserError
 from research.models.layers import Dense
 from research.models.model import Forward
-from research.models.series import Channel, channels_of, series_shape, valid_steps
+from research.models.series import Channel, channels_of, check_channels, series_shape, valid_steps
 from research.models.transformer import SequenceNetwork, SequenceTransformer
 from research.spec import field
 
@@ -32,8 +32,7 @@ class SeriesTransformer(SequenceTransformer):
     def validate(self) -> None:
         """There is a channel, and series have no visits."""
         super().validate()
-        if not self.channels or len(set(self.channels)) < len(self.channels):
-            raise UserError(f"channels: one or more different channels are needed, {self.channels} was given.")
+        check_channels(self.channels)
         if self.clock == "visit":
             raise UserError("clock: series have no visits; use clock=time or clock=number.")
 

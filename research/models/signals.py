@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
@@ -12,16 +11,10 @@ from research.errors import UserError
 from research.models.layers import BatchNorm, Convolution1D, Dense, Dropout, mean_over_steps, strided
 from research.models.model import Forward
 from research.models.placement import Placement
-from research.models.series import Channel, valid_steps
+from research.models.series import Channel, beside_static, valid_steps
 
 KERAS_EPSILON = 1e-3
 """What Keras adds to the variance in batch normalisation; torch adds 1e-5."""
-
-
-def check_channels(channels: tuple[str, ...]) -> None:
-    """Raise `UserError` where no channel is given, or one twice."""
-    if not channels or len(set(channels)) < len(channels):
-        raise UserError(f"channels: one or more different channels are needed, {channels} was given.")
 
 
 def check_alike(name: str, first: tuple[Any, ...], other: str, second: tuple[Any, ...]) -> None:
@@ -30,11 +23,6 @@ def check_alike(name: str, first: tuple[Any, ...], other: str, second: tuple[Any
         raise UserError(
             f"{other}: one number for each of {name} is needed, {name}={first} and {other}={second} were given."
         )
-
-
-def with_static(x: Float[Array, "B D"], inputs: dict[str, Array]) -> Float[Array, "B E"]:
-    """Features of each series, and beside them its static descriptors where there are any."""
-    return jnp.concatenate([x, inputs["static"].astype(x.dtype)], axis=-1) if "static" in inputs else x
 
 
 class ConvolutionNorm1D(nnx.Module):
@@ -82,7 +70,7 @@ class MeanPooled(nnx.Module):
 
     def head(self, maps: Float[Array, "B T D"], inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
         """Outputs from what `features` gave."""
-        x = with_static(mean_over_steps(maps, valid_steps(inputs)), inputs)
+        x = beside_static(mean_over_steps(maps, valid_steps(inputs)), inputs)
         return self.output(self.dropout(x, forward), forward)
 
     def __call__(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:

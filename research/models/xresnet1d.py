@@ -23,8 +23,8 @@ from research.models.layers import (
 )
 from research.models.model import Forward, Model
 from research.models.placement import Placement
-from research.models.series import Channel, channels_of, series_shape, valid_steps
-from research.models.signals import ConvolutionNorm1D, check_channels, with_static
+from research.models.series import Channel, beside_static, channels_of, check_channels, series_shape, valid_steps
+from research.models.signals import ConvolutionNorm1D
 from research.spec import field
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -137,7 +137,7 @@ class ExtendedResidualNetwork1D(nnx.Module):
         """Outputs from what `features` gave."""
         valid = strided(valid_steps(inputs), int(self.placement.stride))
         x = jnp.concatenate([max_over_steps(maps, valid), mean_over_steps(maps, valid)], axis=-1)
-        x = with_static(x, inputs)
+        x = beside_static(x, inputs)
         for layer in self.hidden:
             x = jax.nn.relu(layer(x, forward))
         return self.output(x, forward)
