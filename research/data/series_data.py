@@ -37,6 +37,9 @@ from research.errors import UserError
 from research.spec import Spec, Static, check, field, to_json
 from research.task import NO_LABEL, Task
 
+AT_ONCE = 4096
+"""Series of one length that are filtered and resampled together."""
+
 
 class Statistics(Spec):
     """What is taken from the training series and their source, as numbers that the compiled step is given."""
@@ -204,20 +207,19 @@ class SeriesData(SequenceData):
                 f"data.filter: {series.about.name} is not evenly sampled without gaps; set filter=none, or resample "
                 f"it first in a source of your own."
             )
-        found: list[np.ndarray] = []
         times: list[np.ndarray] = []
-        for row in range(len(series)):
-            place = series.span(row)
-            values = series.values[place].astype(np.float32) * np.float32(series.scale)
-            if self.filter is not None:
-                values = self.filter.apply(values, series.interval)
-            if self.resample is not None and even:
-                values = resample_even(values, series.interval, self.resample)
-            elif self.resample is not None:
+        if even:
+            found = self._even(series)
+        else:
+            assert self.resample is not None
+            found = []
+            for row in range(len(series)):
+                place = series.span(row)
+                values = series.values[place].astype(np.float32) * np.float32(series.scale)
                 time = np.arange(len(values)) * series.interval if series.time is None else series.time[place]
                 values, time = bin_means(values, time.astype(np.float32), self.resample)
+                found.append(values)
                 times.append(time)
-            found.append(values)
         return dataclasses.replace(
             series,
             values=np.concatenate(found),
@@ -226,6 +228,23 @@ class SeriesData(SequenceData):
             interval=self.resample or series.interval,
             scale=1.0,
         )
+
+    def _even(self, series: Series) -> list[np.ndarray]:
+        """Evenly sampled series, filtered and resampled; those of one length side by side, for they may be many."""
+        found: list[np.ndarray] = [np.empty(0)] * len(series)
+        for length in np.unique(series.lengths):
+            alike = np.flatnonzero(series.lengths == length)
+            for rows in np.array_split(alike, -(-len(alike) // AT_ONCE)):
+                values = np.stack([series.values[series.span(row)] for row in rows], axis=1).astype(np.float32)
+                columns = values.reshape(length, -1) * np.float32(series.scale)
+                if self.filter is not None:
+                    columns = self.filter.apply(columns, series.interval)
+                if self.resample is not None:
+                    columns = resample_even(columns, series.interval, self.resample)
+                values = columns.reshape(len(columns), *values.shape[1:])
+                for place, row in enumerate(rows):
+                    found[row] = values[:, place]
+        return found
 
     def _bounded(self, series: Series) -> Series:
         """Series of at most ``longest`` samples."""
