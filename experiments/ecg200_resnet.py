@@ -13,8 +13,8 @@ Source: Ismail Fawaz et al., Data Mining and Knowledge Discovery 33 (2019), from
 0.874, standard deviation of ten runs 0.019 (their FCN: 0.889 and 0.010). They train for 1,500 epochs and take the
 weights with the lowest training loss.
 
-Expect: test accuracy 0.xxx, mean of seeds 0 to 4 (0.xxx to 0.xxx; 95 % interval of a run about 0.xxx to 0.xxx), the
-published one within its range. Other sets of the archive and the FCN are in docs/proofs.md. About 40 seconds a run on
+Expect: test accuracy 0.886, mean of seeds 0 to 4 (0.870 to 0.910; 95 % interval of a run about 0.81 to 0.94), the
+published one within its range. Other sets of the archive and the FCN are in docs/proofs.md. About 60 seconds a run on
 two CPU cores.
 
     RESEARCH_DATA_DIR=DATA research run experiments/ecg200_resnet.py

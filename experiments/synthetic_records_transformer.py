@@ -13,8 +13,8 @@ made them, 0.904: no model can expect more. Control: with ``data.source.visible=
 other patients.
 
 Expect: test AUROC 0.887, mean of seeds 0 to 2 (0.886 to 0.889; 95 % interval of a run about 0.874 to 0.899), 0.016
-below the best possible; on these very test patients the best risk has 0.899. Control, seed 0: 0.xxx. About 30 seconds a
-run on two CPU cores.
+below the best possible; on these very test patients the best risk has 0.899. Control, seed 0: 0.485 (interval 0.465
+to 0.505). About 30 seconds a run on two CPU cores.
 
     research run experiments/synthetic_records_transformer.py
 """

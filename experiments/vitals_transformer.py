@@ -1,4 +1,4 @@
-"""Does a transformer tell as well as a GRU who will die in hospital, and what does it attend to?
+"""Does a transformer tell as well as a GRU who will die in hospital?
 
 Data: ``physionet2012``, set A of the PhysioNet/CinC Challenge 2012: 3,997 stays with any observation, 554 deaths, 37
 variables at irregular times, mostly missing, and eight columns of what is known on admission; ODC-BY 1.0; Silva et al.,

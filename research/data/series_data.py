@@ -234,9 +234,10 @@ class SeriesData(SequenceData):
         found: list[np.ndarray] = [np.empty(0)] * len(series)
         for length in np.unique(series.lengths):
             alike = np.flatnonzero(series.lengths == length)
-            for rows in np.array_split(alike, -(-len(alike) // AT_ONCE)):
+            for part in np.array_split(alike, -(-len(alike) // AT_ONCE)):
+                rows = part.tolist()
                 values = np.stack([series.values[series.span(row)] for row in rows], axis=1).astype(np.float32)
-                columns = values.reshape(length, -1) * np.float32(series.scale)
+                columns = values.reshape(len(values), -1) * np.float32(series.scale)
                 if self.filter is not None:
                     columns = self.filter.apply(columns, series.interval)
                 if self.resample is not None:
