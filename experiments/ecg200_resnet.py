@@ -1,7 +1,7 @@
 """Does a residual network find myocardial infarction in single heartbeats (ECG200)?
 
 Data: ``ucr``, set ECG200 of the UCR archive: one lead of single heartbeats, 96 samples each, 100 train and 100 test,
-normal (class 1) or of myocardial infarction (class -1, the positive one); Olszewski, thesis, Carnegie Mellon
+normal (class 1, which counts as the positive one) or of myocardial infarction; Olszewski, thesis, Carnegie Mellon
 University, 2001; Dau et al., IEEE/CAA Journal of Automatica Sinica 6 (2019); free for research. Official split, no
 validation; no patient identifiers, so intervals are by heartbeat.
 
@@ -30,7 +30,7 @@ from research.optimizers import Adam
 from research.schedules import WarmupCosine
 
 experiment = Experiment(
-    data=SeriesData(source=UCR(name="ECG200", positive="-1"), split=Split(validation=None), scaling="series"),
+    data=SeriesData(source=UCR(name="ECG200"), split=Split(validation=None), scaling="series"),
     model=ResNet1D(momentum=0.9),
     loss=CrossEntropy(),
     optimizer=Adam(learning_rate=WarmupCosine(peak=1e-3)),
