@@ -27,7 +27,11 @@ NEED_FILES = (
 SMALLER = {
     "breast_ultrasound_resnet": {"model.width": 4, "model.blocks": (1, 1)},
     "cifar10_cnn": {"data.source.path": "cifar10_small/test"},
+    "records_transformer": {"data.longest": 48},
+    "synthetic_ecg_fcn": {"data.source.patients": 400},
+    "synthetic_records_transformer": {"data.source.patients": 2000},
     "synthetic_xray_cnn": {"data.source.patients": 150},
+    "vitals_transformer": {"data.longest": 32, "data.lengths": (32,)},
 }
 """What is too long for a test is made smaller; the rest is as in the file."""
 UPDATES, FEW_UPDATES = 30, 6
@@ -49,6 +53,15 @@ GOLDEN = {
     "synthetic_vitals_gru": ((0.728373647, 0.599441111), (0.576032102, 0.556238055), (0.57831037, 0.542481422)),
     "vitals_gru": ((0.591775119, 0.584963381), (0.48223719, 0.506130874), (0.482281625, 0.454661191)),
     "vitals_grud": ((0.573275387, 0.434213787), (0.346846551, 0.361762583), (0.396174788, 0.356727064)),
+    "ecg200_resnet": ((0.396167397,),),
+    "ecg_fcn": ((1.240414739,),),
+    "ecg_lstm": ((0.977265775,),),
+    "glucose_lstm": ((0.273551524, 0.255894363), (0.175079852, 0.216950104), (0.162791118, 0.213027209)),
+    "ptbxl_xresnet": ((1.065977812, 2.94705677), (0.920558214, 21.938661575), (0.902824879, 11.214488029)),
+    "records_transformer": ((3.639575958, 2.446184397), (2.132269382, 2.366036177), (1.998971224, 2.359511614)),
+    "synthetic_ecg_fcn": ((0.678114772, 0.695445418), (0.673517585, 0.688413203), (0.668270111, 0.683226228)),
+    "synthetic_records_transformer": ((0.864620149, 0.991809487), (0.98927021, 0.86351794), (0.815582275, 0.770890832)),
+    "vitals_transformer": ((0.526789188, 0.4994151), (0.529474735, 0.532923818), (0.555631399, 0.515128553)),
     "wisconsin_mlp": ((0.653609753, 0.357969403), (0.275197268, 0.207867786), (0.182388902, 0.151535213)),
 }
 """Loss of train, and of validation if there is one, after 10, 20 and 30 updates, seed 0; of slow ones 2, 4, 6."""
