@@ -34,7 +34,8 @@ from research.data.pixels import Pixels
 from research.data.prepare import Data, Examples, Prepared
 from research.data.preprocessing import FittedPreprocessing, Preprocessing
 from research.data.series import Series, Variable
-from research.data.series_data import PreparedSeries, SeriesData, Statistics
+from research.data.series_data import PreparedSeries, SeriesData
+from research.data.series_statistics import Statistics
 from research.data.signals import Filter
 from research.data.source import Source
 from research.data.split import Split

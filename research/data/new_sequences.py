@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int64
 
 from research.data.event_data import EventData, EventInputs
 from research.data.events import Events
@@ -16,7 +16,7 @@ from research.data.formats.meds import MEDS
 from research.data.formats.series_csv import SeriesCSV
 from research.data.new_rows import NewRows, NewSteps, path_in
 from research.data.prepare import Data
-from research.data.sequences import Unlabelled
+from research.data.sequences import Unlabelled, places
 from research.data.series import LearntSeries, ReadsSeries, Series
 from research.data.series_data import SeriesData
 from research.data.source import find_file
@@ -113,7 +113,7 @@ class NewSeries:
         notes = [*cut, *_outside(series, self.learnt)]
         steps = None
         if self.learnt.task.per_step:
-            row, place = _steps(series.lengths)
+            row, place = places(series.lengths)
             time = place * np.float64(series.interval) if series.time is None else series.time
             steps = NewSteps(row, place, {"step": place, "time": time})
         return NewRows(len(series), inputs.read, new.columns, (*new.notes, *notes), steps)
@@ -217,7 +217,7 @@ class NewRecords:
         events = new.rows
         assert isinstance(events, Events)
         inputs = self.data.inputs_of(events, self.vocabulary)
-        row, place = _steps(inputs.lengths)
+        row, place = places(inputs.lengths)
         event, steps = inputs.begins[row] + place, None
         if self.task.per_step:
             codes = np.asarray(events.vocabulary, dtype=object)[events.codes[event]]
@@ -248,9 +248,3 @@ def new_records(summary: dict[str, Any], data: Data, task: Task) -> NewRecords:
     assert isinstance(data, EventData)
     vocabulary = Vocabulary.from_json(summary["vocabulary"])
     return NewRecords(data.replace(lengths=tuple(summary["lengths"])), vocabulary, task)
-
-
-def _steps(lengths: Int32[np.ndarray, " N"]) -> tuple[Int64[np.ndarray, " M"], Int64[np.ndarray, " M"]]:
-    """The row of each step of rows of these lengths, and its place in it."""
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths, dtype=np.int64) - lengths, lengths)

@@ -45,6 +45,12 @@ class Sequences(Dataset):
         return slice(start, start + int(self.lengths[row]))
 
 
+def places(lengths: Int32[np.ndarray, " N"]) -> tuple[Int64[np.ndarray, " S"], Int64[np.ndarray, " S"]]:
+    """Of steps laid end to end the number of the row that each belongs to, and its place in that row, from 0."""
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths, dtype=np.int64) - lengths, lengths)
+
+
 @dataclasses.dataclass(frozen=True)
 class Unlabelled:
     """Sequences of new patients, read without a look at any target.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, Shaped
+from jaxtyping import Array, Bool, Float32, Int32, Key, Shaped
 
 from research import keys
 from research.data.augmentation import SeriesAugmentation
@@ -27,29 +27,19 @@ from research.data.prepare import (
     other_kind,
     warnings_of,
 )
-from research.data.sequences import PreparedSequences, SequenceData
+from research.data.sequences import PreparedSequences, SequenceData, places
 from research.data.series import Range, Series, Variable
 from research.data.series_inputs import SeriesInputs
+from research.data.series_statistics import Statistics, ranges_of, statistics_of, uninformative
 from research.data.signals import Filter, bin_means, carried_forward, resample_even
 from research.data.source import Source
 from research.data.split import Split
 from research.errors import UserError
-from research.spec import Spec, Static, check, field, to_json
+from research.spec import Static, check, field, to_json
 from research.task import NO_LABEL, Task
 
 AT_ONCE = 4096
 """Series of one length that are filtered and resampled together."""
-
-
-class Statistics(Spec):
-    """What is taken from the training series and their source, as numbers that the compiled step is given."""
-
-    mean: tuple[float, ...] = field(help="of each variable over all that was observed in train, in its unit")
-    deviation: tuple[float, ...] = field(above=0, help="standard deviation likewise; 1 where a variable is constant")
-    static_mean: tuple[float, ...] = field((), help="of each static descriptor")
-    static_deviation: tuple[float, ...] = field((), above=0, help="standard deviation likewise")
-    unit: float = field(1.0, above=0, help="units of a stored number")
-    interval: float = field(1.0, above=0, help="time between samples where they are evenly spaced")
 
 
 class SeriesData(SequenceData):
@@ -126,7 +116,7 @@ class SeriesData(SequenceData):
             beyond = ((0, 0), (0, lengths[-1] - targets.shape[1]))
             series = dataclasses.replace(series, targets=np.pad(targets, beyond, constant_values=NO_LABEL))
         train = split == "train"
-        statistics = _statistics(series, train)
+        statistics = statistics_of(series, train)
         inputs = functools.partial(SeriesInputs.of, series, self._imputed(series), lengths[-1])
         return PreparedSeries(
             data=self.replace(statistics=statistics, lengths=lengths),
@@ -139,7 +129,7 @@ class SeriesData(SequenceData):
             warnings=(
                 *warnings_of(raw, split, self.source.about().notes),
                 *itertools.chain(*leaks.values()),
-                *_uninformative(series, train),
+                *uninformative(series, train),
                 *_shortened(regular.lengths, series.lengths),
                 *self._looking_ahead(raw.task),
             ),
@@ -149,8 +139,8 @@ class SeriesData(SequenceData):
             time_unit=series.time_unit,
             interval=raw.interval if raw.time is None else None,
             complete=complete,
-            ranges=_ranges(raw.values, np.repeat(train, raw.lengths), raw.scale),
-            static_ranges=() if raw.static is None else _ranges(raw.static, train, 1.0),
+            ranges=ranges_of(raw.values, np.repeat(train, raw.lengths), raw.scale),
+            static_ranges=() if raw.static is None else ranges_of(raw.static, train, 1.0),
         )
 
     def _check_steps_stay(self, task: Task) -> None:
@@ -263,7 +253,7 @@ class SeriesData(SequenceData):
             )
         lengths = np.minimum(series.lengths, longest).astype(np.int32)
         first = series.starts + (series.lengths - lengths if self.keep == "last" else 0)
-        chosen = np.repeat(first, lengths) + _within(lengths)
+        chosen = np.repeat(first, lengths) + places(lengths)[1]
         time = None if series.time is None else series.time[chosen]
         return dataclasses.replace(series, values=series.values[chosen], lengths=lengths, time=time)
 
@@ -361,11 +351,6 @@ class PreparedSeries(PreparedSequences):
         }
 
 
-def _within(lengths: Int32[np.ndarray, " N"]) -> Int64[np.ndarray, " S"]:
-    """0, 1, ... within each of the series laid end to end."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths, dtype=np.int64) - lengths, lengths)
-
-
 def _row(numbers: tuple[float | Array, ...], like: Array) -> Array:
     """One number per variable, of the shape of ``like``."""
     return jnp.broadcast_to(jnp.stack([jnp.asarray(number, jnp.float32) for number in numbers]), like.shape)
@@ -377,59 +362,6 @@ def _by_itself(values: Float32[Array, "B T C"], known: Bool[Array, "B T C"]) -> 
     mean = values.sum(1, keepdims=True) / count
     variance = jnp.where(known, jnp.square(values - mean), 0).sum(1, keepdims=True) / count
     return (values - mean) / jnp.sqrt(jnp.where(variance > 1e-12, variance, 1))
-
-
-def _statistics(series: Series, train: Bool[np.ndarray, " N"]) -> Statistics:
-    """Means and deviations over what was observed in the training series."""
-    rows = np.repeat(train, series.lengths)
-    mean, deviation = _moments(series.values, rows, series.scale)
-    static: tuple[tuple[float, ...], ...] = ((), ())
-    if series.static is not None:
-        static = _moments(series.static, train, 1.0)
-    return Statistics(
-        mean=mean,
-        deviation=deviation,
-        static_mean=static[0],
-        static_deviation=static[1],
-        unit=series.scale,
-        interval=series.interval,
-    )
-
-
-def _moments(
-    values: Shaped[np.ndarray, "S C"], rows: Bool[np.ndarray, " S"], unit: float
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    means, deviations = [], []
-    for column in values.T:
-        known = column[rows].astype(np.float64) * unit
-        known = known[~np.isnan(known)]
-        means.append(float(known.mean()) if len(known) else 0.0)
-        deviation = float(known.std()) if len(known) else 0.0
-        # What is left of a constant is rounding: it must not be blown up to a deviation of 1.
-        deviations.append(deviation if deviation > 1e-6 * abs(means[-1]) else 1.0)
-    return tuple(means), tuple(deviations)
-
-
-def _ranges(values: Shaped[np.ndarray, "S C"], rows: Bool[np.ndarray, " S"], unit: float) -> tuple[Range | None, ...]:
-    """Least and greatest of what was observed of each variable."""
-    found: list[Range | None] = []
-    for column in values.T:
-        known = column[rows]
-        known = known[~np.isnan(known)] if known.dtype.kind == "f" else known
-        found.append((float(known.min()) * unit, float(known.max()) * unit) if len(known) else None)
-    return tuple(found)
-
-
-def _uninformative(series: Series, train: Bool[np.ndarray, " N"]) -> Iterator[str]:
-    """Variables that are never observed, or constant, in train."""
-    rows = np.repeat(train, series.lengths)
-    for variable, column in zip(series.variables, series.values.T, strict=True):
-        known = column[rows].astype(np.float32)
-        known = known[~np.isnan(known)]
-        if not len(known):
-            yield f"{variable.name} is never observed in train and carries no information: it is always 0."
-        elif known.min() == known.max():
-            yield f"{variable.name} is constant in train and carries no information."
 
 
 def _shortened(before: Int32[np.ndarray, " N"], after: Int32[np.ndarray, " N"]) -> list[str]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int32, Int64
 
 from research.data.about import About
 from research.data.events import Events
-from research.data.sequences import Unlabelled
+from research.data.sequences import Unlabelled, places
 from research.data.source import Source, find
 from research.errors import UserError, did_you_mean
 from research.spec import Static, field
@@ -203,7 +203,7 @@ class MEDS(Source):
         if learnt is not None:
             targets, task = learnt.unknown(len(moments), int(lengths.max())), learnt
         else:
-            targets, task = self._targets(moments, codes[chosen], texts, starts, lengths)
+            targets, task = self._targets(moments, codes[chosen], texts, lengths)
         patient = moments[SUBJECT].astype(str).to_numpy(object)
         names = [f"{who} at {when:%Y-%m-%d %H:%M}" for who, when in zip(patient, moments["moment"], strict=True)]
         return Events(
@@ -224,11 +224,11 @@ class MEDS(Source):
         )
 
     def _targets(
-        self, moments: Any, codes: np.ndarray, vocabulary: list[str], starts: np.ndarray, lengths: np.ndarray
+        self, moments: Any, codes: np.ndarray, vocabulary: list[str], lengths: np.ndarray
     ) -> tuple[np.ndarray, Task]:
         label = moments["label"]
         if self.task == "next_code":
-            return self._next_codes(codes, vocabulary, starts, lengths, moments["before"].to_numpy())
+            return self._next_codes(codes, vocabulary, lengths, moments["before"].to_numpy())
         if self.task == "length_of_stay":
             return label.to_numpy(np.float32)[:, None], Task("regression", ("length of stay",), "days")
         if self.task == "long_stay":
@@ -247,13 +247,11 @@ class MEDS(Source):
         self,
         codes: np.ndarray,
         vocabulary: list[str],
-        starts: np.ndarray,
         lengths: np.ndarray,
         before: Int64[np.ndarray, " N"],
     ) -> tuple[np.ndarray, Task]:
         """For each event but the last of a record, and but those ``before`` its stay, the class of the next one."""
-        step = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-        place = np.repeat(np.arange(len(lengths)), lengths)
+        place, step = places(lengths)
         told = (step >= before[place]) & (step < lengths[place] - 1)
         short = ["//".join(code.split("//")[: self.parts]) for code in vocabulary]
         kinds, names = pd.factorize(np.asarray(short, object)[codes[1:][told[:-1]]], sort=True)

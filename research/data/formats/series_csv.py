@@ -147,7 +147,11 @@ class SeriesCSV(Source):
     def _notes(self) -> Iterator[str]:
         if self.positive is not None:
             rules = (self.positive,) if isinstance(self.positive, str) else self.positive
-            what = f"event: {self._targets[-1]}" if self.task == "survival" else f"positive class: {self._targets[0]}"
+            what = (
+                f"event: {', '.join(self._targets[1:])}"
+                if self.task == "survival"
+                else f"positive class: {', '.join(self._targets)}"
+            )
             yield f"{what} {' or '.join(rules)}"
         if self.patient is not None:
             yield f"patients by column {self.patient}"
