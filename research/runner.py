@@ -36,13 +36,14 @@ from research.training import start_from
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.code import code_hash
+from research.training.compilation_cache import use_compilation_cache
 from research.training.loop import train
 from research.training.metrics_log import MetricsLog, read_metrics
 from research.training.preflight import Preflight, preflight
 from research.training.progress import PreparingDisplay, ProgressDisplay
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory, write_json
-from research.training.setup import Setup, set_up, use_compilation_cache, with_fitted
+from research.training.setup import Setup, set_up, with_fitted
 from research.training.tripwire import Tripwire
 
 REPORTED = ("validation", "test")

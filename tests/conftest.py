@@ -26,7 +26,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("research", "typechecker.check")
 
-from research.training.setup import use_compilation_cache  # noqa: E402
+from research.training.compilation_cache import use_compilation_cache  # noqa: E402
 
 use_compilation_cache()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,23 @@ import orbax.checkpoint as ocp
 
 from research.errors import RunError, UserError
 
-# A save that fails is reported once, by `Checkpoints`, and not by each of the threads that were at work on it.
+# A save that fails is reported once, by `Checkpoints`, and not by each of the threads that were at work on it:
+# Orbax closes their event loop at the first failure, so the others are never awaited and cannot report back.
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", r"coroutine 'async_serialize_from_host\..*' was never awaited", RuntimeWarning)
+_unraisablehook = sys.unraisablehook
+
+
+def _without_late_reports(unraisable: sys.UnraisableHookArgs) -> None:
+    """Report what no one could catch, save for a thread of TensorStore that found the event loop closed."""
+    trace = unraisable.exc_traceback
+    from_no_python = trace is not None and trace.tb_frame.f_code.co_name == "call_soon_threadsafe"
+    if not (from_no_python and str(unraisable.exc_value) == "Event loop is closed"):
+        _unraisablehook(unraisable)
+
+
+sys.unraisablehook = _without_late_reports
 
 KEEP = 2
 STORAGE_ERRORS = (OSError, ValueError, RuntimeError)

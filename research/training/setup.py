@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import platform
-import warnings
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +18,6 @@ from research.losses import Loss
 from research.task import Task
 from research.training.loop import Cadence
 from research.training.program import Outline, Program, Split
-from research.training.provenance import processor_features
 
 LARGEST_SEED = 2**32 - 1
 
@@ -244,27 +239,3 @@ def choose_device(kind: str) -> Any:
         raise UserError(
             f"execution.device: {kind!r} is not here; this process sees {there}. Use device=auto."
         ) from None
-
-
-def use_compilation_cache(folder: str | None = None) -> None:
-    """Keep compiled programs on disk, so that the second run of a program starts at once.
-
-    The folder is ``$RESEARCH_CACHE_DIR``, or ``~/.cache/research``; below it lies one per kind of processor, for
-    compiled code is not portable. A cache that another tool has set up is left alone.
-    """
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
-        return
-    root = Path(folder or os.environ.get("RESEARCH_CACHE_DIR") or Path.home() / ".cache" / "research")
-    place = root / f"{platform.machine()}-{processor_features()}"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        warnings.warn(f"no compilation cache: {place} cannot be written ({error.strerror})", stacklevel=2)
-        return
-    settings: dict[str, Any] = {
-        "jax_compilation_cache_dir": str(place),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    for name, value in settings.items():
-        jax.config.update(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from tiny import EXPERIMENT, QUIET, checkpoint, left_behind, run
 
 from research.errors import RunError, UserError
-from research.training.checkpoint import Checkpoints
+from research.training.checkpoint import Checkpoints, _without_late_reports
 
 TREE = {"a": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "count": jnp.int32(3), "flag": jnp.bool_(True)}
 CPU = jax.devices()[0]
@@ -78,9 +79,11 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-# What is left of the threads that failed to write is of no interest.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_full_disk_stops_the_run_keeps_the_last_checkpoint_and_is_resumed(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_full_disk_stops_the_run_keeps_the_last_checkpoint_and_is_resumed(
+    tmp_path: Path, monkeypatch: Any, capfd: Any
+) -> None:
+    # The hook of a process without pytest, which sets its own.
+    monkeypatch.setattr(sys, "unraisablehook", _without_late_reports)
     # Each checkpoint has a larger file, and nothing else that the run writes.
     execution = QUIET.replace(checkpoint_every=14)
     whole = run(EXPERIMENT, tmp_path / "whole", execution=execution)
@@ -101,6 +104,7 @@ def test_a_full_disk_stops_the_run_keeps_the_last_checkpoint_and_is_resumed(tmp_
             patch.setattr(Checkpoints, "save", filling)
             with pytest.raises(RunError, match=r"could not be written.*[Ff]ree some disk.*run the same command again"):
                 run(EXPERIMENT, tmp_path / "full", execution=execution)
+    assert "Traceback" not in capfd.readouterr().err
     directory = next((tmp_path / "full" / "experiment").iterdir())
     assert checkpoint(directory)["step"] in (14, 28) and not (directory / "results.json").exists()
     resumed = run(EXPERIMENT, tmp_path / "full", execution=execution)
