@@ -233,7 +233,7 @@ def evaluate_run(
     for option, whom in (("--attention", attention), ("--patient", patient)):
         if whom is not None:
             check_patient(setup, split, whom, option)
-    state = reported(experiment, restore_finished(directory, setup.program.initialise(), setup.device))
+    state = reported(experiment, restore_finished(directory, setup.program))
     rows = predict_split(setup, state, split)
     validation = predict_split(setup, state, "validation") if "validation" in setup.splits else None
     report = _evaluate(rows, validation, setup)

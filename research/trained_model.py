@@ -50,28 +50,27 @@ def begin(setup: Setup, carry: Carry) -> Carry:
 
 def restore(setup: Setup, directory: RunDirectory) -> Carry:
     """The newest checkpoint of a run, or its beginning where there is none."""
-    initial = setup.program.initialise()
-    carry = restore_newest(directory, initial, setup.device)
-    return begin(setup, initial) if carry is None else carry
+    carry = restore_newest(directory, setup.program)
+    return begin(setup, setup.program.initialise()) if carry is None else carry
 
 
-def restore_newest(directory: RunDirectory, like: Carry, device: Any) -> Carry | None:
-    """The newest checkpoint, of the structure of ``like``; None where there is none."""
+def restore_newest(directory: RunDirectory, program: Program) -> Carry | None:
+    """The newest checkpoint of a run of ``program``; None where there is none."""
     if not directory.last.is_dir():
         return None
     last = Checkpoints(directory.last, writable=False)
     step = last.latest()
-    return None if step is None else last.restore(step, like, device)
+    return None if step is None else last.restore(step, program.carry_like(), program.device)
 
 
-def restore_finished(directory: RunDirectory, like: Carry, device: Any) -> Carry:
+def restore_finished(directory: RunDirectory, program: Program) -> Carry:
     """The newest checkpoint of a finished run.
 
     Raises:
         UserError: if there is none, or it is that of an extension which has not finished.
     """
     updates = directory.read("results")["updates"]
-    carry = restore_newest(directory, like, device)
+    carry = restore_newest(directory, program)
     if carry is None:
         raise UserError(f"{directory.path}: the checkpoints of this run are missing; train it again with --fresh.")
     if int(carry.step) != updates:
@@ -155,7 +154,7 @@ class TrainedModel:
         blank = self._batch(self.inputs.blank)
         deployed = self.experiment.replace(data=fitted, loss=loss)
         self._program = Program(deployed, seed, 1, outline, blank, self.device)
-        carry = restore_finished(directory, self._program.initialise(), self.device)
+        carry = restore_finished(directory, self._program)
         self.state = reported(self.experiment, carry)
 
     def predict(self, inputs: Any) -> np.ndarray:

@@ -58,9 +58,11 @@ class Dataset:
 
 
 def hash_of(*arrays: Shaped[np.ndarray, ...]) -> np.uint64:
-    """First 8 bytes of a SHA-256 over the bytes of arrays; NaN of any bit pattern is one value."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        missing = np.isnan(array) if array.dtype.kind == "f" else None
-        digest.update(np.ascontiguousarray(array if missing is None else np.where(missing, np.nan, array)).tobytes())
-    return np.frombuffer(digest.digest(), "<u8", 1)[0]
+    """First 8 bytes of a SHA-256 over the bytes of `canonical` arrays."""
+    return np.frombuffer(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).digest(), "<u8", 1)[0]
+
+
+def canonical(array: Shaped[np.ndarray, ...]) -> Shaped[np.ndarray, ...]:
+    """The same values with one bit pattern for NaN, so that equal arrays have equal bytes."""
+    missing = np.isnan(array) if array.dtype.kind == "f" else None
+    return np.where(missing, np.nan, array) if missing is not None and missing.any() else array

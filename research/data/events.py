@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32, Int32, UInt64
 
-from research.data.dataset import hash_of
+from research.data.dataset import canonical, hash_of
 from research.data.sequences import Sequences
 from research.errors import UserError
 
@@ -101,11 +101,10 @@ class Events(Sequences):
 
     def hashes(self) -> UInt64[np.ndarray, " N"]:
         """A number of each record, equal where codes, times, visits, ages and numbers are."""
-        starts, found = self.starts, np.empty(len(self), np.uint64)
-        for row, (start, length) in enumerate(zip(starts, self.lengths, strict=True)):
-            place = slice(int(start), int(start) + int(length))
-            parts = (self.codes, self.time, self.visit, self.age, self.number)
-            found[row] = hash_of(*(part[place] for part in parts))
+        found = np.empty(len(self), np.uint64)
+        parts = [canonical(part) for part in (self.codes, self.time, self.visit, self.age, self.number)]
+        for row, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
+            found[row] = hash_of(*(part[start : start + length] for part in parts))
         return found
 
     def _record_of(self, event: int) -> int:

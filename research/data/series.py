@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt64
 
-from research.data.dataset import hash_of
+from research.data.dataset import canonical, hash_of
 from research.data.sequences import Sequences, Unlabelled
 from research.errors import UserError
 from research.origins import Origins
@@ -181,10 +181,9 @@ class Series(Sequences):
 
     def hashes(self) -> UInt64[np.ndarray, " N"]:
         """A number of each series, equal where values, times and static descriptors are."""
-        starts, found = self.starts, np.empty(len(self), np.uint64)
-        for row, (start, length) in enumerate(zip(starts, self.lengths, strict=True)):
-            parts = [self.values[start : start + length]]
-            parts += [] if self.time is None else [self.time[start : start + length]]
-            parts += [] if self.static is None else [self.static[row]]
-            found[row] = hash_of(*parts)
+        found = np.empty(len(self), np.uint64)
+        each_step = [canonical(part) for part in (self.values, self.time) if part is not None]
+        each_series = [] if self.static is None else [canonical(self.static)]
+        for row, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
+            found[row] = hash_of(*(x[start : start + length] for x in each_step), *(x[row] for x in each_series))
         return found

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float32, Int32, Key, Shaped
 from research import keys
 from research.data.augmentation import SeriesAugmentation
 from research.data.batch import Batch
-from research.data.dataset import hash_of
+from research.data.dataset import canonical, hash_of
 from research.data.leakage import check_leakage
 from research.data.prepare import (
     Listener,
@@ -377,4 +377,4 @@ def _add_series(digest: Any, series: Series) -> None:
     digest.update(np.ascontiguousarray(series.lengths, "<i4").tobytes())
     digest.update(np.ascontiguousarray(series.alike, "<u8").tobytes())
     if series.static is not None:
-        digest.update(np.uint64(hash_of(series.static)).tobytes())
+        digest.update(np.uint64(hash_of(canonical(series.static))).tobytes())

@@ -105,6 +105,10 @@ class Program:
         """The carry before the first update."""
         return self._run("initialise", _initialise, (), self.spec, self.run, self.example)
 
+    def carry_like(self) -> Carry:
+        """Shapes and types of the carry, as what a checkpoint is restored into; compiles nothing."""
+        return jax.eval_shape(functools.partial(_initialise, self.outline), self.spec, self.run, self.example)
+
     def advance(self, carry: Carry, window: Window | None, count: int) -> Carry:
         """``carry`` after up to ``count`` more updates; fewer if training has stopped or failed. Donates ``carry``.
 
@@ -220,7 +224,7 @@ def _initialise(outline: Outline, spec: Experiment, run: Run, example: Batch | N
         stack = algorithm.batches_per_update
         shape = (outline.batch_size,) if stack == 1 else (stack, outline.batch_size)
         key = keys.stream(run.seed, "augment", 0)
-        return _with_rows(spec, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool), key, on)
+        return on(_whole(spec, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool), key))
 
     scalars = jax.eval_shape(one_update, state)
     deployed = algorithm.deployed(spec, state) if spec.evaluation.select is not None else None
@@ -282,12 +286,10 @@ def _with_rows(
     Series are cut to the shortest length of those the data names that loses nothing: one compiled form of ``on`` for
     each, among which the device chooses, so ``on`` must give the same shapes for all.
     """
-    if index.ndim > 1:
-        return on(jax.vmap(lambda i, m: _transform(spec, take(train, i, m), key))(index, mask))
-    rows = take(train, index, mask)
     lengths = () if spec.data is None else spec.data.cut_lengths()
-    if spec.data is None or len(lengths) < 2:
-        return on(_transform(spec, rows, key))
+    if spec.data is None or len(lengths) < 2 or index.ndim > 1:
+        return on(_whole(spec, train, index, mask, key))
+    rows = take(train, index, mask)
     data, needed = spec.data, jnp.where(mask, spec.data.needs(rows.inputs), 0).max()
 
     def cut_to(length: int) -> Callable[[Batch], Any]:
@@ -295,6 +297,13 @@ def _with_rows(
 
     fitting = jnp.searchsorted(jnp.asarray(lengths, jnp.int32), needed.astype(jnp.int32))
     return lax.switch(fitting, [cut_to(length) for length in lengths], rows)
+
+
+def _whole(spec: Experiment, train: Batch, index: Array, mask: Array, key: Key[Array, ""] | None) -> Batch:
+    """The batch, or stack of batches, of one update as the model sees it, at its full length."""
+    if index.ndim > 1:
+        return jax.vmap(lambda i, m: _whole(spec, train, i, m, key))(index, mask)
+    return _transform(spec, take(train, index, mask), key)
 
 
 def _transform(spec: Experiment, rows: Batch, key: Key[Array, ""] | None = None) -> Batch:
