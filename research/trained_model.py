@@ -24,9 +24,10 @@ from research.task import NO_LABEL
 from research.training import start_from
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
-from research.training.program import Outline, Program
+from research.training.program import Program
 from research.training.run_directory import RunDirectory
 from research.training.setup import Setup, choose_device
+from research.training.steps import Outline
 
 
 def begin(setup: Setup, carry: Carry) -> Carry:

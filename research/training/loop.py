@@ -20,7 +20,8 @@ from research.experiment import Execution
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.metrics_log import MetricsLog
-from research.training.program import Program, Split
+from research.training.program import Program
+from research.training.steps import Split
 from research.training.tripwire import Tripwire
 
 DISPATCH_SECONDS = 0.5

@@ -17,7 +17,8 @@ from research.experiment import Execution, Experiment
 from research.losses import Loss
 from research.task import Task
 from research.training.loop import Cadence
-from research.training.program import Outline, Program, Split
+from research.training.program import Program
+from research.training.steps import Outline, Split
 
 LARGEST_SEED = 2**32 - 1
 
@@ -77,16 +78,16 @@ def set_up(
         raise UserError(f"seed: a whole number from 0 to {LARGEST_SEED} is needed, {seed!r} was given.")
     device = choose_device(execution.device)
     if not experiment.algorithm.uses_data:
-        cadence = _cadence(experiment, execution, None, False, extended_to)
+        cadence = cadence_of(experiment, execution, None, False, extended_to)
         outline = Outline(0, None, device.platform)
-        program = Program(experiment, seed, _length(experiment, None), outline, None, device)
+        program = Program(experiment, seed, length_of(experiment, None), outline, None, device)
         return Setup(experiment, seed, execution, device, None, {}, None, None, cadence, program)
     assert experiment.data is not None
     streamed = execution.feed == "streaming"
     prepared = experiment.data.prepare(streamed, listener)
-    reading = _reading(experiment, prepared, seed)
-    _check_fit(experiment, prepared)
-    cadence = _cadence(experiment, execution, reading, "validation" in prepared.splits, extended_to)
+    reading = reading_of(experiment, prepared, seed)
+    check_fit(experiment, prepared)
+    cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, extended_to)
     train = prepared.splits["train"]
     feed: Feed
     splits: dict[str, Split]
@@ -103,11 +104,16 @@ def set_up(
     outline = Outline(reading.batch_size, prepared.task, device.platform)
     fitted = with_fitted(experiment, prepared)
     example = put(first_row(train), prepared.task, device)
-    program = Program(fitted, seed, _length(experiment, reading), outline, example, device)
+    program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
 
 
-def _reading(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:
+def reading_of(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:
+    """Which rows of train each update reads.
+
+    Raises:
+        UserError: for a batch size larger than train, or batches that cannot be both balanced and of one length.
+    """
     train = prepared.splits["train"]
     count = len(train)
     batch_size = count if experiment.batch_size is None else experiment.batch_size
@@ -150,8 +156,8 @@ def first_row(examples: Examples) -> Examples:
     )
 
 
-def _check_fit(experiment: Experiment, prepared: Prepared) -> None:
-    """Model and loss fit data and task, and the metric that chooses the weights can be computed."""
+def check_fit(experiment: Experiment, prepared: Prepared) -> None:
+    """Raise `UserError` unless model and loss fit data and task, and the metric that chooses weights is defined."""
     if experiment.model is not None:
         experiment.model.check_data(prepared.details(), prepared.task)
         _check_ahead(experiment, prepared)
@@ -200,23 +206,25 @@ def looks_ahead(experiment: Experiment, task: Task | None) -> tuple[str, ...]:
     )
 
 
-def _length(experiment: Experiment, reading: Reading | None) -> int:
+def length_of(experiment: Experiment, reading: Reading | None) -> int:
+    """Updates that the experiment says."""
     if experiment.steps is not None:
         return experiment.steps
     assert experiment.epochs is not None and reading is not None
     return experiment.epochs * reading.updates_per_epoch
 
 
-def _cadence(
+def cadence_of(
     experiment: Experiment, execution: Execution, reading: Reading | None, validated: bool, extended_to: int | None
 ) -> Cadence:
+    """When what happens; raises `UserError` where weights are to be chosen and there is no validation split."""
     evaluation = experiment.evaluation
     per_epoch = reading.updates_per_epoch if reading is not None else None
     every = evaluation.every_steps or evaluation.every_epochs * (per_epoch or 1)
     if evaluation.select is not None and reading is not None and not validated:
         raise UserError("evaluation.select: there is no validation split to choose on. Set data.split.validation=0.2.")
     return Cadence(
-        total=extended_to or _length(experiment, reading),
+        total=extended_to or length_of(experiment, reading),
         evaluate=every if validated or reading is None else None,
         log=execution.log_every,
         checkpoint=execution.checkpoint_every,
