@@ -3,7 +3,7 @@
 Data: ``ptbxl``, PTB-XL, electrocardiograms of 12 leads and 10 s at 100 Hz, with any of five diagnostic superclasses:
 normal, myocardial infarction, changes of ST and T, conduction disturbance, hypertrophy; CC BY 4.0; Wagner et al.,
 Scientific Data 7, 154 (2020). Folds of the benchmark: 1 to 8 train, 9 validates, 10 tests. The numbers below are from
-the first 500 of its 21,799 records: xxx train, xx validation, xx test, of xxx patients.
+the first 500 of its 21,799 records, of which 12 have no such label: 352 train, 72 validation, 64 test, of 460 patients.
 
 Model: xresnet1d of the benchmark, here of 18 layers and 32 channels for few records, on random pieces of 2.5 s; a
 record gets the greatest of its windows' logits. AdamW in one cycle, 20 epochs of 32; the weights with the lowest

@@ -1,6 +1,6 @@
 """What the experiments on series reach, beside published numbers; prints dated tables.
 
-    RESEARCH_DATA_DIR=DATA python scripts/prove/series.py --runs RUNS [--only vitals ucr heartbeats synthetic]
+    RESEARCH_DATA_DIR=DATA python scripts/prove/series.py --runs RUNS [--only vitals ucr heartbeats synthetic seeds]
 
 vitals: death in hospital after the first 48 hours in intensive care (PhysioNet 2012, set A), five folds of the
 patients as in Che et al. 2018: mean and standard deviation over the folds, and DeLong's interval over all patients,
@@ -14,6 +14,8 @@ for each class and in the form of the AAMI what is found, seed 0, with intervals
 
 synthetic: made-up series and records beside the best score that any model can expect, and their controls, in which
 nothing that is shown tells of the labels; seed 0. Control and signal have the same labels.
+
+seeds: experiments on the one split of their files over some seeds, beside what simple rules reach on the same rows.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
+from sklearn.linear_model import LinearRegression
 
 import research
 from research.data import MITBIH
@@ -89,6 +93,15 @@ SYNTHETIC: tuple[tuple[str, dict[str, Any], str, Callable[[Any], float]], ...] =
     ("synthetic_records_transformer", NEXT_CODE, "log_loss", lambda source: source.best_log_loss()),
 )
 """Experiment, what is changed in it, the metric, and the best that any model can expect of it."""
+
+
+SEEDED = (
+    ("vitals_transformer", "auroc", 3),
+    ("ptbxl_xresnet", "auroc", 5),
+    ("glucose_lstm", "rmse", 5),
+    ("records_transformer", "accuracy", 3),
+)
+"""Experiment, metric, and number of seeds."""
 
 
 def vitals(runs: Path) -> Iterator[str]:
@@ -193,11 +206,69 @@ def synthetic(runs: Path) -> Iterator[str]:
         yield f"| {' | '.join([*cells, str(round(result.summary['seconds']))])} |"
 
 
+def seeds(runs: Path) -> Iterator[str]:
+    """Mean and range over seeds."""
+    yield "| experiment | metric | seeds | mean (range) | 95 % interval, seed 0 | simple rules, the same rows | s |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, metric, count in SEEDED:
+        experiment = load_experiment(EXPERIMENTS / f"{name}.py")[0]
+        results = [research.run(experiment, seed=seed, name=name, runs=runs) for seed in range(count)]
+        first, found = results[0].metrics[metric], np.array([result.metrics[metric].value for result in results])
+        cells = [
+            name,
+            metric,
+            f"{count}",
+            f"{found.mean():.4f} ({found.min():.4f} to {found.max():.4f})",
+            f"{first.low:.4f} to {first.high:.4f}",
+            RULES[name](experiment.data.prepare()) if experiment.data is not None and name in RULES else "",
+            f"{np.median([result.summary['seconds'] for result in results]):.0f}",
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _forecast_rules(prepared: Any) -> str:
+    """RMSE of the last reading, and of a linear autoregression on all readings of a window."""
+    readings, truth = {}, {}
+    for split in ("train", "test"):
+        examples = prepared.splits[split]
+        readings[split] = examples.read(np.arange(len(examples)))["values"][..., 0].astype(np.float64)
+        truth[split] = examples.targets.astype(np.float64)
+    centre = np.nanmean(readings["train"])
+    filled = {split: np.nan_to_num(values - centre) for split, values in readings.items()}
+    linear = LinearRegression().fit(filled["train"], truth["train"]).predict(filled["test"])
+    as_now = prepared.splits["test"].origins.value[:, None]
+    shown = []
+    for rule, said in (("as now", as_now), ("linear autoregression", linear)):
+        squared = (said - truth["test"]) ** 2
+        each = ", ".join(f"{np.sqrt(error):.2f}" for error in squared.mean(0))
+        shown.append(f"{rule} {np.sqrt(squared.mean()):.2f} ({each} by horizon)")
+    return ", ".join(shown)
+
+
+def _next_code_rules(prepared: Any) -> str:
+    """Accuracy of the code most frequent in train, and of that which follows each code most often there."""
+    pairs = {}
+    for split in ("train", "test"):
+        examples = prepared.splits[split]
+        codes = examples.read(np.arange(len(examples)))["codes"]
+        pairs[split] = pd.DataFrame(
+            {"code": codes[examples.targets >= 0], "next": examples.targets[examples.targets >= 0]}
+        )
+    most = pairs["train"]["next"].mode()[0]
+    follows = pairs["train"].groupby("code")["next"].agg(lambda codes: codes.mode()[0])
+    said = pairs["test"]["code"].map(follows).fillna(most)
+    shares = [(pairs["test"]["next"] == guess).mean() for guess in (most, said)]
+    return f"most frequent {shares[0]:.3f}, most frequent after the last one {shares[1]:.3f}"
+
+
+RULES: dict[str, Callable[[Any], str]] = {"glucose_lstm": _forecast_rules, "records_transformer": _next_code_rules}
+
 TABLES: dict[str, Callable[[Path], Iterator[str]]] = {
     "vitals": vitals,
     "ucr": ucr,
     "heartbeats": heartbeats,
     "synthetic": synthetic,
+    "seeds": seeds,
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax import lax
 from scipy.optimize import minimize_scalar
+from sksurv.linear_model import CoxPHSurvivalAnalysis
 
 from research.context import Context
 from research.data.batch import Batch
@@ -93,6 +94,23 @@ def test_cox_gives_the_published_fit_of_the_leukaemia_trial() -> None:
     assert found.fun == pytest.approx(172.759, abs=0.002)
     # At 0 it is what any computation of the same data gives before fitting: 187.970.
     assert twice(0.0) == pytest.approx(187.970, abs=0.002)
+
+
+def test_cox_is_at_its_best_where_scikit_survival_says() -> None:
+    """Of a linear predictor the gradient vanishes at its coefficients, and not beside them."""
+    _, targets = drawn(60, 3)
+    features = np.random.default_rng(4).normal(size=(60, 3)).astype(np.float32)
+    outcomes = np.array([(event == 1, time + 1) for time, event in targets], dtype=[("event", "?"), ("time", "<f8")])
+    theirs = CoxPHSurvivalAnalysis(alpha=0, ties="breslow", tol=1e-12).fit(features, outcomes).coef_
+    batch = batch_of(targets)
+
+    def cost(coefficients: Any) -> Any:
+        total, weight = CoxPH().batch_cost((features @ coefficients)[:, None], batch, Context())
+        return total.sum() / weight.sum()
+
+    gradient = jax.jit(jax.grad(cost))
+    assert np.abs(gradient(jnp.asarray(theirs, jnp.float32))).max() < 2e-6
+    assert np.abs(gradient(jnp.asarray(theirs, jnp.float32) + 0.1)).max() > 1e-3
 
 
 @pytest.mark.parametrize("junk", [np.nan, np.inf, 60.0])
