@@ -14,7 +14,7 @@ import pandas as pd
 from research.algorithms.algorithm import State
 from research.data.batch import Batch
 from research.data.new_inputs import new_inputs
-from research.data.prepare import Examples, task_of
+from research.data.prepare import Examples, Prepared, task_of
 from research.data.resident import put
 from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows
@@ -102,23 +102,32 @@ def predict_split(setup: Setup, state: State, split: str) -> Predictions | Rows:
     """
     if setup.prepared is not None and split not in setup.splits:
         raise UserError(f"split: {split!r} is not a split of this data. Allowed: {', '.join(setup.splits)}.")
-    rows = jax.device_get(setup.program.predict(state, setup.splits.get(split)))
-    if setup.prepared is None or setup.experiment.algorithm.rows != "example":
+    return as_predictions(
+        setup.experiment, setup.prepared, split, jax.device_get(setup.program.predict(state, setup.splits.get(split)))
+    )
+
+
+def as_predictions(
+    experiment: Experiment, prepared: Prepared | None, split: str, rows: dict[str, Any]
+) -> Predictions | Rows:
+    """Rows of a whole split, on the host, with what is known of their examples."""
+    if prepared is None or experiment.algorithm.rows != "example":
         columns = {name: np.asarray(row, np.float64) for name, row in rows.items() if row.ndim == 1}
-        return Rows(unit=setup.experiment.algorithm.rows, split=split, columns=columns)
-    examples = setup.prepared.splits[split]
-    found: dict[str, Any] = {name: np.asarray(rows[name]) for name in ("prediction", "loss", "weight")}
-    if setup.prepared.task.per_step:
+        return Rows(unit=experiment.algorithm.rows, split=split, columns=columns)
+    examples = prepared.splits[split]
+    # Rows that only fill up the split come last.
+    found: dict[str, Any] = {name: np.asarray(rows[name])[: len(examples)] for name in ("prediction", "loss", "weight")}
+    if prepared.task.per_step:
         example, step = np.nonzero(examples.targets != NO_LABEL)
         found = {name: row[example, step] for name, row in found.items()}
         found |= {"targets": examples.targets[example, step], "step": step.astype(np.int32)}
     else:
         example = np.arange(len(examples))
         found["targets"] = examples.targets
-        if "quantiles" in rows and setup.experiment.loss is not None:
-            found |= {"quantiles": np.asarray(rows["quantiles"]), "levels": setup.experiment.loss.levels}
+        if "quantiles" in rows and experiment.loss is not None:
+            found |= {"quantiles": np.asarray(rows["quantiles"])[: len(examples)], "levels": experiment.loss.levels}
     return Predictions(
-        task=setup.prepared.task,
+        task=prepared.task,
         split=split,
         example=examples.example[example],
         patient=None if examples.patient is None else examples.patient[example],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -18,10 +19,13 @@ WINDOW_ENTRIES = 2**18
 WINDOW_STEPS = 4096
 
 
-def put(examples: Examples, task: Task, device: Any = None) -> Batch:
-    """A whole split on the device, as one batch in which ``example`` counts 0, 1, 2 ... and no row is padding."""
+def put(examples: Examples, task: Task, device: Any = None, room: int = 0) -> Batch:
+    """A whole split on the device, as one batch in which ``example`` counts 0, 1, 2 ....
+
+    No row is padding, unless ``room`` is larger than the split: then copies of the first row fill it up.
+    """
     count = len(examples)
-    host = Batch(
+    rows = Batch(
         inputs=examples.read(np.arange(count)) if hasattr(examples.inputs, "read") else examples.inputs,
         targets=examples.targets,
         mask=np.ones(count, bool),
@@ -29,7 +33,26 @@ def put(examples: Examples, task: Task, device: Any = None) -> Batch:
         patient=examples.patient_code,
         task=task,
     )
-    return jax.device_put(host, device)
+    return jax.device_put(filled(rows, room), device)
+
+
+def filled(rows: Batch, room: int) -> Batch:
+    """Rows on the host, filled up to ``room`` with copies of the first one as padding."""
+    count = len(rows.mask)
+    if room <= count:
+        return rows
+    place = np.arange(room)
+    padded: Batch = jax.tree.map(lambda array: array[np.where(place < count, place, 0)], rows)
+    return dataclasses.replace(padded, mask=place < count, example=place.astype(np.int32))
+
+
+def fold_room(count: int) -> int:
+    """Rows of a split of a cross-validation: ``count``, rounded up by at most an eighth.
+
+    Folds of nearly equal sizes so have arrays of one size, and one compiled program.
+    """
+    step = 2 ** max(3, count.bit_length() - 4)
+    return -(-count // step) * step
 
 
 def take(split: Batch, index: Int32[Array, " B"], mask: Bool[Array, " B"]) -> Batch:

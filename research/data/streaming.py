@@ -21,6 +21,7 @@ import numpy as np
 from research.data.batch import Batch
 from research.data.feed import Feed, Reading, Window
 from research.data.prepare import Examples
+from research.data.resident import filled
 from research.errors import RunError
 from research.task import Task
 
@@ -171,12 +172,14 @@ class StreamedSplit:
         task: what the targets mean.
         size: rows of a block; the last one is filled up with its first row.
         device: where the blocks go.
+        room: rows that the split is filled up to, as `research.data.resident.put` does.
     """
 
     examples: Examples
     task: Task
     size: int
     device: Any = None
+    room: int = 0
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -186,9 +189,8 @@ class StreamedSplit:
         count = len(self)
         rows = np.arange(count, dtype=np.int32)
         code = self.examples.patient_code
-        return jax.device_put(
-            Batch(None, self.examples.targets, np.ones(count, bool), rows, code, self.task), self.device
-        )
+        whole = Batch(None, self.examples.targets, np.ones(count, bool), rows, code, self.task)
+        return jax.device_put(filled(whole, self.room), self.device)
 
     def block_like(self) -> Batch:
         """Shapes and types of a block (`jax.ShapeDtypeStruct`)."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from research.data.feed import Feed, Reading, block_rows
 from research.data.prepare import Examples, Listener, Prepared
-from research.data.resident import ResidentFeed, put
+from research.data.resident import ResidentFeed, fold_room, put
 from research.data.streaming import StreamedSplit, StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment
@@ -89,17 +89,27 @@ def set_up(
     check_fit(experiment, prepared)
     cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, extended_to)
     train = prepared.splits["train"]
+    folded = prepared.data.split.folds is not None
+    room = {name: fold_room(len(examples)) if folded else 0 for name, examples in prepared.splits.items()}
     feed: Feed
     splits: dict[str, Split]
     if streamed:
         size = experiment.evaluation.batch_size
         feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, device)
         splits = {
-            name: StreamedSplit(examples, prepared.task, block_rows(size, len(examples), examples.like), device)
+            name: StreamedSplit(
+                examples,
+                prepared.task,
+                block_rows(size, max(len(examples), room[name]), examples.like),
+                device,
+                room[name],
+            )
             for name, examples in prepared.splits.items()
         }
     else:
-        resident = {name: put(examples, prepared.task, device) for name, examples in prepared.splits.items()}
+        resident = {
+            name: put(examples, prepared.task, device, room[name]) for name, examples in prepared.splits.items()
+        }
         feed, splits = ResidentFeed(reading, resident["train"], device), dict(resident)
     outline = Outline(reading.batch_size, prepared.task, device.platform)
     fitted = with_fitted(experiment, prepared)

@@ -1,0 +1,205 @@
+"""`Ablation`: a baseline, what is changed in it, and how often each is repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from research.ablation.search import Search
+from research.errors import UserError
+from research.experiment import Experiment
+from research.spec import Spec, check, diff, fingerprint, replace
+
+BASELINE = "baseline"
+SEEDS = 8
+FOLD = "data.split.fold"
+FOLDS = "data.split.folds"
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """The baseline or one variant of it.
+
+    Attributes:
+        name: what it is called in tables.
+        edits: what is changed in the baseline, by dotted path.
+        experiment: the baseline with these edits.
+    """
+
+    name: str
+    edits: Mapping[str, Any]
+    experiment: Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One training of an ablation: an arm, a seed and, in cross-validation, a fold.
+
+    Attributes:
+        arm: name of the arm.
+        seed: the run's seed.
+        fold: number of the fold that is the test split; None without folds.
+        experiment: what is trained, the fold set.
+    """
+
+    arm: str
+    seed: int
+    fold: int | None
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        """As on the command line, such as ``wider/seed=3`` or ``wider/seed=3/fold=0``."""
+        return f"{self.arm}/seed={self.seed}" + ("" if self.fold is None else f"/fold={self.fold}")
+
+    @property
+    def identity(self) -> str:
+        """What it trains, whatever it is called: fingerprint of the experiment and seed."""
+        return f"{fingerprint(self.experiment)}-s{self.seed}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Variants of one experiment, each trained with several seeds::
+
+        ablation = Ablation(
+            baseline=experiment,
+            variants={"no dropout": {"model.dropout": None}, "wider": {"model.widths": (128, 128)}},
+            grid={"optimizer.learning_rate": [3e-4, 1e-3, 3e-3]},
+        )
+
+    Attributes:
+        baseline: what everything is compared with.
+        variants: by name, edits of the baseline: ``{dotted path: value}``.
+        grid: values by dotted path; every combination is a variant of the baseline, and the one that equals it is it.
+        together: values by dotted path, all of one length; the first of each make a variant, the second another.
+        search: trials drawn from ranges, each a variant.
+        seeds: how many (0, 1, 2 ...), or which. Members of one seed have the same order of the data and the same draws.
+        folds: number of folds by patient, each of which is the test split once; None keeps the baseline's split.
+    """
+
+    baseline: Experiment
+    variants: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    together: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    search: Search | None = None
+    seeds: int | Sequence[int] = SEEDS
+    folds: int | None = None
+
+    def seed_numbers(self) -> tuple[int, ...]:
+        """The seeds.
+
+        Raises:
+            UserError: if there is none, or one comes twice or is no seed.
+        """
+        seeds = tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
+        if not seeds:
+            raise UserError(f"seeds: at least one is needed, {self.seeds!r} was given.")
+        wrong = [s for s in seeds if not isinstance(s, int) or isinstance(s, bool) or not 0 <= s <= LARGEST_SEED]
+        if wrong or len(set(seeds)) < len(seeds):
+            raise UserError(f"seeds: different whole numbers from 0 to {LARGEST_SEED} are needed, {seeds} were given.")
+        return seeds
+
+    def arms(self) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
+        """The baseline and its variants, and notes on what was left out because it is there already.
+
+        Raises:
+            UserError: for a variant that names an unknown field or a wrong value, two variants that are the same
+                experiment, or an empty grid.
+        """
+        check(self.baseline)
+        found = {fingerprint(self.baseline): Arm(BASELINE, {}, self.baseline)}
+        notes = []
+        for name, edits, given in self._edits():
+            try:
+                experiment = replace(self.baseline, edits)
+                check(experiment)
+            except UserError as error:
+                raise UserError(f"variant {name!r}: {error}") from None
+            there = found.get(identity := fingerprint(experiment))
+            if there is None:
+                if name in {arm.name for arm in found.values()}:
+                    raise UserError(f"variants: two are called {name!r}; give them different names.")
+                found[identity] = Arm(name, dict(edits), experiment)
+            elif there.name == BASELINE:
+                notes.append(f"{name} is the baseline itself")
+            elif given:
+                raise UserError(
+                    f"variants: {there.name!r} and {name!r} are the same experiment "
+                    f"({_shown(edits)}). Leave one of them out."
+                )
+            else:
+                notes.append(f"{name} is {there.name}")
+        return tuple(found.values()), tuple(notes)
+
+    def members(self) -> tuple[Member, ...]:
+        """Every training: arm by arm, seed by seed, fold by fold.
+
+        Raises:
+            UserError: as `arms` and `seed_numbers`, and for folds of data that cannot have any.
+        """
+        seeds, (arms, _) = self.seed_numbers(), self.arms()
+        folds = (None,) if self.folds is None else tuple(range(self.folds))
+        if self.folds is not None and self.folds < 2:
+            raise UserError(f"folds: a whole number of at least 2 is needed, {self.folds!r} was given.")
+        if self.folds is not None and self.baseline.data is None:
+            raise UserError("folds: this experiment has no data to divide; leave folds out.")
+        return tuple(
+            Member(arm.name, seed, fold, _in_fold(arm.experiment, self.folds, fold))
+            for arm, seed, fold in itertools.product(arms, seeds, folds)
+        )
+
+    def _edits(self) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+        """Name and edits of each variant, and whether the user wrote it out."""
+        for name, edits in self.variants.items():
+            if name == BASELINE or "/" in name or not name.strip():
+                raise UserError(f"variants: {name!r} cannot be a name; it must not be empty, 'baseline' or hold '/'.")
+            yield name, edits, True
+        for path, values in {**self.grid, **self.together}.items():
+            if isinstance(values, str) or not len(values):
+                raise UserError(f"grid: {path} has no values; give a list of them, such as [1e-4, 1e-3].")
+        rows: list[dict[str, Any]] = []
+        if self.grid:
+            rows += [dict(zip(self.grid, row, strict=True)) for row in itertools.product(*self.grid.values())]
+        if self.together:
+            lengths = {path: len(values) for path, values in self.together.items()}
+            if len(set(lengths.values())) > 1:
+                counts = ", ".join(f"{path} has {count}" for path, count in lengths.items())
+                raise UserError(f"together: lists of one length are needed; {counts}.")
+            rows += [dict(zip(self.together, row, strict=True)) for row in zip(*self.together.values(), strict=True)]
+        if self.search is not None:
+            self.search.check()
+            rows += self.search.draw()
+        for edits in rows:
+            yield edits_name(edits), edits, False
+
+
+def edits_name(edits: Mapping[str, Any]) -> str:
+    """A short name, such as ``learning_rate=0.001, dropout=none``; paths are cut to what tells them apart."""
+    ends = {path: path.rsplit(".", 1)[-1] for path in edits}
+    short = {path: end if list(ends.values()).count(end) == 1 else path for path, end in ends.items()}
+    return ", ".join(f"{short[path]}={_text(value)}" for path, value in edits.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Spec):
+        return type(value).__name__
+    return "none" if value is None else str(value).replace("/", "|")
+
+
+def _shown(edits: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path}={value!r}" for path, value in edits.items()) or "no edits"
+
+
+def _in_fold(experiment: Experiment, folds: int | None, fold: int | None) -> Experiment:
+    return experiment if fold is None else replace(experiment, {FOLDS: folds, FOLD: fold})
+
+
+def changed(ablation: Ablation, member: Member) -> dict[str, tuple[Any, Any]]:
+    """What a member has otherwise than the baseline, but for its seed and fold."""
+    return diff(_in_fold(ablation.baseline, ablation.folds, member.fold), member.experiment)

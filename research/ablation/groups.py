@@ -1,0 +1,143 @@
+"""Members that share a compiled program: those alike in structure, length of training and sizes of their data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from research.ablation.ablation import Member
+from research.data.feed import Reading
+from research.data.prepare import Listener, Prepared
+from research.data.resident import fold_room
+from research.errors import UserError
+from research.experiment import Execution, Experiment
+from research.spec import fingerprint
+from research.training.loop import Cadence
+from research.training.setup import cadence_of, check_fit, choose_device, length_of, reading_of, with_fitted
+from research.training.steps import Outline, traced_part
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """A member with its data prepared.
+
+    Attributes:
+        member: the member.
+        fitted: its experiment with the statistics of its training rows.
+        prepared: its data on the host; None without data.
+        reading: which rows each update reads; None without data.
+        total_updates: length of its training.
+        cadence: when what happens.
+    """
+
+    member: Member
+    fitted: Experiment
+    prepared: Prepared | None
+    reading: Reading | None
+    total_updates: int
+    cadence: Cadence
+
+    @property
+    def order(self) -> Any:
+        """What decides which rows each update reads: equal for members that read the same."""
+        reading = self.reading
+        if reading is None:
+            return None
+        owner = None if reading.classes is None and reading.groups is None else id(self.prepared)
+        return owner, reading.seed, reading.examples, reading.batch_size, reading.batches_per_update
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Members that one program trains.
+
+    Attributes:
+        members: with their data prepared.
+        outline: what specialises the program beside the structure of the experiments.
+        cadence: when what happens, the same for all.
+    """
+
+    members: tuple[Ready, ...]
+    outline: Outline
+    cadence: Cadence
+
+    def data(self) -> tuple[Prepared, ...]:
+        """The different data of the members, in the order in which they first come."""
+        found = {id(ready.prepared): ready.prepared for ready in self.members if ready.prepared is not None}
+        return tuple(found.values())
+
+    def readings(self) -> dict[Any, Reading]:
+        """The different orders in which the members read, by `Ready.order`."""
+        return {ready.order: ready.reading for ready in reversed(self.members) if ready.reading is not None}
+
+
+class Stock:
+    """Data prepared once for all members that have the same."""
+
+    def __init__(self, listener: Listener | None = None) -> None:
+        self.listener = listener
+        self._prepared: dict[str, Prepared] = {}
+
+    def ready(self, member: Member, execution: Execution) -> Ready:
+        """A member with its data.
+
+        Raises:
+            UserError: naming the member, for data, batch size or metric that do not fit.
+        """
+        experiment = member.experiment
+        try:
+            if experiment.data is None or not experiment.algorithm.uses_data:
+                cadence = cadence_of(experiment, execution, None, False, None)
+                return Ready(member, experiment, None, None, length_of(experiment, None), cadence)
+            key = fingerprint(experiment.data)
+            if key not in self._prepared:
+                self._prepared[key] = experiment.data.prepare(False, self.listener)
+            prepared = self._prepared[key]
+            reading = reading_of(experiment, prepared, member.seed)
+            check_fit(experiment, prepared)
+            cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, None)
+            fitted = with_fitted(experiment, prepared)
+            return Ready(member, fitted, prepared, reading, length_of(experiment, reading), cadence)
+        except UserError as error:
+            raise type(error)(f"{member.name}: {error}") from None
+
+
+def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tuple[Group, ...]:
+    """The groups of some members, each in the order in which its first member comes.
+
+    Raises:
+        UserError: as `Stock.ready`, or where the device is not here.
+    """
+    platform = choose_device(execution.device).platform
+    found: dict[Any, list[Ready]] = {}
+    outlines: dict[Any, Outline] = {}
+    for member in members:
+        ready = stock.ready(member, execution)
+        outline = Outline(
+            0 if ready.reading is None else ready.reading.batch_size,
+            None if ready.prepared is None else ready.prepared.task,
+            platform,
+        )
+        leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, traced_part(ready.fitted)))
+        key = (structure, tuple(map(jax.typeof, leaves)), outline, ready.cadence, _sizes(ready))
+        found.setdefault(key, []).append(ready)
+        outlines[key] = outline
+    return tuple(Group(tuple(all_), outlines[key], all_[0].cadence) for key, all_ in found.items())
+
+
+def _sizes(ready: Ready) -> Any:
+    """Shapes and types of what its programs read."""
+    if ready.prepared is None or ready.reading is None:
+        return None
+    sizes = []
+    folded = ready.prepared.data.split.folds is not None
+    for name, examples in ready.prepared.splits.items():
+        rows = fold_room(len(examples)) if folded else len(examples)
+        like, structure = jax.tree.flatten(examples.like)
+        each = tuple((leaf.shape, str(leaf.dtype)) for leaf in like)
+        sizes.append((name, rows, structure, each, examples.targets.shape[1:], str(examples.targets.dtype)))
+    return tuple(sizes), ready.reading.batches_per_update
