@@ -106,6 +106,20 @@ class GroupProgram:
         filling = jnp.arange(len(carry.stopped)) >= self.count
         return dataclasses.replace(carry, stopped=self._of_members(carry.stopped | filling))
 
+    def carry_like(self) -> Carry:
+        """Shapes and types of the carries, as what a checkpoint is restored into; compiles nothing."""
+
+        def one(spec: Any, run: Any, data: Any, example: Any) -> Carry:
+            return steps.initialise(self.outline, spec, run, self._own(example, data))
+
+        everyone = jax.vmap(one, in_axes=(0, 0, 0, None))
+        return jax.eval_shape(everyone, self.spec, self.run, self.data, self.example)
+
+    @property
+    def placement(self) -> Any:
+        """Where what belongs to the members lies: a device, or a sharding."""
+        return self.device if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(AXIS))
+
     def advance(self, carry: Carry, window: Any, offset: int, count: int) -> Carry:
         """The carries after up to ``count`` more updates, from ``offset`` in the window on; donates ``carry``."""
 
@@ -178,9 +192,7 @@ class GroupProgram:
     # Going through the members --------------------------------------------------------------------------------------
 
     def _of_members(self, value: Any) -> Any:
-        return jax.device_put(
-            value, self.device if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(AXIS))
-        )
+        return jax.device_put(value, self.placement)
 
     def _of_all(self, value: Any) -> Any:
         return jax.device_put(value, self.device if self.mesh is None else NamedSharding(self.mesh, PartitionSpec()))

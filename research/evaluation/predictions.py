@@ -127,6 +127,13 @@ class Predictions:
         Raises:
             RunError: if the file cannot be written.
         """
+        _write(Path(path), self._columns(), self._about())
+
+    def _about(self) -> dict[str, Any]:
+        about: dict[str, Any] = {"content": "predictions", "split": self.split, "task": dataclasses.asdict(self.task)}
+        return about | ({"levels": list(self.levels)} if self.levels else {})
+
+    def _columns(self) -> dict[str, np.ndarray]:
         columns: dict[str, np.ndarray] = {"example": self.example}
         if self.step is not None:
             columns["step"] = self.step
@@ -140,10 +147,7 @@ class Predictions:
         if self.quantiles is not None:
             for place, level in enumerate(self.levels):
                 columns |= _split_columns(f"quantile_{level!r}", self.quantiles[..., place], self.task)
-        columns |= {n: v for n, v in (("loss", self.loss), ("weight", self.weight)) if v is not None}
-        about: dict[str, Any] = {"content": "predictions", "split": self.split, "task": dataclasses.asdict(self.task)}
-        about |= {"levels": list(self.levels)} if self.levels else {}
-        _write(Path(path), columns, about)
+        return columns | {n: v for n, v in (("loss", self.loss), ("weight", self.weight)) if v is not None}
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
@@ -153,6 +157,10 @@ class Predictions:
             UserError: naming the file, if it is missing, damaged or something else.
         """
         columns, about = _read(Path(path), "predictions")
+        return cls._of(columns, about, path)
+
+    @classmethod
+    def _of(cls, columns: dict[str, np.ndarray], about: dict[str, Any], path: str | Path) -> Predictions:
         try:
             task = Task.from_json(about["task"])
             known = any(name.startswith("target") for name in columns)
@@ -204,7 +212,13 @@ class Rows:
 
     def write(self, path: str | Path) -> None:
         """Write Parquet, all or nothing; raises `RunError` if that fails."""
-        _write(Path(path), dict(self.columns), {"content": "rows", "split": self.split, "unit": self.unit})
+        _write(Path(path), self._columns(), self._about())
+
+    def _about(self) -> dict[str, Any]:
+        return {"content": "rows", "split": self.split, "unit": self.unit}
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        return dict(self.columns)
 
     @classmethod
     def read(cls, path: str | Path) -> Rows:
@@ -217,6 +231,37 @@ def read_predictions(path: str | Path) -> Predictions | Rows:
     """Read a file of either sort; raises `UserError` as `Predictions.read` does."""
     _, about = _read(Path(path), None)
     return Rows.read(path) if about["content"] == "rows" else Predictions.read(path)
+
+
+def write_members(path: str | Path, members: Mapping[int, Predictions | Rows]) -> None:
+    """Write what several models say in one Parquet file, with a column ``member``; all of one split and sort.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    first = next(iter(members.values()))
+    each = [rows._columns() for rows in members.values()]
+    columns = {name: np.concatenate([part[name] for part in each]) for name in each[0]}
+    number = np.repeat(np.asarray(list(members), np.int32), [len(rows) for rows in members.values()])
+    about = first._about()
+    _write(Path(path), {"member": number} | columns, about | {"content": f"{about['content']} of members"})
+
+
+def read_members(path: str | Path) -> dict[int, Predictions | Rows]:
+    """What `write_members` wrote; raises `UserError` as `Predictions.read` does."""
+    columns, about = _read(Path(path), None)
+    content, _, of_members = about["content"].partition(" of members")
+    number = columns.pop("member", None)
+    if number is None or of_members:
+        raise UserError(f"{path} holds {about['content']}; predictions of members are needed.")
+    found: dict[int, Predictions | Rows] = {}
+    for member in np.unique(number):
+        own = {name: column[number == member] for name, column in columns.items()}
+        if content == "rows":
+            found[int(member)] = Rows(unit=about["unit"], split=about["split"], columns=own)
+        else:
+            found[int(member)] = Predictions._of(own, about, path)
+    return found
 
 
 # Checks ------------------------------------------------------------------------------------------------------------

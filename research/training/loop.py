@@ -93,11 +93,11 @@ def train(
     step = int(carry.step)
     rows = None
     pending: list[tuple[int, dict[str, Any]]] = []
-    pace = _Pace()
+    pace = Pace()
     saved_at = time.monotonic()
     tripwire = Tripwire.armed()
 
-    with _interruptions() as interrupted:
+    with interruptions() as interrupted:
         while step < cadence.total:
             # ---- updates: one dispatch, as long as nothing happens on the host
             stop = cadence.next_event(step)
@@ -201,7 +201,7 @@ def _finite(params: Any) -> Any:
     return jnp.stack(checks).all() if checks else jnp.bool_(True)
 
 
-class _Pace:
+class Pace:
     """How many updates fit into one dispatch, so that signals and the display are never kept waiting for long.
 
     Waiting for the device in order to measure is done a few times at the start and once in a while after that.
@@ -223,7 +223,7 @@ class _Pace:
 
 
 @contextmanager
-def _interruptions() -> Iterator[Callable[[], bool]]:
+def interruptions() -> Iterator[Callable[[], bool]]:
     """SIGTERM and SIGINT are remembered and answered at the next safe moment; a second SIGINT is immediate."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

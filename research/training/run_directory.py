@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import socket
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from research.errors import RunError, UserError
 from research.experiment import Execution, Experiment
 from research.experiment_file import add_to_path, is_loaded, load_module, module_name
 from research.spec import fingerprint, from_json, to_json
+from research.training.lock import Lock
 from research.training.provenance import differences
 
 DETAILS_SHOWN = 12
@@ -32,7 +31,12 @@ class RunDirectory:
         self.best = path / "checkpoints" / "best"
         self.tensorboard = path / "tensorboard"
         self.source = path / "experiment.py"
-        self._lock: IO[str] | None = None
+        self._lock = Lock(
+            path,
+            "run directory",
+            "Wait for it, or run with another --seed or another --runs directory.",
+            "Choose another with --runs DIR.",
+        )
 
     @staticmethod
     def of(root: Path, name: str, experiment: Experiment, seed: int) -> RunDirectory:
@@ -45,33 +49,11 @@ class RunDirectory:
         Raises:
             UserError: if it cannot be written, or another process works in it.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: the run directory cannot be written ({error.strerror}). Choose another with --runs DIR."
-            ) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            self._lock.close()
-            self._lock = None
-            raise UserError(
-                f"{self.path}: another process is working in this run directory ({holder}). Wait for it, or run with "
-                f"another --seed or another --runs directory."
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
+        self._lock.acquire()
 
     def close(self) -> None:
         """Let others have the directory."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.release()
 
     def exists(self) -> bool:
         """Whether a run has been recorded here; `write_identity` writes ``experiment.json`` last."""

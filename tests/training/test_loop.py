@@ -97,7 +97,7 @@ def test_rows_from_disk_do_not_pile_up_on_the_device(feed: str, tmp_path: Path, 
     monkeypatch.setattr("research.data.streaming.CHUNK_UPDATES", 1)
     # One update per dispatch, and the device is never waited for in order to measure it.
     monkeypatch.setattr(loop, "FIRST_DISPATCH", 1)
-    monkeypatch.setattr(loop._Pace, "measure", lambda self, carry, step: None)
+    monkeypatch.setattr(loop.Pace, "measure", lambda self, carry, step: None)
     setup = set_up(replace(EXPERIMENT, {"model.widths": (2048, 2048)}), 0, QUIET.replace(feed=feed))
     cadence = dataclasses.replace(setup.cadence, total=12, evaluate=None)
     done, advance = [], setup.program.advance

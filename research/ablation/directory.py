@@ -1,0 +1,176 @@
+"""One ablation, one directory: its waves of members, what each left, and which of it may be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from research.ablation.ablation import Member
+from research.ablation.groups import Ready
+from research.ablation.program import Way
+from research.errors import UserError
+from research.spec import to_json
+from research.training.lock import Lock
+from research.training.run_directory import write_json
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Wave:
+    """Members that are trained together, and their folder.
+
+    Attributes:
+        path: ``waves/<id>`` of the ablation.
+        about: what ``wave.json`` holds: ``members`` (name, identity, data, experiment), ``code``, ``way``,
+            ``environment``, ``total_updates``.
+    """
+
+    path: Path
+    about: dict[str, Any]
+
+    @property
+    def curves(self) -> Path:
+        """Records of the log, a line an event."""
+        return self.path / "curves.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoints of the carries of all members."""
+        return self.path / "checkpoints"
+
+    @property
+    def predictions(self) -> Path:
+        """A Parquet file a split."""
+        return self.path / "predictions"
+
+    @property
+    def results(self) -> Path:
+        """What each member came to; written last."""
+        return self.path / "results.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all members have been trained and evaluated."""
+        return self.results.exists()
+
+    @property
+    def identities(self) -> list[str]:
+        """What each member trains; see `Member.identity`."""
+        return [member["identity"] for member in self.about["members"]]
+
+    @property
+    def way(self) -> Way:
+        """How the members are gone through, which a resumed wave keeps."""
+        return Way(self.about["way"]["strategy"], self.about["way"]["replicas"])
+
+    def outcome(self) -> dict[str, Any]:
+        """What ``results.json`` holds."""
+        return read(self.results)
+
+
+class AblationDirectory:
+    """Paths and files of one ablation below ``ablations/<name>/``.
+
+    Args:
+        path: its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.plan = path / "ablation.json"
+        self._lock = Lock(
+            path,
+            "ablation directory",
+            "Wait for it, or choose another with --ablations DIR.",
+            "Choose another with --ablations DIR.",
+        )
+
+    def open(self) -> None:
+        """Claim the directory for this process; raises `UserError` if another has it or it cannot be written."""
+        self._lock.acquire()
+
+    def close(self) -> None:
+        """Let others have the directory."""
+        self._lock.release()
+
+    def write_plan(self, about: dict[str, Any]) -> None:
+        """Record what was asked for last.
+
+        Raises:
+            UserError: if the directory holds something else, or the ablation of another experiment.
+        """
+        if self.plan.exists():
+            there = self.read_plan()
+            if there["name"] != about["name"]:
+                raise UserError(
+                    f"{self.path}: the ablation {there['name']!r} is here, not {about['name']!r}. Choose another "
+                    f"directory with --ablations DIR."
+                )
+        elif strange := sorted(p.name for p in self.path.iterdir() if p.name not in ("run.lock", "waves")):
+            raise UserError(
+                f"{self.path}: not an ablation directory, for it holds {', '.join(strange[:5])} but no "
+                f"ablation.json. Choose an empty or new directory with --ablations DIR."
+            )
+        write_json(self.plan, about | {"format": FORMAT})
+
+    def read_plan(self) -> dict[str, Any]:
+        """What was asked for last; raises `UserError` if this is no ablation directory."""
+        if not self.plan.exists():
+            raise UserError(f"{self.path}: not an ablation directory, for ablation.json is missing.")
+        return read(self.plan)
+
+    def waves(self) -> list[Wave]:
+        """All waves, finished or not."""
+        folders = sorted((self.path / "waves").glob("*/wave.json"))
+        return [Wave(file.parent, read(file)) for file in folders]
+
+    def begin(self, members: Sequence[Ready], way: Way, code: str, environment: dict[str, Any]) -> Wave:
+        """A new wave; what stands there unfinished of the same members is taken up by `waves` instead."""
+        listed = [_described(ready) for ready in members]
+        about = {
+            "members": listed,
+            "code": code,
+            "way": dataclasses.asdict(way),
+            "environment": environment,
+            "total_updates": members[0].cadence.total,
+        }
+        text = json.dumps([[member["identity"], member["data"]] for member in listed] + [code])
+        path = self.path / "waves" / hashlib.sha256(text.encode()).hexdigest()[:12]
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / "wave.json", about)
+        return Wave(path, about)
+
+    def set_aside(self) -> Path:
+        """Rename the waves to make room for new ones; nothing is deleted. Returns the new name."""
+        number = 1
+        while (target := self.path / f"waves.old{number}").exists():
+            number += 1
+        os.rename(self.path / "waves", target)
+        return target
+
+
+def _described(ready: Ready) -> dict[str, Any]:
+    member: Member = ready.member
+    return {
+        "name": member.name,
+        "arm": member.arm,
+        "seed": member.seed,
+        "fold": member.fold,
+        "identity": member.identity,
+        "data": ready.prepared.fingerprint if ready.prepared is not None else "",
+        "experiment": to_json(member.experiment),
+    }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON file of an ablation; raises `UserError` naming it if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable ({error}). Restore it, or train anew with --fresh.") from None

@@ -1,0 +1,263 @@
+"""`ablate`: plan an ablation, train what is not there yet, and gather what every member came to."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from research.ablation.ablation import Ablation, Arm, Member
+from research.ablation.choice import Choice, choose_way, wave_size
+from research.ablation.directory import AblationDirectory, Wave
+from research.ablation.groups import Group, Ready, Stock, group
+from research.ablation.program import Strategy
+from research.ablation.progress import AblationDisplay
+from research.ablation.waves import run_wave
+from research.errors import UserError
+from research.evaluation.predictions import Predictions, Rows, read_members
+from research.experiment import Execution
+from research.spec import check, fingerprint, to_json
+from research.training.compilation_cache import use_compilation_cache
+from research.training.progress import PreparingDisplay
+from research.training.provenance import environment
+from research.training.setup import choose_device
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one member came to.
+
+    Attributes:
+        member: the member.
+        wave: where it was trained.
+        number: its place in the wave.
+        results: updates, early stopping, failure, the step reported, and the metrics of the split that is reported.
+    """
+
+    member: Member
+    wave: Wave
+    number: int
+    results: dict[str, Any]
+
+    @property
+    def failed(self) -> bool:
+        """Whether its loss was not finite at some update."""
+        return self.results["failed_step"] is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class AblationResult:
+    """What an ablation found.
+
+    Attributes:
+        directory: its folder.
+        arms: the baseline and its variants.
+        outcomes: what each member came to, arm by arm, seed by seed, fold by fold.
+        split: which split the metrics are of.
+        notes: what a reader must know, such as what was left out.
+        trained: how many members this call has trained.
+    """
+
+    directory: Path
+    arms: tuple[Arm, ...]
+    outcomes: tuple[Outcome, ...]
+    split: str
+    notes: tuple[str, ...]
+    trained: int
+
+    def predictions(self, split: str | None = None) -> dict[str, Predictions | Rows]:
+        """Predictions of each member that did not fail, by its name.
+
+        Args:
+            split: ``validation`` or ``test``; the one reported by default.
+        """
+        files: dict[Path, dict[int, Predictions | Rows]] = {}
+        found = {}
+        for outcome in self.outcomes:
+            file = outcome.wave.predictions / f"{split or self.split}.parquet"
+            if file not in files:
+                files[file] = read_members(file) if file.exists() else {}
+            if outcome.number in files[file]:
+                found[outcome.member.name] = files[file][outcome.number]
+        return found
+
+
+def ablate(
+    ablation: Ablation,
+    *,
+    name: str = "ablation",
+    ablations: str | Path = "ablations",
+    execution: Execution | None = None,
+    strategy: Strategy | str = "auto",
+    exact: bool = False,
+    fresh: bool = False,
+    accept_changes: bool = False,
+    console: Console | None = None,
+) -> AblationResult:
+    """Train every member that is not there yet, or resume; the same call again trains nothing.
+
+    Args:
+        ablation: what to train.
+        name: folder of the ablation below ``ablations``.
+        ablations: where all ablations lie.
+        execution: device, cadence of logs and checkpoints.
+        strategy: how members of a group are gone through, as `research.ablation.program` says; ``auto`` measures.
+        exact: only ways that give the bits of runs of their own.
+        fresh: set earlier results aside and train all anew.
+        accept_changes: use results although the code has changed since.
+        console: where to show the plan and progress; None shows nothing.
+
+    Raises:
+        UserError: for a mistake in the ablation or its data, or results of other code or data.
+        RunError: for a failure while training; what was saved stays.
+    """
+    execution = execution or Execution()
+    check(execution, "execution.")
+    _check_feed(execution)
+    use_compilation_cache()
+    directory = AblationDirectory(Path(ablations) / name)
+    arms, notes = ablation.arms()
+    members = ablation.members()
+    with contextlib.closing(PreparingDisplay(console)) as told:
+        stock = Stock(told)
+        groups = group(members, stock, execution)
+    devices = _devices(execution)
+    now = environment(devices[0], ablation.baseline)
+    directory.open()
+    try:
+        directory.write_plan(_described(ablation, name))
+        if fresh and directory.waves():
+            directory.set_aside()
+        taken, unfinished = _taken(directory, groups, now["code"], accept_changes)
+        waves = [
+            *unfinished,
+            *_new_waves(directory, groups, taken, unfinished, execution, devices, strategy, exact, now),
+        ]
+        total = sum(len(ready) for _, ready, _ in waves)
+        with contextlib.closing(AblationDisplay(console, total, len(waves))) as display:
+            for wave, ready, its_group in waves:
+                display.begin(wave, ready)
+                run_wave(wave, ready, its_group.outline, execution, devices, display)
+                display.end()
+    finally:
+        directory.close()
+    return _gathered(directory, arms, members, notes, total)
+
+
+def _check_feed(execution: Execution) -> None:
+    if execution.feed != "resident":
+        raise UserError(
+            f"execution.feed: members of an ablation are trained from device memory, and {execution.feed!r} was asked "
+            f"for. Leave it out, or run the variants one by one with research run."
+        )
+
+
+def _devices(execution: Execution) -> list[Any]:
+    first = choose_device(execution.device)
+    return [device for device in jax.devices(first.platform) if device.process_index == first.process_index]
+
+
+def _described(ablation: Ablation, name: str) -> dict[str, Any]:
+    arms, _ = ablation.arms()
+    return {
+        "name": name,
+        "baseline": to_json(ablation.baseline),
+        "fingerprint": fingerprint(ablation.baseline),
+        "arms": [{"name": arm.name, "experiment": to_json(arm.experiment)} for arm in arms],
+        "seeds": list(ablation.seed_numbers()),
+        "folds": ablation.folds,
+    }
+
+
+def _taken(
+    directory: AblationDirectory, groups: Sequence[Group], code: str, accept_changes: bool
+) -> tuple[set[str], list[tuple[Wave, list[Ready], Group]]]:
+    """Members whose results are there, and waves that were begun and not finished.
+
+    Raises:
+        UserError: where results are of other code or data.
+    """
+    wanted = {ready.member.identity: (ready, its) for its in groups for ready in its.members}
+    taken: set[str] = set()
+    unfinished = []
+    for wave in directory.waves():
+        ours = [identity for identity in wave.identities if identity in wanted]
+        if not ours:
+            continue
+        _check_fresh(wave, wanted, code, accept_changes)
+        if wave.finished:
+            taken |= set(ours)
+        elif len(ours) == len(wave.identities):
+            unfinished.append((wave, [wanted[identity][0] for identity in ours], wanted[ours[0]][1]))
+    return taken, unfinished
+
+
+def _check_fresh(wave: Wave, wanted: dict[str, tuple[Ready, Group]], code: str, accept_changes: bool) -> None:
+    if wave.about["code"] != code and not accept_changes:
+        raise UserError(
+            f"{wave.path}: {len(wave.identities)} members were trained by other code (code {wave.about['code']}, now "
+            f"{code}). Use the old code, or train all anew with --fresh (the old results are kept), or take them as "
+            f"they are with --accept-changes."
+        )
+    for member in wave.about["members"]:
+        ready = wanted[member["identity"]][0] if member["identity"] in wanted else None
+        data = ready.prepared.fingerprint if ready is not None and ready.prepared is not None else member["data"]
+        if data != member["data"]:
+            raise UserError(
+                f"{wave.path}: {member['name']} was trained on other data (fingerprint {member['data']}, now {data}). "
+                f"Restore the data, or train all anew with --fresh (the old results are kept)."
+            )
+
+
+def _new_waves(
+    directory: AblationDirectory,
+    groups: Sequence[Group],
+    taken: set[str],
+    unfinished: Sequence[tuple[Wave, list[Ready], Group]],
+    execution: Execution,
+    devices: Sequence[Any],
+    strategy: str,
+    exact: bool,
+    now: dict[str, Any],
+) -> list[tuple[Wave, list[Ready], Group]]:
+    begun = {identity for wave, _, _ in unfinished for identity in wave.identities}
+    found = []
+    choices: dict[Any, Choice] = {}
+    for its in sorted(groups, key=lambda each: -len(each.members)):
+        left = [r for r in its.members if r.member.identity not in taken | begun]
+        if not left:
+            continue
+        count = math.ceil(len(left) / wave_size(its, left, devices))
+        size = math.ceil(len(left) / count)
+        choice = choose_way(its, left[:size], devices, strategy, exact, choices)
+        for first in range(0, len(left), size):
+            part = left[first : first + size]
+            wave = directory.begin(part, choice.way, now["code"], now | {"measured": choice.measured})
+            found.append((wave, part, its))
+    return found
+
+
+def _gathered(
+    directory: AblationDirectory, arms: tuple[Arm, ...], members: Sequence[Member], notes: tuple[str, ...], trained: int
+) -> AblationResult:
+    """What every member came to, from the waves that have finished."""
+    where: dict[str, tuple[Wave, int, dict[str, Any]]] = {}
+    split = "test"
+    for wave in directory.waves():
+        if wave.finished:
+            outcome = wave.outcome()
+            split = outcome["split"]
+            for number, identity in enumerate(wave.identities):
+                where[identity] = (wave, number, outcome["members"][number])
+    outcomes = tuple(Outcome(m, *where[m.identity]) for m in members)
+    failed = [outcome.member.name for outcome in outcomes if outcome.failed]
+    if failed:
+        shown = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
+        notes = (*notes, f"the loss of {len(failed)} members was not finite, and they are left out: {shown}")
+    return AblationResult(directory.path, arms, outcomes, split, notes, trained)
