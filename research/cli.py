@@ -1,4 +1,4 @@
-"""The command line: ``research run | evaluate | predict | compare | verify-resume | list | data``."""
+"""The command line: ``research run``, ``evaluate``, ``predict``, ``compare``, ``ablate`` and others."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
+from research.ablation.commands import add_commands
 from research.errors import ResearchError, RunError, UserError
 
 PREDICTIONS_SHOWN = 10
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 a mistake of the user, 1 a failure while running."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    errors = _console(stderr=True, soft_wrap=True)
+    errors = terminal(stderr=True, soft_wrap=True)
     main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _terminate) if main_thread else None
     try:
@@ -89,7 +90,7 @@ def _terminate(number: int, frame: Any) -> NoReturn:
     raise _Terminated
 
 
-def _console(**options: Any) -> Console:
+def terminal(**options: Any) -> Console:
     """A console that shows text as it is: names and values of the user may hold brackets, colons and numbers."""
     return Console(markup=False, emoji=False, highlight=False, **options)
 
@@ -168,6 +169,8 @@ def _parser() -> _Parser:
     add_experiment(command)
     command.add_argument("--json", action="store_true", help="print results for machines")
 
+    add_commands(add)
+
     command = add("list", _list, "experiments and datasets, a line each")
     command.add_argument(
         "--experiments", type=Path, help="folder of experiment files (experiments, or else the files here)"
@@ -207,7 +210,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.extend is not None and options.extend < 1:
         raise UserError(f"--extend: a whole number of at least 1 is needed, {options.extend} was given.")
     experiment, execution, source = _experiment(options)
-    console = _console()
+    console = terminal()
     name = options.file.stem
     if options.dry_run:
         facts = runner.dry_run(experiment, seed=options.seed, execution=execution, name=name, runs=options.runs)
@@ -247,14 +250,14 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.explain,
         options.attention,
         options.patient,
-        None if options.json else _console(),
+        None if options.json else terminal(),
     )
     if options.json:
         _print_json(
             {"directory": str(options.run), "split": options.split, "report": report.to_json(), "figures": str(figures)}
         )
         return
-    console = _console()
+    console = terminal()
     _show(console, report, title)
     for note in notes:
         console.print(f"note: {note}", style="yellow")
@@ -269,7 +272,7 @@ def _predict(options: argparse.Namespace) -> None:
     out = options.out or _default_out(options.data)
     _check_writable(out)
     table, notes = TrainedModel(RunDirectory(options.run)).predict_file(options.data, out, options.beside)
-    console = _console()
+    console = terminal()
     shown = table.head(PREDICTIONS_SHOWN)
     if len(shown) < len(table):
         console.print(f"the first {len(shown)} of {len(table)}:")
@@ -300,7 +303,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         _print_json(comparison.to_json())
         return
-    console = _console()
+    console = terminal()
     for table in comparison.tables():
         console.print(table)
 
@@ -309,7 +312,7 @@ def _verify_resume(options: argparse.Namespace) -> None:
     from research.training.verify_resume import verify_resume
 
     _experiment(options)
-    console = _console(stderr=options.json)
+    console = terminal(stderr=options.json)
     command = [str(options.file), *options.overrides, "--seed", str(options.seed)]
     with tempfile.TemporaryDirectory(prefix="verify-resume-") as folder:
         verdict = verify_resume(command, Path(folder), lambda text: console.print(f"... {text}"))
@@ -371,7 +374,7 @@ def _data(options: argparse.Namespace) -> None:
         raise UserError("--augmented, --out: these draw pictures; write research data show.")
     from research.reporting.show import prepare, show
 
-    console = _console()
+    console = terminal()
     if options.action == "show" and (options.augmented or options.out is not None):
         _draw_pictures(options, console)
         return

@@ -38,8 +38,12 @@ def load_experiment(path: Path) -> tuple[Experiment, Path | None]:
         hint = f" It has one named {others[0]!r}; rename it." if others else ""
         raise UserError(f"{path}: the file assigns nothing to {VARIABLE!r}. Write {VARIABLE} = Experiment(...).{hint}")
     experiment = check_experiment(getattr(module, VARIABLE), str(path))
-    own = any(not name.startswith("research.") for name in _names(to_json(experiment)))
-    return experiment, path if own else None
+    return experiment, path if classes_of(experiment) else None
+
+
+def classes_of(experiment: Experiment) -> list[str]:
+    """Classes and functions of the user's own that the experiment is made of, as ``module:name``."""
+    return [name for name in _names(to_json(experiment)) if not name.startswith("research.")]
 
 
 def _names(data: Any) -> Iterator[str]:

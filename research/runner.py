@@ -112,10 +112,37 @@ def run(
         UserError: for a mistake in the experiment or its data, or a run directory that belongs to something else.
         RunError: for a failure while training; what was saved stays.
     """
-    began = time.perf_counter()
     check_experiment(experiment, name)
-    execution = execution or Execution()
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
+    return run_in(
+        directory,
+        experiment,
+        seed=seed,
+        execution=execution or Execution(),
+        name=name,
+        extend=extend,
+        fresh=fresh,
+        accept_changes=accept_changes,
+        source=source,
+        console=console,
+    )
+
+
+def run_in(
+    directory: RunDirectory,
+    experiment: Experiment,
+    *,
+    seed: int,
+    execution: Execution,
+    name: str,
+    extend: int = 0,
+    fresh: bool = False,
+    accept_changes: bool = False,
+    source: Path | None = None,
+    console: Console | None = None,
+) -> Result:
+    """As `run`, in a directory of one's own choice."""
+    began = time.perf_counter()
     setup, extended_to = _set_up(experiment, seed, execution, name, directory, extend, fresh, console)
     if fresh and directory.exists():
         directory.open()
@@ -127,7 +154,7 @@ def run(
     directory.open()
     try:
         now = environment(setup.device, experiment)
-        notes = _claim(directory, setup, now, name, source, accept_changes)
+        notes = claim(directory, setup, now, name, source, accept_changes)
         if finished := _finished(directory, setup):
             _say(console, f"this run has finished already; its result is in {directory.path}")
             return finished
@@ -294,7 +321,7 @@ def _say(console: Console | None, text: str) -> None:
         console.print(text, markup=False)
 
 
-def _claim(
+def claim(
     directory: RunDirectory,
     setup: Setup,
     now: dict[str, Any],

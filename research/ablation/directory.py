@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from research.ablation.ablation import Member
 from research.ablation.groups import Ready
 from research.ablation.program import Way
 from research.errors import UserError
+from research.experiment_file import add_to_path, is_loaded, load_module, module_name
 from research.spec import to_json
 from research.training.lock import Lock
 from research.training.run_directory import write_json
@@ -84,6 +86,7 @@ class AblationDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.plan = path / "ablation.json"
+        self.source = path / "ablation.py"
         self._lock = Lock(
             path,
             "ablation directory",
@@ -99,8 +102,8 @@ class AblationDirectory:
         """Let others have the directory."""
         self._lock.release()
 
-    def write_plan(self, about: dict[str, Any]) -> None:
-        """Record what was asked for last.
+    def write_plan(self, about: dict[str, Any], source: Path | None) -> None:
+        """Record what was asked for last, with a copy of the file that defines classes of the user's own.
 
         Raises:
             UserError: if the directory holds something else, or the ablation of another experiment.
@@ -117,7 +120,21 @@ class AblationDirectory:
                 f"{self.path}: not an ablation directory, for it holds {', '.join(strange[:5])} but no "
                 f"ablation.json. Choose an empty or new directory with --ablations DIR."
             )
-        write_json(self.plan, about | {"format": FORMAT})
+        if source is not None:
+            shutil.copyfile(source, self.source)
+        module = module_name(source) if source is not None else None
+        folder = str(source.resolve().parent) if source is not None else None
+        write_json(self.plan, about | {"format": FORMAT, "module": module, "folder": folder})
+
+    def load_classes(self) -> Path | None:
+        """Define the user's own classes again, from the copy; returns it where there is one."""
+        plan = self.read_plan()
+        if plan["module"] is None:
+            return None
+        if not is_loaded(self.source, plan["module"]):
+            add_to_path(Path(plan["folder"]))
+            load_module(self.source, plan["module"])
+        return self.source
 
     def read_plan(self) -> dict[str, Any]:
         """What was asked for last; raises `UserError` if this is no ablation directory."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import jax
 from rich.console import Console
 
 from research.ablation.ablation import Ablation, Arm, Member
-from research.ablation.choice import Choice, choose_way, wave_size
 from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.groups import Group, Ready, Stock, group
+from research.ablation.plan import Planned, plan
 from research.ablation.program import Strategy
 from research.ablation.progress import AblationDisplay
 from research.ablation.waves import run_wave
@@ -98,6 +97,7 @@ def ablate(
     exact: bool = False,
     fresh: bool = False,
     accept_changes: bool = False,
+    source: Path | None = None,
     console: Console | None = None,
 ) -> AblationResult:
     """Train every member that is not there yet, or resume; the same call again trains nothing.
@@ -111,7 +111,8 @@ def ablate(
         exact: only ways that give the bits of runs of their own.
         fresh: set earlier results aside and train all anew.
         accept_changes: use results although the code has changed since.
-        console: where to show the plan and progress; None shows nothing.
+        source: file that defines classes which the experiments use; a copy goes into the directory.
+        console: where to show progress; None shows nothing.
 
     Raises:
         UserError: for a mistake in the ablation or its data, or results of other code or data.
@@ -131,14 +132,17 @@ def ablate(
     now = environment(devices[0], ablation.baseline)
     directory.open()
     try:
-        directory.write_plan(_described(ablation, name))
+        directory.write_plan(_described(ablation, name), source)
         if fresh and directory.waves():
             directory.set_aside()
-        taken, unfinished = _taken(directory, groups, now["code"], accept_changes)
-        waves = [
-            *unfinished,
-            *_new_waves(directory, groups, taken, unfinished, execution, devices, strategy, exact, now),
-        ]
+        taken, waves = _taken(directory, groups, now["code"], accept_changes)
+        begun = {identity for wave, _, _ in waves for identity in wave.identities}
+        for planned in plan(groups, taken | begun, devices, strategy, exact):
+            about = now | {"measured": planned.choice.measured}
+            waves += [
+                (directory.begin(part, planned.choice.way, now["code"], about), list(part), planned.group)
+                for part in planned.waves
+            ]
         total = sum(len(ready) for _, ready, _ in waves)
         with contextlib.closing(AblationDisplay(console, total, len(waves))) as display:
             for wave, ready, its_group in waves:
@@ -148,6 +152,29 @@ def ablate(
     finally:
         directory.close()
     return _gathered(directory, arms, members, notes, total)
+
+
+def plan_only(
+    ablation: Ablation,
+    *,
+    name: str = "ablation",
+    ablations: str | Path = "ablations",
+    execution: Execution | None = None,
+    strategy: Strategy | str = "auto",
+    exact: bool = False,
+    console: Console | None = None,
+) -> tuple[tuple[Planned, ...], int]:
+    """What `ablate` would train with the same arguments, and how many members are there already; writes nothing."""
+    execution = execution or Execution()
+    check(execution, "execution.")
+    _check_feed(execution)
+    use_compilation_cache()
+    ablation.arms()
+    with contextlib.closing(PreparingDisplay(console)) as told:
+        groups = group(ablation.members(), Stock(told), execution)
+    wanted = {ready.member.identity for its in groups for ready in its.members}
+    there = {identity for wave in AblationDirectory(Path(ablations) / name).waves() for identity in wave.identities}
+    return plan(groups, wanted & there, _devices(execution), strategy, exact), len(wanted & there)
 
 
 def _check_feed(execution: Execution) -> None:
@@ -213,34 +240,6 @@ def _check_fresh(wave: Wave, wanted: dict[str, tuple[Ready, Group]], code: str, 
                 f"{wave.path}: {member['name']} was trained on other data (fingerprint {member['data']}, now {data}). "
                 f"Restore the data, or train all anew with --fresh (the old results are kept)."
             )
-
-
-def _new_waves(
-    directory: AblationDirectory,
-    groups: Sequence[Group],
-    taken: set[str],
-    unfinished: Sequence[tuple[Wave, list[Ready], Group]],
-    execution: Execution,
-    devices: Sequence[Any],
-    strategy: str,
-    exact: bool,
-    now: dict[str, Any],
-) -> list[tuple[Wave, list[Ready], Group]]:
-    begun = {identity for wave, _, _ in unfinished for identity in wave.identities}
-    found = []
-    choices: dict[Any, Choice] = {}
-    for its in sorted(groups, key=lambda each: -len(each.members)):
-        left = [r for r in its.members if r.member.identity not in taken | begun]
-        if not left:
-            continue
-        count = math.ceil(len(left) / wave_size(its, left, devices))
-        size = math.ceil(len(left) / count)
-        choice = choose_way(its, left[:size], devices, strategy, exact, choices)
-        for first in range(0, len(left), size):
-            part = left[first : first + size]
-            wave = directory.begin(part, choice.way, now["code"], now | {"measured": choice.measured})
-            found.append((wave, part, its))
-    return found
 
 
 def _gathered(

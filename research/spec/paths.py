@@ -109,6 +109,25 @@ def apply_overrides(spec: S, overrides: Iterable[str]) -> S:
     return spec
 
 
+def parse_alternatives(spec: Spec, text: str) -> tuple[str, list[Any]]:
+    """The path and the values of ``path=value,value``; where a field holds a tuple, each stands in brackets.
+
+    Raises:
+        UserError: as `apply_overrides`.
+    """
+    path, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not path:
+        raise UserError(f"{text!r} is not an override; write path=value, such as optimizer.learning_rate=3e-4,1e-3.")
+    annotation = _annotation_at(spec, path, value)
+    parts = split_top_level(value)
+    members = spec_fields.alternatives(annotation)
+    # A field that holds nothing but a tuple takes 64,64 as one, as everywhere else.
+    tuples = all(member is type(None) or get_origin(member) is tuple for member in members)
+    if parts is None or len(parts) < 2 or (tuples and not all(part.startswith(("(", "[")) for part in parts)):
+        parts = [value]
+    return path, [parse_override(annotation, part, path) for part in parts]
+
+
 def describe(spec: Spec, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every field below ``spec`` as (dotted path, value), specs opened; a spec's class stands at its own path."""
     for name in field_annotations(type(spec)):

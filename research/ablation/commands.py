@@ -1,0 +1,101 @@
+"""The commands of ablations: ``research ablate | table | extract``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from research.errors import UserError
+
+DEVICES = "--xla_force_host_platform_device_count"
+
+ABLATE = """. FILE assigns an Ablation to 'ablation', or an Experiment to 'experiment'. path=value changes the baseline;
+path=value,value,... makes a variant of each, and of each combination where several are given (tuples in brackets). The
+same command again trains what is not there yet, and shows the table."""
+
+
+def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands to the command line, by ``add(name, function, help, more)``."""
+    command = add("ablate", _ablate, "train variants of an experiment with several seeds, and compare them", ABLATE)
+    command.add_argument("file", type=Path, help="such as experiments/ablations/wisconsin.py, or an experiment file")
+    command.add_argument("overrides", nargs="*", metavar="path=value", help="such as model.dropout=none,0.1,0.3")
+    command.add_argument("--seeds", metavar="N", help="how many, or which, such as 0,1,5 (8, or as the file says)")
+    command.add_argument("--folds", type=int, metavar="K", help="cross-validation by patient in K folds")
+    command.add_argument("--plan", action="store_true", help="show what would be trained; write nothing")
+    command.add_argument("--strategy", default="auto", help="auto, map, vmap or separate (auto: measured)")
+    command.add_argument("--exact", action="store_true", help="only ways that give the bits of runs of their own")
+    command.add_argument("--ablations", type=Path, default=Path("ablations"), help="folder of all (ablations)")
+    command.add_argument("--fresh", action="store_true", help="set earlier results aside and train all anew")
+    command.add_argument("--accept-changes", action="store_true", help="use results although the code has changed")
+
+    command = add("extract", _extract, "make an ordinary run of a member of an ablation")
+    command.add_argument("directory", type=Path, metavar="ABLATION_DIR")
+    command.add_argument("--member", required=True, metavar="NAME", help="such as 'wider/seed=3'")
+    command.add_argument("--to", required=True, type=Path, metavar="RUN_DIR", help="a new folder")
+    command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
+
+
+def _ablate(options: argparse.Namespace) -> None:
+    share_out()
+    from research.ablation import file
+    from research.ablation.plan import duration, plan_tables
+    from research.ablation.run import ablate, plan_only
+    from research.cli import terminal
+
+    prefix = "execution."
+    own = [text for text in options.overrides if not text.startswith(prefix)]
+    ablation, source = file.load_ablation(options.file, own)
+    ablation = file.options(ablation, options.seeds, options.folds)
+    shared: dict[str, Any] = {
+        "name": options.file.stem,
+        "ablations": options.ablations,
+        "execution": _execution([text.removeprefix(prefix) for text in options.overrides if text.startswith(prefix)]),
+        "strategy": options.strategy,
+        "exact": options.exact,
+        "console": terminal(),
+    }
+    if options.plan:
+        planned, there = plan_only(ablation, **shared)
+        for note in ablation.arms()[1]:
+            terminal().print(f"note: {note}", style="yellow")
+        for part in plan_tables(planned):
+            terminal().print(part)
+        left = sum(len(each.left) for each in planned)
+        seconds = sum(each.seconds for each in planned)
+        more = f"; {there} are there already" if there else ""
+        terminal().print(f"{left} members, about {duration(seconds)} beside compiling{more}")
+        return
+    result = ablate(ablation, source=source, fresh=options.fresh, accept_changes=options.accept_changes, **shared)
+    for note in result.notes:
+        terminal().print(f"note: {note}", style="yellow")
+    terminal().print(f"{result.trained} members trained, {len(result.outcomes)} in all; {result.directory}")
+
+
+def share_out() -> None:
+    """Let JAX see one device per processor core, before it starts: members are shared out over them."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if DEVICES not in flags:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        os.environ["XLA_FLAGS"] = f"{flags} {DEVICES}={cores}".strip()
+
+
+def _execution(overrides: list[str]) -> Any:
+    from research.experiment import Execution
+    from research.spec import apply_overrides
+
+    try:
+        return apply_overrides(Execution(), overrides)
+    except UserError as error:
+        raise UserError(f"execution.{error}") from None
+
+
+def _extract(options: argparse.Namespace) -> None:
+    share_out()
+    from research.ablation.extract import extract
+    from research.cli import terminal
+
+    result = extract(options.directory, options.member, options.to, options.accept_changes)
+    terminal().print(f"{options.member} of {options.directory} is now the run {result.directory}")

@@ -1,0 +1,120 @@
+"""A member of an ablation as an ordinary run: its checkpoints, its log, its predictions and its report."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from research.ablation.directory import AblationDirectory, Wave
+from research.errors import UserError, did_you_mean
+from research.experiment import Execution, Experiment
+from research.runner import Result, claim, run_in
+from research.spec import from_json
+from research.training.carry import Carry
+from research.training.checkpoint import Checkpoints
+from research.training.compilation_cache import use_compilation_cache
+from research.training.metrics_log import MetricsLog, read_metrics
+from research.training.provenance import environment
+from research.training.run_directory import RunDirectory
+from research.training.setup import Setup, set_up
+
+
+def extract(ablation: Path, member: str, to: Path, accept_changes: bool = False) -> Result:
+    """Make a run directory of one's own of a member; the run can be evaluated, used, extended and compared.
+
+    Args:
+        ablation: the ablation's directory.
+        member: its name, such as ``wider/seed=3``.
+        to: the run directory to make; it must not exist.
+        accept_changes: go on although the code has changed since the member was trained.
+
+    Raises:
+        UserError: if there is no such member, it failed or has not finished, or ``to`` is there already.
+    """
+    if to.exists():
+        raise UserError(f"{to}: exists already. Name a new folder with --to.")
+    directory = AblationDirectory(ablation)
+    source = directory.load_classes()
+    wave, number = _find(directory, member)
+    about = wave.about["members"][number]
+    experiment = from_json(about["experiment"])
+    assert isinstance(experiment, Experiment)
+    use_compilation_cache()
+    execution = Execution()
+    setup = set_up(experiment, about["seed"], execution)
+    carry = _carry(wave, number, setup)
+    name, run = f"{directory.read_plan()['name']}", RunDirectory(to)
+    now = environment(setup.device, experiment)
+    if wave.about["code"] != now["code"] and not accept_changes:
+        raise UserError(
+            f"{wave.path}: this member was trained by other code (code {wave.about['code']}, now {now['code']}). Use "
+            f"the old code, or take it as it is with --accept-changes."
+        )
+    run.open()
+    try:
+        claim(run, setup, now, name, source, accept_changes)
+        _plant(run, carry, wave, number)
+    finally:
+        run.close()
+    return run_in(run, experiment, seed=about["seed"], execution=execution, name=name, source=source)
+
+
+def _find(directory: AblationDirectory, member: str) -> tuple[Wave, int]:
+    """Wave and place of a member."""
+    names = []
+    for wave in directory.waves():
+        for number, about in enumerate(wave.about["members"]):
+            names.append(about["name"])
+            if about["name"] != member:
+                continue
+            if not wave.finished:
+                raise UserError(f"{member}: its training has not finished. Run research ablate again to finish it.")
+            failed = wave.outcome()["members"][number]["failed_step"]
+            if failed is not None:
+                raise UserError(f"{member}: the loss of its update {failed} was not finite, so there is no model.")
+            return wave, number
+    directory.read_plan()
+    raise UserError(f"{directory.path}: there is no member {member!r}.{did_you_mean(member, names)}")
+
+
+def _carry(wave: Wave, number: int, setup: Setup) -> Carry:
+    """The member's part of the last checkpoint."""
+    replicas = wave.way.replicas
+    count = math.ceil(len(wave.identities) / replicas) * replicas
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), setup.program.carry_like())
+    with contextlib.closing(Checkpoints(wave.last, writable=False)) as last:
+        step = last.latest()
+        if step is None:
+            raise UserError(f"{wave.last}: the checkpoint is missing.")
+        stacked = last.restore(step, like, setup.device)
+    return jax.tree.map(lambda array: array[number], stacked)
+
+
+def _plant(run: RunDirectory, carry: Carry, wave: Wave, number: int) -> None:
+    """The checkpoints and the log that the run would have left itself."""
+    with contextlib.closing(Checkpoints(run.last)) as last, contextlib.closing(Checkpoints(run.best)) as best:
+        if carry.best is not None and math.isfinite(float(carry.best.metric)):
+            best.save(int(carry.best.step), carry.best.state)
+        last.save(int(carry.step), carry)
+        last.wait()
+        best.wait()
+    with contextlib.closing(MetricsLog(run.metrics, 0, None)) as log:
+        for record in member_records(read_metrics(wave.curves), number):
+            log.write(record)
+
+
+def member_records(records: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """The records of one member, as the log of a run has them."""
+    found = []
+    for record in records:
+        if number not in record["member"]:
+            continue
+        place = record["member"].index(number)
+        shared = {name: record[name] for name in ("step", "epoch") if name in record}
+        own = {name: values[place] for name, values in record.items() if isinstance(values, list) and name != "member"}
+        found.append(shared | {name: math.nan if value is None else value for name, value in own.items()})
+    return found
