@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from research import keys
 from research.errors import UserError
@@ -20,21 +23,29 @@ from research.task import Task
 B, T, C = 4, 7, 3
 
 
-def series(padding: int = 0, static: bool = False, seed: int = 0) -> dict[str, jax.Array]:
-    """Inputs with ``padding`` further steps, which hold numbers that must not count."""
+def series(
+    padding: int = 0, static: bool = False, seed: int = 0, lengths: Any = None, junk: int | None = None
+) -> dict[str, jax.Array]:
+    """Inputs with ``padding`` further steps.
+
+    What lies beyond the lengths is 0, as data gives it, or numbers drawn from ``junk``, which must not count.
+    """
     random = np.random.default_rng(seed)
-    lengths = random.integers(1, T + 1, B).astype(np.int32)
-    valid = np.arange(T)[None, :] < lengths[:, None]
-    observed = (random.random((B, T, C)) < 0.6) & valid[..., None]
-    values = np.where(valid[..., None], random.normal(size=(B, T, C)), 0).astype(np.float32)
-    time = np.cumsum(random.random((B, T)), axis=1).astype(np.float32)
-    more = ((0, 0), (0, padding))
-    found = {
-        "values": np.pad(values, (*more, (0, 0))),
-        "observed": np.pad(observed, (*more, (0, 0))),
-        "time": np.pad(time, more, constant_values=1e3),
-        "length": lengths,
+    drawn = random.integers(1, T + 1, B)
+    lengths = np.asarray(drawn if lengths is None else lengths, np.int32)
+    found: dict[str, Any] = {
+        "values": random.normal(size=(B, T, C)).astype(np.float32),
+        "observed": random.random((B, T, C)) < 0.6,
+        "time": np.cumsum(random.random((B, T)), axis=1).astype(np.float32),
     }
+    beyond = np.arange(T + padding)[None, :] >= lengths[:, None]
+    other = np.random.default_rng(junk)
+    for name, array in found.items():
+        padded = np.pad(array, ((0, 0), (0, padding), *[(0, 0)] * (array.ndim - 2)))
+        numbers = np.zeros(padded.shape) if junk is None else other.uniform(-100, 100, padded.shape)
+        padded[beyond] = (numbers > 0 if name == "observed" else numbers)[beyond]
+        found[name] = padded
+    found["length"] = lengths
     if static:
         found["static"] = random.normal(size=(B, 2)).astype(np.float32)
     return {name: jnp.asarray(array) for name, array in found.items()}
@@ -71,13 +82,39 @@ MODELS = {
 }
 
 
+@functools.cache
+def in_training(name: str) -> Any:
+    """A compiled pass with dropout, whose weights do not depend on the number of steps."""
+    model = MODELS[name]
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), series(static=True))
+    params, state = functional.initialise(model, shapes, 2, jax.random.key(0))
+
+    def run(inputs: Any) -> Any:
+        forward = Forward(train=True, keys=keys.example_keys(jax.random.key(1), jnp.arange(B, dtype=jnp.int32)))
+        return functional.apply(model, params, state, inputs, 2, forward, jax.random.key(2))[0]
+
+    return jax.jit(run)
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_padding_changes_nothing(name: str) -> None:
-    plain, padded = (outputs(MODELS[name], series(more, static=True)) for more in (0, 3))
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    lengths=st.lists(st.integers(1, T), min_size=B, max_size=B),
+    seed=st.integers(0, 2**31),
+    junk=st.tuples(st.integers(0, 2**31), st.one_of(st.none(), st.integers(0, 2**31))),
+)
+def test_padding_changes_nothing_with_dropout(name: str, lengths: list[int], seed: int, junk: tuple[int, Any]) -> None:
+    run, valid = in_training(name), np.arange(T)[None, :] < np.asarray(lengths)[:, None]
+    paddings = ((0, None), (0, junk[0]), (3, junk[1]))
+    plain, other, longer = (
+        np.asarray(run(series(more, static=True, seed=seed, lengths=lengths, junk=numbers)))
+        for more, numbers in paddings
+    )
     if name == "each":
-        valid = np.arange(T)[None, :] < np.asarray(series()["length"])[:, None]
-        plain, padded = plain[valid], padded[:, :T][valid]
-    np.testing.assert_allclose(padded, plain, atol=1e-6)
+        plain, other, longer = plain[valid], other[valid], longer[:, :T][valid]
+    assert np.isfinite(plain).all()
+    np.testing.assert_array_equal(other, plain)
+    np.testing.assert_allclose(longer, plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "grud"])
