@@ -21,6 +21,7 @@ from research.errors import UserError
 from research.experiment import Evaluation, Experiment
 from research.losses import CoxPH, CrossEntropy
 from research.models import RNN
+from research.optimizers import SGD
 from research.spec import Spec, replace
 from research.training.metrics_log import read_metrics
 from research.training.setup import set_up
@@ -247,6 +248,28 @@ def test_both_feeds_give_the_same_bits(tmp_path: Any) -> None:
     logs = [read_metrics(result.directory / "metrics.jsonl") for result in results]
     assert logs[0] == logs[1]
     np.testing.assert_array_equal(*(result.predictions["test"].prediction for result in results))
+
+
+def test_several_lengths_are_forms_of_the_same_programs(compiles: Any, monkeypatch: Any) -> None:
+    """As many programs as with one length, each with one form for every length; none for more epochs and numbers."""
+    forms: list[int] = []
+    cut = SeriesData.cut
+    monkeypatch.setattr(SeriesData, "cut", lambda self, rows, length: forms.append(length) or cut(self, rows, length))
+
+    def compiled(lengths: tuple[int, ...], dropout: float = 0.2, epochs: int = 2) -> int:
+        model = RNN(widths=(2,), cell="simple", dropout=dropout)
+        data = SeriesData(source=MadeUp(), split=Split(test=0.2, validation=None), lengths=lengths)
+        setup = set_up(EXPERIMENT.replace(data=data, model=model, optimizer=SGD(), epochs=epochs), 0, QUIET)
+        assert setup.feed is not None and setup.reading is not None
+        carry, before = setup.program.initialise(), compiles()
+        carry = setup.program.advance(carry, setup.feed.window(0), setup.reading.updates_per_epoch)
+        setup.program.predict(carry.state, setup.splits["test"])
+        return compiles() - before
+
+    assert compiled(()) == 2 and not forms
+    assert compiled((4, 8, 12)) == 2
+    assert sorted(forms) == [4, 4, 8, 8, 12, 12]
+    assert compiled((4, 8, 12), dropout=0.1, epochs=5) == 0
 
 
 def test_padding_is_told_and_fewer_steps_are_computed() -> None:
