@@ -1,0 +1,46 @@
+"""What the card says before the first step."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+from tiny import EXPERIMENT, QUIET
+
+from research.data import SeriesData, SyntheticVitals
+from research.models import RNN
+from research.training.preflight import preflight
+from research.training.program import Program
+from research.training.setup import set_up
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function from an experiment to the lines of its card; programs are not compiled for it."""
+    cost = {"flops_per_update": 1.0, "temporary_bytes": 1.0, "argument_bytes": 1.0}
+    monkeypatch.setattr(Program, "compile", lambda self, *given: cost)
+
+    def shown(experiment: Any) -> list[str]:
+        setup, out = set_up(experiment, 0, QUIET), io.StringIO()
+        begun = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), setup.program.carry_like())
+        Console(file=out, width=80).print(preflight(setup, begun, Path("runs")).card("study"))
+        return [line.strip("│ ") for line in out.getvalue().splitlines()]
+
+    return shown
+
+
+def test_padding_of_series_and_the_lengths_that_batches_are_cut_to(card: Any) -> None:
+    cuts = np.asarray([40, 50, 100])
+    data = SeriesData(source=SyntheticVitals(patients=30), lengths=(40, 50, 100))
+    lengths = data.prepare().splits["train"].inputs.lengths
+    padded = cuts[(lengths[:, None] > cuts).sum(1)]
+    model = RNN(widths=(2,), cell="simple")
+    (line,) = (line for line in card(EXPERIMENT.replace(data=data, model=model)) if line.startswith("padding"))
+    share = 100 * (padded - lengths).sum() / padded.sum()
+    assert line.split(None, 1)[1] == f"{share:.0f} % of the steps; batches are cut to 40, 50, 100 steps"
+    assert not any(line.startswith("padding") for line in card(EXPERIMENT))
