@@ -238,18 +238,21 @@ class SeriesData(SequenceData):
         return found
 
     def _bounded(self, series: Series) -> Series:
-        """Series of at most ``longest`` samples."""
+        """Series of at most ``longest`` samples, or of the last of ``lengths``."""
         longest = self.lengths[-1] if self.lengths else self.longest
         if longest is None or int(series.lengths.max()) <= longest:
             return series
         over = np.flatnonzero(series.lengths > longest)
         if self.keep is None or series.task.per_step:
-            remedy = "Set data.longest higher" + ("." if series.task.per_step else ", or data.keep=last or first.")
-            if self.statistics is not None:
-                remedy = f"This run takes no longer ones. Shorten it, or train again: {remedy[0].lower()}{remedy[1:]}"
+            most = int(series.lengths.max())
+            enough = {"lengths": (*self.lengths[:-1], most), "longest": most}
+            bounds = {f"data.{name}": needed for name, needed in enough.items() if getattr(self, name)}
+            wanted = " and ".join(f"{name}={needed}" for name, needed in bounds.items())
+            remedy = f"{wanted}." if series.task.per_step else f"{wanted}, or data.keep=last or first."
+            how = "Set" if self.statistics is None else "This run takes no longer ones. Shorten it, or train again with"
             raise UserError(
-                f"data.longest: {len(over)} of {len(series)} series of {series.about.name} have more than {longest} "
-                f"samples, {series.called(int(np.argmax(series.lengths)))} {int(series.lengths.max())}. {remedy}"
+                f"{', '.join(bounds)}: {len(over)} of {len(series)} series of {series.about.name} have more than "
+                f"{longest} samples, {series.called(int(np.argmax(series.lengths)))} {most}. {how} {remedy}"
             )
         lengths = np.minimum(series.lengths, longest).astype(np.int32)
         first = series.starts + (series.lengths - lengths if self.keep == "last" else 0)

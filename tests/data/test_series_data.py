@@ -156,7 +156,10 @@ def test_bins_hold_the_means_of_what_was_observed_in_them() -> None:
         ({"lengths": (8, 4)}, "data.lengths: ascending lengths are needed"),
         ({"lengths": (4, 8), "longest": 12}, "the last one must be data.longest, 12"),
         ({"keep": "last"}, "data.keep: it says what is kept of series longer than data.longest"),
-        ({"source": MadeUp(per_step=True), "longest": 5, "keep": "last"}, "data.longest: .* Set data.longest higher."),
+        (
+            {"source": MadeUp(per_step=True), "longest": 5, "keep": "last"},
+            r"^data.longest: .* 12. Set data.longest=12.$",
+        ),
         ({"source": MadeUp(per_step=True), "resample": 2.0}, "data.resample: the targets belong to the steps"),
         (
             {"source": MadeUp(per_step=True), "augmentation": SeriesAugmentation(time_warp=0.1)},
@@ -176,6 +179,28 @@ def test_bins_hold_the_means_of_what_was_observed_in_them() -> None:
 def test_what_does_not_fit_is_said(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         SeriesData(source=MadeUp()).replace(**changes).prepare()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "remedy"),
+    [
+        ({"longest": 5}, {"longest": 12}),
+        ({"lengths": (4, 8)}, {"lengths": (4, 12)}),
+        ({"lengths": (4,)}, {"lengths": (12,)}),
+        ({"lengths": (4, 8), "longest": 8}, {"lengths": (4, 12), "longest": 12}),
+    ],
+)
+def test_of_longer_series_is_said_what_was_set_and_what_helps(bounds: dict[str, Any], remedy: dict[str, Any]) -> None:
+    data = SeriesData(source=MadeUp(), **bounds)
+    with pytest.raises(UserError) as told:
+        data.prepare()
+    assert str(told.value).startswith(f"{', '.join(f'data.{name}' for name in bounds)}: ")
+    settings = " and ".join(f"data.{name}={value}" for name, value in remedy.items())
+    assert str(told.value).endswith(f"Set {settings}, or data.keep=last or first.")
+    prepared = data.replace(**remedy).prepare()
+    assert prepared.splits["train"].inputs.longest == 12
+    with pytest.raises(UserError, match=r"Shorten it, or train again with data\.[a-z]+=.*keep=last or first\.$"):
+        prepared.data.inputs_of(MadeUp(longest=20).load(), complete=False)
 
 
 def test_looking_ahead_of_a_step_is_told() -> None:
