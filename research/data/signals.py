@@ -12,6 +12,8 @@ from research.errors import UserError
 from research.spec import Spec, Static, field
 
 Samples = Float32[np.ndarray, "T C"]
+MOST_SAMPLES = 1000
+"""Samples that one sample may stand for after resampling, and the greatest number in the ratio of two rates."""
 
 
 class Filter(Spec):
@@ -62,8 +64,17 @@ class Filter(Spec):
 
 
 def resample_even(values: Samples, interval: float, wanted: float) -> Float32[np.ndarray, "R C"]:
-    """An evenly sampled series, all of it observed, with another time between samples (SciPy's ``resample_poly``)."""
-    ratio = Fraction(interval / wanted).limit_denominator(1000)
+    """An evenly sampled series, all of it observed, with another time between samples (SciPy's ``resample_poly``).
+
+    Raises:
+        UserError: where one new sample stands for more than 1000 old ones, as times in another unit would have it.
+    """
+    if wanted > MOST_SAMPLES * interval:
+        raise UserError(
+            f"data.resample: {wanted:g} is more than {MOST_SAMPLES} times the time between samples, {interval:g}. Give "
+            f"it in the unit of the times of the data: at most {MOST_SAMPLES * interval:g}."
+        )
+    ratio = Fraction(interval / wanted).limit_denominator(MOST_SAMPLES)
     found = signal.resample_poly(values, ratio.numerator, ratio.denominator, axis=0, padtype="line")
     return np.ascontiguousarray(found, np.float32)
 
