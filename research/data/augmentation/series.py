@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float32, Int32, UInt32
+from jaxtyping import Array, Bool, Float32, Int32, UInt32
 
 from research.data.augmentation.draws import Draw, Strength, normal, within
 from research.errors import UserError
@@ -24,8 +25,11 @@ class SeriesAugmentation(Spec):
 
     They take place on the device, inside the compiled step, after scaling: amplitudes are in standard deviations where
     ``scaling`` is on. Each draw is a function of (seed, step, example, purpose), so the other rows, their order and
-    padding change nothing. Strengths are traced; None leaves a change out of the program. What was not observed stays
-    as it is imputed.
+    padding change nothing. Strengths are traced; None leaves a change out of the program.
+
+    Baseline and jitter change what was observed alone. Amplitude and time warp change imputed values too, as the
+    readings they stand for. What variable dropout and time mask take away is 0 and not observed; so is a value after
+    the mask that was carried forward from a reading within it.
 
     In this order: crop, time warp, amplitude, baseline, jitter, variable dropout, time mask. Jitter, amplitude
     ("scaling") and time warp as in Um et al., "Data augmentation of wearable sensor data", ICMI 2017, here with uniform
@@ -79,7 +83,7 @@ class SeriesAugmentation(Spec):
         if self.variable_dropout is not None:
             taken |= uniform(keys, Draw.VARIABLE_DROPOUT, (1, variables)) < self.variable_dropout
         if self.time_mask is not None:
-            taken |= _stretch(keys, self.time_mask, inputs["length"], steps)
+            taken |= _carried_on(_stretch(keys, self.time_mask, inputs["length"], steps), observed)
         return inputs | {"values": jnp.where(taken, 0, values), "observed": observed & ~taken}
 
 
@@ -129,11 +133,21 @@ def _sines(
     return amplitude * height * jnp.sin(2 * jnp.pi * ((low + (high - low) * cycles) * place + phase))
 
 
-def _stretch(keys: UInt32[Array, "B 2"], share: Strength, length: Int32[Array, " B"], steps: int) -> Array:
-    """True on one stretch of each series, ``[B, T, 1]``."""
+def _stretch(
+    keys: UInt32[Array, "B 2"], share: Strength, length: Int32[Array, " B"], steps: int
+) -> Bool[Array, "B T 1"]:
+    """True on one stretch of each series."""
     size, start = jnp.split(uniform(keys, Draw.TIME_MASK, (2,)), 2, axis=1)
     length = length[:, None].astype(jnp.float32)
     size = jnp.floor(share * size * (length + 1))
     first = jnp.floor(start * (length - size + 1))
     place = jnp.arange(steps, dtype=jnp.float32)[None, :]
     return ((place >= first) & (place < first + size))[..., None]
+
+
+def _carried_on(hidden: Bool[Array, "B T 1"], observed: Bool[Array, "B T C"]) -> Bool[Array, "B T C"]:
+    """True on hidden steps, and on those that show no reading of their own and whose last one is hidden."""
+    place = jnp.broadcast_to(jnp.arange(observed.shape[1], dtype=jnp.int32)[None, :, None], observed.shape)
+    last = jax.lax.cummax(jnp.where(observed, place, -1), axis=1)
+    hidden = jnp.broadcast_to(hidden, observed.shape)
+    return hidden | ((last >= 0) & jnp.take_along_axis(hidden, last.clip(0), axis=1))
