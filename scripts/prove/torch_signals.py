@@ -1,4 +1,4 @@
-"""What torch's networks of series put out: prints the values `OF_TORCH` that tests of these models hold ours against.
+"""What torch's networks and layers of series put out: prints the values `OF_TORCH` that tests hold ours against.
 
     PYTHONPATH=tests TORCH/bin/python scripts/prove/torch_signals.py
 
@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]
+import torch_order
 from torch import nn  # pyright: ignore[reportMissingImports]
-from torch_models import OUTPUTS, images, show_outputs
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # pyright: ignore[reportMissingImports]
+from torch_models import OUTPUTS, images, show, show_outputs
 
 CHANNELS = 2
 KERAS = 1e-3
@@ -127,6 +129,22 @@ def extended(expansion: int, width: int = 2, blocks: Iterable[int] = (1, 2)) -> 
     return nn.Sequential(*layers, nn.Linear(5, OUTPUTS))
 
 
+def show_recurrent_layer(cell: str) -> None:
+    """Print digests of the hidden states and of the state at the end of three series of 5, 3 and 1 steps, each way."""
+    made = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell](4, 5, batch_first=True, bidirectional=True)
+    kinds = [("bias" if "bias" in name else "kernel", tuple(leaf.shape)) for name, leaf in made.named_parameters()]
+    for leaf, value in zip(made.state_dict().values(), torch_order.values(kinds), strict=True):
+        leaf.copy_(torch.tensor(value))
+    packed = pack_padded_sequence(images(3, 5, 4), torch.tensor([5, 3, 1]), batch_first=True)
+    hidden, last = made.double()(packed)
+    hidden, _ = pad_packed_sequence(hidden, batch_first=True)
+    # Of an LSTM the hidden state and the cell's, [direction, B, H] each.
+    last = torch.cat(last, dim=-1) if cell == "lstm" else last
+    for number, direction in enumerate(("forwards", "backwards")):
+        states = hidden[..., 5 * number :][..., :5].detach()
+        show(f"{cell} {direction}", (torch_order.digest(x.numpy()) for x in (*states, *last[number].detach())))
+
+
 def main() -> None:
     """Print the values, test by test."""
     print(f"torch {torch.__version__}, outputs in training\n")
@@ -139,6 +157,9 @@ def main() -> None:
     for depth, expansion, train in ((18, 1, False), (50, 4, True)):
         name = f"{depth}, {'training' if train else 'evaluation'}"
         show_outputs(name, extended(expansion), x, train)
+    print("\n# tests/models/layers/test_recurrent.py")
+    for cell in ("simple", "lstm", "gru"):
+        show_recurrent_layer(cell)
 
 
 if __name__ == "__main__":

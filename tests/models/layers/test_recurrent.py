@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch_order
 from flax import nnx
 
 from research.models.layers import DecayRecurrent, Recurrent
-from research.models.layers.recurrent import CellName
+from research.models.layers.recurrent import GATES, CellName
 from research.models.model import Forward
 
 B, T, C, H = 3, 6, 4, 5
@@ -69,6 +71,43 @@ def test_each_series_is_that_of_its_true_steps(cell: CellName, backwards: bool) 
         np.testing.assert_allclose(hidden[row, :length], expected[::-1] if backwards else expected, atol=1e-5)
         np.testing.assert_allclose(last[0][row], end, atol=1e-5)
         assert not hidden[row, length:].any()
+
+
+# PYTHONPATH=tests python scripts/prove/torch_signals.py, torch 2.13.0: of three series the hidden states, then the end.
+OF_TORCH = {
+    "simple forwards": [4.43183, 0.437087, 1.3941, 0.565727, 1.85016, 1.3941],
+    "simple backwards": [-2.4361, 2.206, 0.238694, -1.40984, 0.474541, 0.238694],
+    "lstm forwards": [0.873143, 0.158856, -0.0794059, 0.365649, -0.0806726, -0.999159],
+    "lstm backwards": [0.216172, 0.665544, 0.307224, 0.868088, 1.33963, 0.654441],
+    "gru forwards": [-0.118397, -1.6281, -0.211072, -0.670797, -0.7195, -0.211072],
+    "gru backwards": [0.613905, -1.35636, -0.793403, 0.149868, -0.0876013, -0.793403],
+}
+
+
+@functools.cache
+def as_in_torch(cell: CellName) -> list[np.ndarray]:
+    """Kernels and biases of one direction after the other, in the order and the axes of torch."""
+    gates = GATES[cell]
+    shapes = (("kernel", (gates * H, C)), ("kernel", (gates * H, H)), *[("bias", (gates * H,))] * 2)
+    return torch_order.values(shapes * 2)
+
+
+@pytest.mark.parametrize("name", OF_TORCH)
+def test_layers_equal_torch_by_its_values(name: str) -> None:
+    """Of torch's bidirectional layers on packed sequences, so each direction begins where the series does."""
+    cell, _, direction = name.partition(" ")
+    made = Recurrent(C, H, cell=cell, backwards=direction == "backwards", rngs=nnx.Rngs(1))
+    kernel, recurrent, bias, other = as_in_torch(cell)[4 * made.backwards :][:4]
+    if made.candidate_bias is not None:
+        made.candidate_bias.set_value(jnp.asarray(other[2 * H :]))
+        other = np.r_[other[: 2 * H], np.zeros(H, np.float32)]
+    for parameter, value in ((made.input_kernel, kernel.T), (made.kernel, recurrent.T), (made.bias, bias + other)):
+        assert parameter.shape == value.shape
+        parameter.set_value(jnp.asarray(value))
+    x, valid = torch_order.images((3, 5, C)), np.arange(5) < np.asarray([5, 3, 1])[:, None]
+    hidden, last = made(jnp.asarray(x), jnp.asarray(valid), Forward())
+    found = [torch_order.digest(row) for row in (*np.asarray(hidden), *np.concatenate(last, axis=1))]
+    np.testing.assert_allclose(found, OF_TORCH[name], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", ["simple", "lstm", "gru"])
