@@ -39,27 +39,33 @@ CODES = (
 FOLDS = (1, 2, 3, 4, 8, 9, 10, 10)
 
 
-def _stored(number: int) -> np.ndarray:
-    return np.random.default_rng(number).integers(-2000, 2000, (50, 3))
+def _stored(number: int, rate: int = 100) -> np.ndarray:
+    """Counts of half a second."""
+    return np.random.default_rng(number).integers(-2000, 2000, (rate // 2, 3))
+
+
+def _write(folder: Path, number: int, rate: int = 100) -> None:
+    """A record at this rate, where the table says it is."""
+    (folder / f"records{rate}").mkdir(exist_ok=True)
+    wfdb.wrsamp(
+        f"{number:05d}_{'lr' if rate == 100 else 'hr'}",
+        fs=rate,
+        units=["mV"] * 3,
+        sig_name=["I", "II", "V1"],
+        d_signal=_stored(number, rate),
+        fmt=["16"] * 3,
+        adc_gain=[1000.0] * 3,
+        baseline=[0] * 3,
+        write_dir=str(folder / f"records{rate}"),
+    )
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ptbxl")
-    (folder / "records100").mkdir()
     rows = []
     for number, (codes, fold) in enumerate(zip(CODES, FOLDS, strict=True), 1):
-        wfdb.wrsamp(
-            f"{number:05d}_lr",
-            fs=100,
-            units=["mV"] * 3,
-            sig_name=["I", "II", "V1"],
-            d_signal=_stored(number),
-            fmt=["16"] * 3,
-            adc_gain=[1000.0] * 3,
-            baseline=[0] * 3,
-            write_dir=str(folder / "records100"),
-        )
+        _write(folder, number)
         files = f"records100/{number:05d}_lr,records500/{number:05d}_hr"
         rows.append(f'{number},{max(2, number)}.0,"{codes}",{fold},{files}')
     header = "ecg_id,patient_id,scp_codes,strat_fold,filename_lr,filename_hr\n"
@@ -152,6 +158,21 @@ def test_records_that_are_not_here_are_left_out_and_counted(folder: Path) -> Non
     assert series.row.tolist() == [0, 1, 2, 4, 5, 6]
     assert "7 of 8 records of ptbxl_database.csv are here; the others are left out" in series.about.notes
     with pytest.raises(UserError, match=r"none of the 8 records .* such as records500/00001_hr\.hea\. records100 is"):
+        PTBXL(rate=500).load()
+
+
+def test_records_at_500_hz_are_read_where_these_are_asked_for(folder: Path) -> None:
+    for number in (2, 5):
+        _write(folder, number, rate=500)
+    series = PTBXL(rate=500).load()
+    assert series.interval == 0.002 and series.lengths.tolist() == [250, 250] and series.row.tolist() == [1, 4]
+    for row, number in enumerate((2, 5)):
+        np.testing.assert_array_equal(series.values[series.span(row)], _stored(number, 500))
+        record = wfdb.rdrecord(str(folder / "records500" / f"{number:05d}_hr"))
+        np.testing.assert_allclose(series.values[series.span(row)] * series.scale, record.p_signal, atol=1e-6)
+    assert "2 of 8 records of ptbxl_database.csv are here; the others are left out" in series.about.notes
+    edit(folder / "records500" / "00005_hr.hea", " 500 ", " 100 ")
+    with pytest.raises(UserError, match=r"00005_hr: 100 Hz; 500 are expected in records500"):
         PTBXL(rate=500).load()
 
 

@@ -270,9 +270,10 @@ def test_regression_and_rows():
     assert report["mae"].value == pytest.approx(oracle.mean_absolute_error(targets, predicted))
     assert report["rmse"].value == pytest.approx(oracle.mean_squared_error(targets, predicted) ** 0.5)
     for index, part in enumerate(report.parts.values()):
-        rmse = {item.name: item for item in part}["rmse"]
-        assert rmse.value == pytest.approx(oracle.root_mean_squared_error(targets[:, index], predicted[:, index]))
-        assert rmse.low < rmse.value < rmse.high
+        found = {item.name: item for item in part}
+        for name, theirs in (("rmse", oracle.root_mean_squared_error), ("mae", oracle.mean_absolute_error)):
+            assert found[name].value == pytest.approx(theirs(targets[:, index], predicted[:, index]))
+            assert found[name].low < found[name].value < found[name].high
     assert set(report.parts) == {"glucose", "insulin"} and "predicted quantities in mg/dL" in report.notes
     values = random.normal(2, 1, size=400)
     rows = evaluate(Rows("episode", "final", {"return": np.append(values, np.nan)}), resamples=500)

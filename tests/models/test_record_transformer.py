@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,11 @@ from sequences import (
     shapes,
 )
 
+import research
+from research.data import EventData, SyntheticRecords
 from research.errors import UserError
+from research.experiment import Experiment
+from research.losses import CrossEntropy
 from research.models import Forward, RecordTransformer, functional
 from research.optimizers import AdamW
 from research.spec import apply_overrides, check
@@ -192,3 +198,15 @@ def test_a_vocabulary_that_is_too_small_is_told() -> None:
     model.check_data({"events": {"numbers": 5}}, task)
     with pytest.raises(UserError, match=r"model.vocabulary: 5 numbers for codes do not suffice, the data has 9"):
         model.check_data({"events": {"numbers": 9}}, task)
+
+
+def test_a_run_whose_codes_do_not_fit_the_model_does_not_begin(tmp_path: Path) -> None:
+    data = EventData(source=SyntheticRecords(patients=60), vocabulary=20)
+    experiment = Experiment(data=data, model=RecordTransformer(vocabulary=8), loss=CrossEntropy(), steps=1)
+    numbers = data.prepare().details()["events"]["numbers"]
+    assert 8 < numbers <= 20
+    message = rf"^model\.vocabulary: 8 numbers .* the data has {numbers}\. Set model\.vocabulary={numbers}, or"
+    with pytest.raises(UserError, match=message + r" data\.vocabulary=8 to keep fewer codes\.$"):
+        research.run(experiment, runs=tmp_path)
+    assert not list(tmp_path.rglob("checkpoints"))
+    assert data.replace(vocabulary=8).prepare().details()["events"]["numbers"] == 8
