@@ -15,7 +15,6 @@ from research.errors import UserError, did_you_mean
 from research.metrics.arrays import macro, mean, one_hot, per_column
 from research.metrics.decisions import (
     accuracy,
-    balanced_accuracy,
     called,
     class_scores,
     confusion_matrix,
@@ -48,11 +47,10 @@ from research.metrics.ranking import (
     sample_curves,
 )
 from research.metrics.survival import concordance, concordance_moves
-from research.task import Kind, Task
+from research.task import Task
 
 __all__ = [
     "LARGER_IS_BETTER",
-    "STEERING",
     "SampleCurves",
     "accuracy",
     "auroc",
@@ -60,7 +58,6 @@ __all__ = [
     "auroc_per_label",
     "average_precision",
     "average_precision_per_label",
-    "balanced_accuracy",
     "brier",
     "called",
     "class_scores",
@@ -90,15 +87,6 @@ __all__ = [
     "specificity",
     "steering",
 ]
-
-STEERING: dict[Kind, tuple[str, ...]] = {
-    "binary": ("accuracy", "auroc"),
-    "multiclass": ("accuracy", "auroc"),
-    "multilabel": ("auroc",),
-    "regression": ("mse", "mae", "rmse"),
-    "survival": ("concordance",),
-}
-"""Metrics computed on device while training, by kind of task; for several classes or labels ``auroc`` is the macro."""
 
 LARGER_IS_BETTER: dict[str, bool] = {
     "accuracy": True,
@@ -146,7 +134,10 @@ def larger_is_better(name: str) -> bool:
 def steering(
     task: Task, predictions: Float[Array, "N ..."], targets: Num[Array, "N ..."], weights: Shaped[Array, " N"]
 ) -> dict[str, Float[Array, ""]]:
-    """The metrics of ``STEERING[task.kind]``, computed on device.
+    """Metrics computed on device while training.
+
+    They are ``accuracy`` and ``auroc`` of classes (of several the macro), ``auroc`` of labels (the macro), ``mse``,
+    ``mae`` and ``rmse`` of quantities, and ``concordance`` of times to an event.
 
     Args:
         task: what is predicted.

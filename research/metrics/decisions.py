@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
 
-from research.metrics.arrays import macro, one_hot, prepare, ratio, total, weighted_mean
+from research.metrics.arrays import one_hot, prepare, ratio, total, weighted_mean
 
 
 def called(probability: Float[Any, "*shape"], threshold: Any = 0.5) -> Int[Any, "*shape"]:
@@ -79,13 +79,6 @@ def class_scores(
         "precision": ratio(xp, hits, calls),
         "f1": ratio(xp, 2 * hits, calls + cases),
     }
-
-
-def balanced_accuracy(
-    predicted: Int[Any, " N"], targets: Int[Any, " N"], classes: int, weights: Shaped[Any, "*batch N"] | None = None
-) -> Float[Any, "*batch"]:
-    """Mean over the classes that occur of the share of their cases that are recognised."""
-    return macro(class_scores(predicted, targets, classes, weights)["sensitivity"])
 
 
 def confusion_matrix(

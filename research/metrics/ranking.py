@@ -48,13 +48,14 @@ def auroc(
     return xp.where(xp.isnan(scores).any(), xp.nan, area)
 
 
-def average_precision(
-    scores: Float[Any, " N"], targets: Num[Any, " N"], weights: Shaped[Any, "*batch N"] | None = None
-) -> Float[Any, "*batch"]:
-    """Mean over the positives of the precision at their own score: a step-wise area under precision and recall.
+def _from_the_top(scores: Any, targets: Any, weights: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Rows by falling score: the weight of the positive among them, and down to each row what was found and taken.
 
-    Rows of equal score enter together, as in scikit-learn's ``average_precision_score``. NaN where there is no
-    positive. Arguments as in `auroc`.
+    Rows of equal score enter together.
+
+    Returns:
+        The array module, whether there is a score that is no number, the weight of each row that is positive
+        ``[..., N]``, and down to its score the weights of the positives and of all rows ``[..., N]``.
     """
     xp, counted, scores, targets = prepare(weights, scores, targets)
     order = xp.argsort(-scores, stable=True)
@@ -63,10 +64,22 @@ def average_precision(
     counted = xp.take(counted, order, axis=-1)
     positive = counted * xp.broadcast_to(targets[order], counted.shape)
     found, taken = (_at(xp, xp.cumsum(w, axis=-1), last, slice(0, len(scores))) for w in (positive, counted))
+    return xp, xp.isnan(scores).any(), positive, found, taken
+
+
+def average_precision(
+    scores: Float[Any, " N"], targets: Num[Any, " N"], weights: Shaped[Any, "*batch N"] | None = None
+) -> Float[Any, "*batch"]:
+    """Mean over the positives of the precision at their own score: a step-wise area under precision and recall.
+
+    Rows of equal score enter together, as in scikit-learn's ``average_precision_score``. NaN where there is no
+    positive. Arguments as in `auroc`.
+    """
+    xp, unknown, positive, found, taken = _from_the_top(scores, targets, weights)
     precision = ratio(xp, found, taken)
     # Rows of weight 0 at the top of the ranking have no precision and must not spoil the sum.
     area = ratio(xp, xp.where(positive > 0, positive * precision, 0).sum(-1), positive.sum(-1))
-    return xp.where(xp.isnan(scores).any(), xp.nan, area)
+    return xp.where(unknown, xp.nan, area)
 
 
 def auroc_per_class(
@@ -97,16 +110,10 @@ def f1_max(
 
     Of several labels the mean over them is the term-centric F-max; see `f_max` for the other. Arguments as in `auroc`.
     """
-    xp, counted, scores, targets = prepare(weights, scores, targets)
-    order = xp.argsort(-scores, stable=True)
-    descending = -scores[order]
-    last = xp.searchsorted(descending, descending, side="right") - 1
-    counted = xp.take(counted, order, axis=-1)
-    positive = counted * xp.broadcast_to(targets[order], counted.shape)
-    found, taken = (_at(xp, xp.cumsum(w, axis=-1), last, slice(0, len(scores))) for w in (positive, counted))
+    xp, unknown, positive, found, taken = _from_the_top(scores, targets, weights)
     positives = positive.sum(-1)
     best = (2 * found / xp.maximum(taken + positives[..., None], 1e-12)).max(-1)
-    return xp.where((positives > 0) & ~xp.isnan(scores).any(), best, xp.nan)
+    return xp.where((positives > 0) & ~unknown, best, xp.nan)
 
 
 class SampleCurves(NamedTuple):

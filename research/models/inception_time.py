@@ -13,8 +13,8 @@ from research.errors import UserError
 from research.models.layers import BatchNorm, Convolution1D, initializers, max_pool_1d
 from research.models.model import Forward, Model
 from research.models.placement import Placement
-from research.models.series import Channel, channels_of, check_channels, series_shape, valid_steps
-from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooled
+from research.models.series import Channel, check_channels, series_shape
+from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooledBlocks
 from research.spec import field
 
 BLOCK = 3
@@ -61,7 +61,7 @@ class InceptionTime(Model):
         return InceptionNetwork(self, variables, static, outputs, rngs)
 
 
-class InceptionNetwork(MeanPooled):
+class InceptionNetwork(MeanPooledBlocks):
     """The module that `InceptionTime` builds."""
 
     def __init__(self, spec: InceptionTime, variables: int, static: int, outputs: int, rngs: nnx.Rngs) -> None:
@@ -76,13 +76,6 @@ class InceptionNetwork(MeanPooled):
         # Kernels of different widths look at the same step; even ones look half a step further.
         self.placement = Placement()
         self.finish(spec, features + static, outputs, rngs)
-
-    def features(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B T D"]:
-        """Maps of the last module after their activation."""
-        x, valid = channels_of(inputs, self.channels), valid_steps(inputs)
-        for block in self.blocks:
-            x = block(x, valid, forward)
-        return x
 
 
 class InceptionBlock(nnx.Module):

@@ -12,8 +12,8 @@ from research.errors import UserError
 from research.models.layers import BatchNorm, initializers
 from research.models.model import Forward, Model
 from research.models.placement import Placement
-from research.models.series import Channel, channels_of, check_channels, series_shape, valid_steps
-from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooled
+from research.models.series import Channel, check_channels, series_shape
+from research.models.signals import KERAS_EPSILON, ConvolutionNorm1D, MeanPooledBlocks
 from research.spec import field
 
 
@@ -52,7 +52,7 @@ class ResNet1D(Model):
         return ResidualNetwork1D(self, variables, static, outputs, rngs)
 
 
-class ResidualNetwork1D(MeanPooled):
+class ResidualNetwork1D(MeanPooledBlocks):
     """The module that `ResNet1D` builds."""
 
     def __init__(self, spec: ResNet1D, variables: int, static: int, outputs: int, rngs: nnx.Rngs) -> None:
@@ -67,13 +67,6 @@ class ResidualNetwork1D(MeanPooled):
                 placement = placement.through(kernel, 1, (kernel - 1) // 2)
         self.placement = placement
         self.finish(spec, features + static, outputs, rngs)
-
-    def features(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B T D"]:
-        """Maps of the last block after their activation."""
-        x, valid = channels_of(inputs, self.channels), valid_steps(inputs)
-        for block in self.blocks:
-            x = block(x, valid, forward)
-        return x
 
 
 class ResidualBlock1D(nnx.Module):

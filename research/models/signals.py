@@ -11,7 +11,7 @@ from research.errors import UserError
 from research.models.layers import BatchNorm, Convolution1D, Dense, Dropout, mean_over_steps, strided
 from research.models.model import Forward
 from research.models.placement import Placement
-from research.models.series import Channel, beside_static, valid_steps
+from research.models.series import Channel, beside_static, channels_of, valid_steps
 
 KERAS_EPSILON = 1e-3
 """What Keras adds to the variance in batch normalisation; torch adds 1e-5."""
@@ -76,3 +76,16 @@ class MeanPooled(nnx.Module):
     def __call__(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
         """Outputs of each example."""
         return self.head(self.features(inputs, forward), inputs, forward)
+
+
+class MeanPooledBlocks(MeanPooled):
+    """Such a network of blocks, one after the other; what a block gives is activated."""
+
+    blocks: nnx.List
+
+    def features(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B T D"]:
+        """Maps of the last block."""
+        x, valid = channels_of(inputs, self.channels), valid_steps(inputs)
+        for block in self.blocks:
+            x = block(x, valid, forward)
+        return x

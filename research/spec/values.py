@@ -112,11 +112,6 @@ def _layout(cls: type[Spec]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(children), tuple(n for n in field_annotations(cls) if n not in children)
 
 
-def child_fields(cls: type[Spec]) -> tuple[str, ...]:
-    """Names of the fields that hold numbers or specs."""
-    return _layout(cls)[0]
-
-
 def registered_specs() -> dict[str, type[Spec]]:
     """Every spec class defined so far, by its stable name ``module:Class``."""
     return dict(_REGISTRY)

@@ -20,21 +20,15 @@ from research.data.catalog.ecg_dynamics import (
     tachogram,
     voltage,
 )
-from research.data.catalog.known_risk import expected_auroc, latent_normal, patient_names
+from research.data.catalog.known_risk import bayes_auroc, latent_normal, patient_names, risk_of
 from research.data.series import Series, Variable
 from research.data.source import Source
 from research.errors import UserError
 from research.spec import Static, field
 from research.task import Task
 
-SLOPE = 7.6
-"""Log-odds of disease from severity 0 to 1, at strength 1; with it the Bayes AUROC is 0.90."""
-
 UPRIGHT, FALL = 1.1, 1.9
 """Height of T at severity 0, and how much lower it is at 1, as shares of its usual height: -0.8 is inverted."""
-
-POINTS = 2**14
-"""The Bayes AUROC is integrated over so many points."""
 
 SLOWEST, QUICKEST = 45.0, 130.0
 """Limits of a record's mean heart rate, per minute."""
@@ -160,7 +154,7 @@ class SyntheticECG(Source):
 
     def risk(self) -> Float64[np.ndarray, " N"]:
         """Probability of disease of each record."""
-        return self._risk(self.severity())
+        return risk_of(self.severity(), self.strength)
 
     def bayes_auroc(self) -> float:
         """AUROC of the true risk over the whole population, the best that any model can expect; error below 0.0001.
@@ -173,8 +167,7 @@ class SyntheticECG(Source):
             return 0.5
         if self.task == "rhythm":
             return 1.0
-        risk = self._risk((np.arange(POINTS) + 0.5) / POINTS)
-        return expected_auroc(risk, risk)
+        return bayes_auroc(self.strength)
 
     def mean_rates(self) -> Float64[np.ndarray, " N"]:
         """Mean heart rate of each record, per minute, about which its beats vary."""
@@ -187,9 +180,6 @@ class SyntheticECG(Source):
 
         of_patient, of_record = ((stream, 0, self.seed) for stream in streams)
         return ndtr(latent_normal(self.patients, self.records, (of_patient, of_record)))
-
-    def _risk(self, severity: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
-        return 1 / (1 + np.exp(-self.strength * SLOPE * (severity - 0.5)))
 
     def _rhythm(self, stream: int) -> Int64[np.ndarray, " N"]:
         return np.random.default_rng((stream, 0, self.seed)).integers(0, len(RHYTHMS), self.patients * self.records)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from research.data.about import About
-from research.data.catalog.known_risk import expected_auroc, latent_normal, patient_names
+from research.data.catalog.known_risk import bayes_auroc, latent_normal, patient_names, risk_of
 from research.data.catalog.vitals_dynamics import (
     BETWEEN,
     DETERIORATION,
@@ -39,12 +39,6 @@ ROUNDS = 112
 
 INFORMATIVE = 1.2
 """Log-odds of a measurement per deviation from the mean in the direction of deterioration, if not at random."""
-
-SLOPE = 7.6
-"""Log-odds of deterioration from severity 0 to 1, at strength 1; with it the Bayes AUROC is 0.90."""
-
-POINTS = 2**14
-"""The Bayes AUROC is integrated over so many points."""
 
 STAYS = 200
 """The best error of a forecast is averaged over the times of measurement of so many stays."""
@@ -155,7 +149,7 @@ class SyntheticVitals(Source):
 
     def risk(self) -> Float64[np.ndarray, " N"]:
         """Probability of deterioration of each stay."""
-        return self._risk(self.severity())
+        return risk_of(self.severity(), self.strength)
 
     def bayes_auroc(self) -> float:
         """AUROC of the true risk over the whole population, the best that any model can expect; error below 0.0001.
@@ -167,8 +161,7 @@ class SyntheticVitals(Source):
             raise UserError(f"task: {self.task} has no AUROC; see best_rmse, or set task=risk.")
         if not self.visible:
             return 0.5
-        risk = self._risk((np.arange(POINTS) + 0.5) / POINTS)
-        return expected_auroc(risk, risk)
+        return bayes_auroc(self.strength)
 
     def best_rmse(self) -> float:
         """Root mean squared error (1/min) of the best forecast, the conditional mean; error below 0.5 %.
@@ -199,9 +192,6 @@ class SyntheticVitals(Source):
 
         of_patient, of_stay = ((number + stream, 0, self.seed) for number in (SEVERITY_OF_PATIENT, SEVERITY_OF_STAY))
         return ndtr(latent_normal(self.patients, self.stays, (of_patient, of_stay)))
-
-    def _risk(self, severity: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
-        return 1 / (1 + np.exp(-self.strength * SLOPE * (severity - 0.5)))
 
     def _stays(self, stream: int) -> _Stays:
         """All stays, whether measured or not."""
