@@ -281,10 +281,10 @@ def test_several_lengths_are_forms_of_the_same_programs(compiles: Any, monkeypat
     cut = SeriesData.cut
     monkeypatch.setattr(SeriesData, "cut", lambda self, rows, length: forms.append(length) or cut(self, rows, length))
 
-    def compiled(lengths: tuple[int, ...], dropout: float = 0.2, epochs: int = 2) -> int:
-        model = RNN(widths=(2,), cell="simple", dropout=dropout)
+    def compiled(lengths: tuple[int, ...], rate: float = 0.1, epochs: int = 2) -> int:
+        model, optimizer = RNN(widths=(2,), cell="simple"), SGD(learning_rate=rate)
         data = SeriesData(source=MadeUp(), split=Split(test=0.2, validation=None), lengths=lengths)
-        setup = set_up(EXPERIMENT.replace(data=data, model=model, optimizer=SGD(), epochs=epochs), 0, QUIET)
+        setup = set_up(EXPERIMENT.replace(data=data, model=model, optimizer=optimizer, epochs=epochs), 0, QUIET)
         assert setup.feed is not None and setup.reading is not None
         carry, before = setup.program.initialise(), compiles()
         carry = setup.program.advance(carry, setup.feed.window(0), setup.reading.updates_per_epoch)
@@ -294,7 +294,7 @@ def test_several_lengths_are_forms_of_the_same_programs(compiles: Any, monkeypat
     assert compiled(()) == 2 and not forms
     assert compiled((4, 8, 12)) == 2
     assert sorted(forms) == [4, 4, 8, 8, 12, 12]
-    assert compiled((4, 8, 12), dropout=0.1, epochs=5) == 0
+    assert compiled((4, 8, 12), rate=0.2, epochs=5) == 0
 
 
 def test_padding_is_told_and_fewer_steps_are_computed() -> None:
