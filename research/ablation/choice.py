@@ -101,7 +101,7 @@ def _microseconds(group: Group, members: Sequence[Ready], way: Way, devices: Seq
         jax.block_until_ready(carry)
         began = time.perf_counter()
         carry = program.advance(carry, window, offset, count)
-        jax.block_until_ready(carry.step)
+        jax.block_until_ready(carry)
         took = time.perf_counter() - began
         # The first pass compiles.
         if count > 1 and (took > MEASURED_SECONDS or count == left):

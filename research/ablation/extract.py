@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from research.ablation.directory import AblationDirectory, Wave
+from research.ablation.program import parts_of
 from research.errors import UserError, did_you_mean
 from research.experiment import Execution, Experiment
 from research.runner import Result, claim, run_in
@@ -83,15 +84,15 @@ def _find(directory: AblationDirectory, member: str) -> tuple[Wave, int]:
 
 def _carry(wave: Wave, number: int, setup: Setup) -> Carry:
     """The member's part of the last checkpoint."""
-    replicas = wave.way.replicas
-    count = math.ceil(len(wave.identities) / replicas) * replicas
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), setup.program.carry_like())
+    parts, one = parts_of(len(wave.identities), wave.way.replicas), setup.program.carry_like()
+    like = tuple(jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(part), *x.shape), x.dtype), one) for part in parts)  # noqa: B023
     with contextlib.closing(Checkpoints(wave.last, writable=False)) as last:
         step = last.latest()
         if step is None:
             raise UserError(f"{wave.last}: the checkpoint is missing.")
-        stacked = last.restore(step, like, setup.device)
-    return jax.tree.map(lambda array: array[number], stacked)
+        carries = last.restore(step, like, setup.device)
+    (part,) = (n for n, members in enumerate(parts) if number in members)
+    return jax.tree.map(lambda array: array[number - parts[part].start], carries[part])
 
 
 def _plant(run: RunDirectory, carry: Carry, wave: Wave, number: int) -> None:

@@ -7,24 +7,27 @@ Three ways to go through the members, in one program or many:
   hundred updates only, and in distribution.
 - ``separate``: one after the other, each by the program of a run of its own; equal to the bit.
 
-Under ``map`` and ``vmap`` the members may be shared out over several devices (``replicas``).
+The members may be shared out over several devices: each then has a program of its own, for its part of them. (One
+program over all devices is compiled in another way than that of a run, and other bits come of it.)
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from research import keys
 from research.ablation.groups import Ready
 from research.data.batch import Batch
+from research.data.feed import Reading
 from research.data.resident import fold_room, put
 from research.training import steps
 from research.training.carry import Carry
@@ -34,8 +37,6 @@ from research.training.steps import Outline, Run
 Strategy = Literal["map", "vmap", "separate"]
 EXACT = ("map", "separate")
 """Ways that give the bits of runs of their own."""
-
-AXIS = "replica"
 
 _EXECUTABLES: dict[Any, Any] = {}
 
@@ -56,11 +57,16 @@ class Way:
         return self.strategy if self.replicas == 1 else f"{self.strategy} on {self.replicas} devices"
 
 
+def parts_of(count: int, replicas: int) -> list[range]:
+    """Which of ``count`` members each device has; neighbours stay together."""
+    ends = [count * number // replicas for number in range(replicas + 1)]
+    return [range(first, end) for first, end in itertools.pairwise(ends) if end > first]
+
+
 class GroupProgram:
     """The programs of some members of one group, as `research.training.program.Program` has them for one run.
 
-    What belongs to the members has a first axis of members; it is filled up with copies of the last one, which have
-    stopped, where the devices would have different numbers of them.
+    What belongs to the members is a tuple with a pytree for each device, whose arrays have a first axis of members.
 
     Args:
         members: members of one group, with their data prepared.
@@ -70,59 +76,103 @@ class GroupProgram:
     """
 
     def __init__(self, members: Sequence[Ready], outline: Outline, way: Way, devices: Sequence[Any]) -> None:
-        self.members, self.outline, self.way = tuple(members), outline, way
         self.count = len(members)
-        self.mesh = Mesh(np.asarray(devices[: way.replicas]), (AXIS,)) if way.replicas > 1 else None
-        self.device = devices[0]
-        filling = [members[-1]] * (-self.count % way.replicas)
-        everyone = [*members, *filling]
+        self.parts = tuple(
+            _Part([members[number] for number in part], outline, way.strategy, device)
+            for part, device in zip(parts_of(len(members), way.replicas), devices, strict=False)
+        )
+        self.splits = tuple(self.parts[0].splits)
+        self.readings = [reading for part in self.parts for reading in part.readings]
+        self._threads = ThreadPoolExecutor(len(self.parts))
+
+    def initialise(self) -> tuple[Carry, ...]:
+        """The carries before the first update."""
+        return self._each(lambda part: part.initialise())
+
+    def carry_like(self) -> tuple[Carry, ...]:
+        """Shapes, types and places of the carries, as what a checkpoint is restored into; compiles nothing."""
+        return tuple(part.carry_like() for part in self.parts)
+
+    def window(self, step: int, length: int) -> tuple[tuple[Any, ...], int, int]:
+        """Rows of the updates from ``step`` on; where in them that is, and how many are left.
+
+        Args:
+            step: updates made so far.
+            length: updates that a window holds.
+        """
+        start = step - step % length
+        return tuple(part.window(start, length) for part in self.parts), step - start, length - (step - start)
+
+    def advance(self, carry: tuple[Carry, ...], window: tuple[Any, ...], offset: int, count: int) -> tuple[Carry, ...]:
+        """The carries after up to ``count`` more updates, from ``offset`` in the window on; donates ``carry``."""
+        return self._each(lambda part, *own: part.advance(*own, offset, count), carry, window)
+
+    def record(self, carry: tuple[Carry, ...], assess: bool) -> tuple[tuple[Carry, ...], tuple[Any, ...]]:
+        """An event, as `research.training.program.Program.record`; the records have an axis of members."""
+        found = self._each(lambda part, own: part.record(own, assess), carry)
+        return tuple(each[0] for each in found), tuple(each[1] for each in found)
+
+    def deploy(self, carry: tuple[Carry, ...]) -> tuple[Any, ...]:
+        """The states that are evaluated."""
+        return self._each(lambda part, own: part.deploy(own), carry)
+
+    def predict(self, state: tuple[Any, ...], split: str) -> tuple[dict[str, Any], ...]:
+        """Rows of deployed states over a whole split, ``[members, N, ...]``."""
+        return self._each(lambda part, own: part.predict(own, split), state)
+
+    def _each(self, call: Callable[..., Any], *values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What ``call`` gives for each part; they compile at the same time, and so do the devices run."""
+        return tuple(self._threads.map(call, self.parts, *values))
+
+
+def gathered(parts: tuple[Any, ...]) -> Any:
+    """What belongs to the members, on the host and in one pytree, with one first axis."""
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *jax.device_get(parts))
+
+
+class _Part:
+    """The programs of the members on one device."""
+
+    def __init__(self, members: Sequence[Ready], outline: Outline, strategy: Strategy, device: Any) -> None:
+        self.outline, self.strategy, self.device = outline, strategy, device
         data = {id(ready.prepared): ready.prepared for ready in members if ready.prepared is not None}
-        orders = {ready.order: number for number, ready in enumerate({r.order: r for r in members}.values())}
         places = {key: number for number, key in enumerate(data)}
-        self.orders = [next(r.reading for r in members if r.order == order) for order in orders]
-        specs = [jax.tree.map(jnp.asarray, steps.traced_part(ready.fitted)) for ready in everyone]
-        runs = [Run(jnp.uint32(ready.member.seed), jnp.int32(ready.total_updates)) for ready in everyone]
-        self.spec, self.run = self._of_members(_stacked(specs)), self._of_members(_stacked(runs))
-        self.data = self._of_members(jnp.asarray([places.get(id(r.prepared), 0) for r in everyone], jnp.int32))
-        self.order = self._of_members(jnp.asarray([orders[ready.order] for ready in everyone], jnp.int32))
-        self.splits = {
-            name: self._of_all(_one_or_stacked([_rows(p, name) for p in data.values()]))
-            for name in (next(iter(data.values())).splits if data else ())
-        }
-        examples = [put(first_row(p.splits["train"]), p.task) for p in data.values()]
-        self.example = self._of_all(_one_or_stacked(examples)) if data else None
+        orders = {ready.order: ready.reading for ready in members}
+        numbers = {order: number for number, order in enumerate(orders)}
+        self.readings: list[Reading] = [reading for reading in orders.values() if reading is not None]
+        specs = [jax.tree.map(jnp.asarray, steps.traced_part(ready.fitted)) for ready in members]
+        runs = [Run(jnp.uint32(ready.member.seed), jnp.int32(ready.total_updates)) for ready in members]
+        self.spec, self.run = self._put(_stacked(specs)), self._put(_stacked(runs))
+        self.data = self._put(np.asarray([places.get(id(r.prepared), 0) for r in members], np.int32))
+        self.order = self._put(np.asarray([numbers[ready.order] for ready in members], np.int32))
+        names = next(iter(data.values())).splits if data else ()
+        self.splits = {name: self._put(_one_or_stacked([_rows(p, name) for p in data.values()])) for name in names}
+        examples = [put(first_row(prepared.splits["train"]), prepared.task) for prepared in data.values()]
+        self.example = self._put(_one_or_stacked(examples)) if data else None
         self._several = len(data) > 1
         self._window: tuple[int, Any] = (-1, None)
 
-    # The programs ---------------------------------------------------------------------------------------------------
-
     def initialise(self) -> Carry:
-        """The carries before the first update; of what only fills up, stopped ones."""
-
-        def one(spec: Any, run: Any, data: Any, example: Any) -> Carry:
-            return steps.initialise(self.outline, spec, run, self._own(example, data))
-
-        carry = self._call("initialise", one, (self.spec, self.run, self.data), (self.example,))
-        filling = jnp.arange(len(carry.stopped)) >= self.count
-        return dataclasses.replace(carry, stopped=self._of_members(carry.stopped | filling))
+        return self._call("initialise", self._initialise, (self.spec, self.run, self.data), (self.example,))
 
     def carry_like(self) -> Carry:
-        """Shapes and types of the carries, as what a checkpoint is restored into; compiles nothing."""
+        everyone = jax.vmap(self._initialise, in_axes=(0, 0, 0, None))
+        like = jax.eval_shape(everyone, self.spec, self.run, self.data, self.example)
+        place = jax.sharding.SingleDeviceSharding(self.device)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), like)
 
-        def one(spec: Any, run: Any, data: Any, example: Any) -> Carry:
-            return steps.initialise(self.outline, spec, run, self._own(example, data))
+    def _initialise(self, spec: Any, run: Any, data: Any, example: Any) -> Carry:
+        return steps.initialise(self.outline, spec, run, self._own(example, data))
 
-        everyone = jax.vmap(one, in_axes=(0, 0, 0, None))
-        return jax.eval_shape(everyone, self.spec, self.run, self.data, self.example)
-
-    @property
-    def placement(self) -> Any:
-        """Where what belongs to the members lies: a device, or a sharding."""
-        return self.device if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(AXIS))
+    def window(self, start: int, length: int) -> Any:
+        if not self.readings:
+            return None
+        if self._window[0] != start:
+            found = [reading.rows(start, length) for reading in self.readings]
+            self._window = start, self._put(tuple(np.stack(parts) for parts in zip(*found, strict=True)))
+        return self._window[1]
 
     def advance(self, carry: Carry, window: Any, offset: int, count: int) -> Carry:
-        """The carries after up to ``count`` more updates, from ``offset`` in the window on; donates ``carry``."""
-
         def one(spec: Any, carry: Any, run: Any, data: Any, order: Any, train: Any, window: Any, *numbers: Any) -> Any:
             rows = None if window is None else (window[0][order], window[1][order])
             return steps.advance(self.outline, spec, carry, run, self._own(train, data), rows, *numbers)
@@ -132,7 +182,6 @@ class GroupProgram:
         return self._call("advance", one, members, shared, donate=1)
 
     def record(self, carry: Carry, assess: bool) -> tuple[Carry, dict[str, Any]]:
-        """An event, as `research.training.program.Program.record`; the records have an axis of members."""
         if not assess:
 
             def log(spec: Any, carry: Any, run: Any) -> Any:
@@ -149,15 +198,12 @@ class GroupProgram:
         return self._call("conclude", conclude, (self.spec, carry, self.run, self.data, rows), (validation,), donate=1)
 
     def deploy(self, carry: Carry) -> Any:
-        """The states that are evaluated."""
-
         def one(spec: Any, carry: Any) -> Any:
             return steps.deploy(self.outline, spec, carry)
 
         return self._call("deploy", one, (self.spec, carry), ())
 
     def predict(self, state: Any, split: str) -> dict[str, Any]:
-        """Rows of deployed states over a whole split, ``[members, N, ...]``."""
         return self._rows(state, split, "predict", jnp.zeros_like(self.data))
 
     def _rows(self, state: Any, split: str, purpose: str, step: Any) -> dict[str, Any]:
@@ -165,50 +211,27 @@ class GroupProgram:
             return steps.evaluate(self.outline, spec, state, run, self._own(rows, data), purpose, step)
 
         members = (self.spec, state, self.run, self.data, step)
-        rows = self.splits.get(split)
-        return self._call(f"rows of {split}", one, members, (rows, np.uint32(keys.number(purpose))))
+        return self._call(f"rows of {split}", one, members, (self.splits.get(split), np.uint32(keys.number(purpose))))
 
-    # The data -------------------------------------------------------------------------------------------------------
-
-    def window(self, step: int, length: int) -> tuple[Any, int, int]:
-        """Rows of the updates from ``step`` on, by order; where in them that is, and how many are left.
-
-        Args:
-            step: updates made so far.
-            length: updates that a window holds.
-        """
-        if not self.orders or self.orders[0] is None:
-            return None, 0, length
-        start = step - step % length
-        if self._window[0] != start:
-            found = [reading.rows(start, length) for reading in self.orders]
-            self._window = start, self._of_all(tuple(np.stack(parts) for parts in zip(*found, strict=True)))
-        return self._window[1], step - start, length - (step - start)
-
-    def _own(self, rows: Batch | None, data: Any) -> Batch | None:
+    def _own(self, rows: Any, data: Any) -> Any:
         """A member's own rows of what is stacked where the members' data differ."""
         return jax.tree.map(lambda array: array[data], rows) if self._several else rows
 
-    # Going through the members --------------------------------------------------------------------------------------
-
-    def _of_members(self, value: Any) -> Any:
-        return jax.device_put(value, self.placement)
-
-    def _of_all(self, value: Any) -> Any:
-        return jax.device_put(value, self.device if self.mesh is None else NamedSharding(self.mesh, PartitionSpec()))
+    def _put(self, value: Any) -> Any:
+        return jax.device_put(value, self.device)
 
     def _call(
         self, name: str, one: Callable[..., Any], members: tuple[Any, ...], shared: tuple[Any, ...], donate: int = -1
     ) -> Any:
         """``one(*member, *shared)`` of each member; the member argument ``donate`` is given away."""
-        if self.way.strategy == "separate":
+        if self.strategy == "separate":
             each = [_member(members, number) for number in range(len(self.data))]
             compiled = self._executable(name, one, each[0], shared, donate)
             return _stacked([compiled(*member, *shared) for member in each])
 
         def all_of(*arguments: Any) -> Any:
             own, rest = arguments[: len(members)], arguments[len(members) :]
-            if self.way.strategy == "vmap":
+            if self.strategy == "vmap":
                 return jax.vmap(lambda *member: one(*member, *rest))(*own)
             return lax.map(lambda member: one(*member, *rest), own)
 
@@ -218,22 +241,16 @@ class GroupProgram:
         self, name: str, function: Callable[..., Any], members: tuple[Any, ...], shared: tuple[Any, ...], donate: int
     ) -> Any:
         leaves, structure = jax.tree.flatten((members, shared))
-        devices = self.device if self.mesh is None else self.mesh
-        key = (name, self.outline, self.way, self._several, structure, tuple(map(jax.typeof, leaves)), devices)
+        key = (name, self.outline, self.strategy, self._several, structure, tuple(map(jax.typeof, leaves)), self.device)
         if key not in _EXECUTABLES:
-            if self.mesh is not None and self.way.strategy != "separate":
-                places = (PartitionSpec(AXIS),) * len(members) + (PartitionSpec(),) * len(shared)
-                function = jax.shard_map(
-                    function, mesh=self.mesh, in_specs=places, out_specs=PartitionSpec(AXIS), check_vma=False
-                )
             given = () if donate < 0 else (donate,)
             _EXECUTABLES[key] = jax.jit(function, donate_argnums=given).lower(*members, *shared).compile()
         return _EXECUTABLES[key]
 
 
-def compiled_programs() -> int:
-    """How many programs of groups this process has compiled."""
-    return len(_EXECUTABLES)
+def compiled_programs(name: str = "") -> int:
+    """How many programs of groups this process has compiled; with a name, such as ``advance``, only these."""
+    return sum(not name or key[0] == name for key in _EXECUTABLES)
 
 
 def _rows(prepared: Any, split: str) -> Batch:

@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
-from research.ablation.program import GroupProgram
+from research.ablation.program import GroupProgram, gathered
 from research.experiment import Execution
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
@@ -28,13 +26,13 @@ WINDOW_STEPS = 4096
 
 def train_members(
     program: GroupProgram,
-    carry: Carry,
+    carry: tuple[Carry, ...],
     cadence: Cadence,
     execution: Execution,
     log: MetricsLog,
     last: Checkpoints,
     listener: Listener,
-) -> Carry:
+) -> tuple[Carry, ...]:
     """Run updates until the end, or until each member has stopped early or failed; the carry is saved then.
 
     A member whose loss is not finite changes no more, and disturbs no other. What the bits depend on is decided on the
@@ -44,9 +42,9 @@ def train_members(
         RunError: for a checkpoint that cannot be written.
         Interrupted: after SIGTERM or SIGINT, once the state is saved.
     """
-    step = int(jnp.max(carry.step))
+    step = max(int(part.step.max()) for part in carry)
     length = _window_length(program)
-    pending: list[tuple[int, dict[str, Any]]] = []
+    pending: list[tuple[int, tuple[Any, ...]]] = []
     pace, saved_at, tripwire = Pace(), time.monotonic(), Tripwire.armed()
     living = bool(_live(carry).any())
     with interruptions() as interrupted:
@@ -58,15 +56,15 @@ def train_members(
             if cadence.logs(step):
                 carry, record = program.record(carry, cadence.evaluates(step))
                 pending.append((step, record))
-            living = _read(pending, 1, program.count, cadence, log, listener)
-            pace.measure(carry, step)
+            living = _read(pending, 1, cadence, log, listener)
+            pace.measure(carry[-1], step)
             if tripwire is not None:
                 tripwire.reached("update", step, interrupted)
             due = cadence.checkpoint is not None and step % cadence.checkpoint == 0
             due = due or time.monotonic() - saved_at > 60 * execution.checkpoint_minutes
             stopping = interrupted()
             if due or stopping or not living or step == cadence.total:
-                living = _read(pending, 0, program.count, cadence, log, listener) and living
+                living = _read(pending, 0, cadence, log, listener) and living
                 last.save(step, carry)
                 saved_at = time.monotonic()
                 if tripwire is not None:
@@ -89,28 +87,27 @@ def _next(cadence: Cadence, step: int, tripwire: Tripwire | None) -> int:
 
 
 def _window_length(program: GroupProgram) -> int:
-    rows = [reading.batch_size * reading.batches_per_update for reading in program.orders if reading is not None]
+    rows = [reading.batch_size * reading.batches_per_update for reading in program.readings]
     return max(1, min(WINDOW_STEPS, WINDOW_ENTRIES // max(1, sum(rows))))
 
 
-def _live(carry: Carry) -> Bool[np.ndarray, " M"]:
+def _live(carry: tuple[Carry, ...]) -> Bool[np.ndarray, " M"]:
     """Which members still learn."""
-    stopped, failed = jax.device_get((carry.stopped, carry.failed_step))
+    stopped, failed = gathered(tuple((part.stopped, part.failed_step) for part in carry))
     return ~stopped & (failed < 0)
 
 
 def _read(
-    pending: list[tuple[int, dict[str, Any]]],
+    pending: list[tuple[int, tuple[Any, ...]]],
     keep: int,
-    count: int,
     cadence: Cadence,
     log: MetricsLog,
     listener: Listener,
 ) -> bool:
     """Write pending records, oldest first, all but ``keep`` of them; False once no member learns any more."""
     while len(pending) > keep:
-        step, arrays = pending.pop(0)
-        values = {name: np.asarray(value)[:count] for name, value in jax.device_get(arrays).items()}
+        step, parts = pending.pop(0)
+        values = gathered(parts)
         stopped, failed = values.pop("stopped"), values.pop("failed_step")
         updates = values.pop("updates")
         values.pop("step")

@@ -13,7 +13,7 @@ import numpy as np
 
 from research.ablation.directory import Wave
 from research.ablation.groups import Ready
-from research.ablation.program import GroupProgram
+from research.ablation.program import GroupProgram, gathered
 from research.ablation.training import Listener, train_members
 from research.evaluation.measures import Measured
 from research.evaluation.predictions import Predictions, Rows, write_members
@@ -62,24 +62,24 @@ def run_wave(
     return results
 
 
-def _restored(program: GroupProgram, last: Checkpoints) -> tuple[Carry, int]:
+def _restored(program: GroupProgram, last: Checkpoints) -> tuple[tuple[Carry, ...], int]:
     """The carries of the newest checkpoint, or those before the first update, and at which update they are."""
     step = last.latest()
     if step is None:
         return program.initialise(), 0
-    return last.restore(step, program.carry_like(), program.placement), step
+    return last.restore(step, program.carry_like()), step
 
 
 def _predictions(
-    program: GroupProgram, members: Sequence[Ready], carry: Carry
+    program: GroupProgram, members: Sequence[Ready], carry: tuple[Carry, ...]
 ) -> dict[str, dict[int, Predictions | Rows]]:
     """What the reported weights of each member that did not fail say of validation and test."""
     state = reported_states(program, carry)
-    failed = np.asarray(jax.device_get(carry.failed_step))
+    failed = gathered(tuple(part.failed_step for part in carry))
     splits = [split for split in REPORTED if split in program.splits] or ["rows"]
     found: dict[str, dict[int, Predictions | Rows]] = {}
     for split in splits:
-        rows = jax.device_get(program.predict(state, split))
+        rows = gathered(program.predict(state, split))
         found[split] = {
             number: as_predictions(
                 ready.fitted, ready.prepared, split, {name: column[number] for name, column in rows.items()}
@@ -90,9 +90,12 @@ def _predictions(
     return found
 
 
-def reported_states(program: GroupProgram, carry: Carry) -> Any:
+def reported_states(program: GroupProgram, carry: tuple[Carry, ...]) -> tuple[Any, ...]:
     """The weights that each member reports: the best on validation where there are any, else the last."""
-    deployed = program.deploy(carry)
+    return tuple(_reported(part, deployed) for part, deployed in zip(carry, program.deploy(carry), strict=True))
+
+
+def _reported(carry: Carry, deployed: Any) -> Any:
     if carry.best is None:
         return deployed
     chosen = jnp.isfinite(carry.best.metric)
@@ -103,10 +106,12 @@ def reported_states(program: GroupProgram, carry: Carry) -> Any:
     return jax.tree.map(choose, carry.best.state, deployed)
 
 
-def _results(members: Sequence[Ready], carry: Carry, found: dict[str, dict[int, Predictions | Rows]]) -> dict[str, Any]:
+def _results(
+    members: Sequence[Ready], carry: tuple[Carry, ...], found: dict[str, dict[int, Predictions | Rows]]
+) -> dict[str, Any]:
     """What each member came to, in the order of the wave."""
-    steps, stopped, failed = jax.device_get((carry.step, carry.stopped, carry.failed_step))
-    best = None if carry.best is None else jax.device_get((carry.best.metric, carry.best.step))
+    steps, stopped, failed = gathered(tuple((part.step, part.stopped, part.failed_step) for part in carry))
+    best = gathered(tuple(None if part.best is None else (part.best.metric, part.best.step) for part in carry))
     reported = list(found)[-1]
     each = []
     for number, ready in enumerate(members):

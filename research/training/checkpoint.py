@@ -89,14 +89,16 @@ class Checkpoints:
         except STORAGE_ERRORS as error:
             raise self._failure(error) from error
 
-    def restore(self, step: int, like: Any, place: Any) -> Any:
-        """Checkpoint ``step`` as a pytree of the shape of ``like``, on a device or laid out by a sharding.
+    def restore(self, step: int, like: Any, device: Any = None) -> Any:
+        """Checkpoint ``step`` as a pytree of the shape of ``like``, on a device, or where the leaves of ``like`` lie.
 
         Raises:
             UserError: if it is damaged or holds something else.
         """
-        sharding = place if isinstance(place, jax.sharding.Sharding) else jax.sharding.SingleDeviceSharding(place)
-        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+        target = like
+        if device is not None:
+            sharding = jax.sharding.SingleDeviceSharding(device)
+            target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(target))
         except Exception as error:

@@ -9,10 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from members import alone, as_group, furthest, one_group, unequal
 from toy_bandit import ARMS, ToyBandit
 from toy_gan import Players, ToyGAN, TwoOptimizers
 
 import research
+from research.ablation.program import EXACT, Way
 from research.data import SyntheticTable, TableData
 from research.evaluation import Rows
 from research.experiment import Evaluation, Execution, Experiment, Selection
@@ -57,6 +59,14 @@ EXPERIMENTS = {
     ),
 }
 
+PATHS: dict[str, tuple[Any, ...]] = {
+    "supervised": ("optimizer.clip_norm", 0.5, 1.0),
+    "batch norm": ("optimizer.learning_rate", 0.01, 0.02),
+    "gan": ("optimizer.generator.learning_rate", 1e-3, 2e-3),
+    "bandit": ("algorithm.step_size", 0.1, 0.2),
+}
+"""A number of each, by its path, and two values."""
+
 EVERY = pytest.mark.parametrize("name", EXPERIMENTS)
 
 
@@ -86,6 +96,15 @@ def test_any_chunking_gives_the_same_bits(setups: dict[str, Setup], name: str) -
     assert int(whole.step) == 11
     for chunks in ((4, 7), (1,) * 11, (10, 1)):
         assert bits(advanced(setups[name], chunks)) == bits(whole)
+
+
+@EVERY
+def test_members_of_an_ablation_equal_runs_of_their_own(name: str) -> None:
+    found = one_group(EXPERIMENTS[name], PATHS[name][0], PATHS[name][1:], seeds=1)
+    runs = alone(found, 7)
+    for way in (Way("map", 2), Way("vmap")):
+        for member, run in zip(as_group(found, way, 7), runs, strict=True):
+            assert unequal(member, run) == [] if way.strategy in EXACT else furthest(member, run) < 1e-4
 
 
 @EVERY

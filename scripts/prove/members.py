@@ -1,0 +1,93 @@
+"""Whether members of an ablation equal runs of their own, for each family of models; prints a dated table.
+
+    python scripts/prove/members.py [--only perceptron cnn resnet lstm transformer folds] [--updates 20]
+
+Each way through the members of one group (see `research.ablation.program`) beside runs of each member: carries, records
+of the log and predictions after some updates and an evaluation. Ways that are called exact must not differ in a bit,
+and the exit code says whether they do. ``vmap`` takes sums in another order; what comes of that grows with the updates.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+
+import argparse
+import datetime
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
+from members import alone, as_group, furthest, one_group, unequal
+from series import MadeUp
+
+from research.ablation.program import EXACT, Way
+from research.data import Augmentation, ImageData, SeriesData, Split, SyntheticTable, SyntheticXray, TableData
+from research.experiment import Evaluation, Experiment, Selection
+from research.losses import CrossEntropy
+from research.models import CNN, MLP, RNN, ResNet, SeriesTransformer
+from research.optimizers import AdamW
+
+WAYS = (Way("map"), Way("map", 2), Way("separate"), Way("vmap"))
+TABLE = TableData(source=SyntheticTable(patients=100))
+FILMS = ImageData(source=SyntheticXray(patients=40, films=1, size=32), augmentation=Augmentation(rotation=20.0))
+SERIES = SeriesData(source=MadeUp(), lengths=(6, 12), split=Split(test=0.2, validation=0.3))
+FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "perceptron": (TABLE, MLP(widths=(16,), dropout=0.2), {}),
+    "folds": (TABLE, MLP(widths=(16,), dropout=0.2), {"folds": 3, "seeds": 1}),
+    "cnn": (FILMS, CNN(widths=(8,), dense_widths=(8,), dropout=0.2), {}),
+    "resnet": (FILMS, ResNet(depth=18, width=4, blocks=(1, 1)), {}),
+    "lstm": (SERIES, RNN(cell="lstm", widths=(8,), dropout=0.2), {}),
+    "transformer": (SERIES, SeriesTransformer(width=8, depth=2, heads=2, dropout=0.2), {}),
+}
+
+
+def rows_of(name: str, updates: int, ways: Sequence[Way]) -> list[tuple[bool, str]]:
+    """For each way whether it is as equal as it says, and its line of the table."""
+    data, model, more = FAMILIES[name]
+    experiment = Experiment(
+        data=data,
+        model=model,
+        loss=CrossEntropy(),
+        optimizer=AdamW(learning_rate=1e-3, average=0.9),
+        steps=100,
+        batch_size=8,
+        evaluation=Evaluation(every_steps=20, select=Selection()),
+    )
+    found = one_group(experiment, "optimizer.weight_decay", [0.01, 0.1], **more)
+    runs, lines = alone(found, updates), []
+    for way in ways:
+        pairs = list(zip(as_group(found, way, updates), runs, strict=True))
+        differing = sum(bool(unequal(member, run)) for member, run in pairs)
+        gap = max(furthest(member, run) for member, run in pairs)
+        cells = [name, str(way), f"{len(pairs)}", f"{updates}", f"{differing}", f"{gap:.1e}" if differing else "0"]
+        lines.append((way.strategy not in EXACT or not differing, f"| {' | '.join(cells)} |"))
+    return lines
+
+
+def main() -> int:
+    """Print the table; 1 where a way that is called exact is not."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=FAMILIES, choices=FAMILIES, help="only these families")
+    parser.add_argument("--updates", type=int, default=20, help="updates before the comparison (20)")
+    options = parser.parse_args()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    print(f"{today}, Python {platform.python_version()}, jax {jax.__version__} on {jax.default_backend()}\n")
+    print("| family | way | members | updates | members that differ | by at most |\n|---|---|---|---|---|---|")
+    right = True
+    for name in options.only:
+        for as_said, line in rows_of(name, options.updates, WAYS):
+            print(line, flush=True)
+            right = right and as_said
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""A member of a group equals a run of its own to the bit, compiled as users have it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from research.ablation.program import parts_of
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "prove" / "members.py"
+
+
+def test_members_equal_runs_of_their_own() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "RESEARCH_CACHE_DIR")}
+    command = [sys.executable, str(SCRIPT), "--only", "perceptron", "--updates", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| perceptron")]
+    assert len(lines) == 4 and all(line.endswith("| 0 | 0 |") for line in lines[:3])
+
+
+def test_members_are_shared_out_evenly() -> None:
+    assert parts_of(5, 2) == [range(2), range(2, 5)]
+    assert parts_of(1, 2) == [range(1)]
+    assert [len(part) for part in parts_of(64, 3)] == [21, 21, 22]
