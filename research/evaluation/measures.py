@@ -61,6 +61,10 @@ def decision_shares(said: np.ndarray, true: np.ndarray, observed: np.ndarray) ->
     }
 
 
+Thresholds = Mapping[str, Any]
+"""A probability by name, or one for each row, ``[N]``, where rows come from several models."""
+
+
 class Measured:
     """Metrics of one set of predictions whose targets are known.
 
@@ -76,8 +80,8 @@ class Measured:
     def __init__(
         self,
         predictions: Predictions,
-        thresholds: Mapping[str, float],
-        own_thresholds: Mapping[str, float] | None = None,
+        thresholds: Thresholds,
+        own_thresholds: Thresholds | None = None,
     ) -> None:
         assert predictions.targets is not None
         self.task = predictions.task
@@ -137,11 +141,11 @@ class Measured:
         self.shares |= {(name, "coverage"): Share(inside[:, i], everything) for i, name in enumerate(names)}
         self.covered = inside.astype(np.float64)
 
-    def _decide(self, thresholds: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _decide(self, thresholds: Thresholds) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """True and predicted membership of each class or label ``[N, P]``, and where the truth is known."""
         if self.kind == "multilabel":
-            cut = np.array([thresholds[name] for name in self.parts])
-            return self.targets == 1, self.prediction >= cut[None, :], ~np.isnan(self.targets)
+            cut = np.stack([thresholds[name] for name in self.parts], axis=-1)
+            return self.targets == 1, self.prediction >= cut, ~np.isnan(self.targets)
         if self.kind == "binary":
             self.likeliest = metrics.called(self.prediction, DECISION)
             self.decided = metrics.called(self.prediction, thresholds[self.parts[1]])
