@@ -67,7 +67,7 @@ def measure(
         UserError: if the variants did not predict the same, have none of the metrics, or share a name.
     """
     _check(outcomes)
-    if outcomes[0].test is None:
+    if not outcomes[0].members:
         return [_without_examples(item, names) for item in outcomes]
     members = [[_measured(item, place) for place in range(len(item.seeds))] for item in outcomes]
     first = members[0][0]
@@ -84,7 +84,7 @@ def measure(
         found.append(
             Measurements(
                 name=item.name,
-                seeds=item.seeds,
+                seeds=tuple(item.seeds),
                 values={name: values[:, m] for m, name in enumerate(wanted)},
                 moves={name: np.stack([column[name] for column in moves[place]], axis=1) for name in wanted},
                 resampled={name: np.stack([r[name] for r in resampled[place]], axis=1) for name in wanted}
@@ -108,10 +108,10 @@ def _check(outcomes: Sequence[Outcomes]) -> None:
         raise UserError(f"two variants have the same name; those given are {', '.join(names)}. Name each differently.")
     first = outcomes[0]
     for item in outcomes[1:]:
-        if (item.test is None) != (first.test is None):
+        if bool(item.members) != bool(first.members):
             raise UserError(f"{first.name} and {item.name}: predictions cannot be compared with values of seeds alone.")
-        if first.test is not None and item.test is not None:
-            check_same(first.name, first.test[0], item.name, item.test[0])
+        if first.members:
+            check_same(first.name, first.members[0], item.name, item.members[0])
 
 
 def _wanted(known: Sequence[str], names: Sequence[str] | None) -> list[str]:
@@ -126,7 +126,7 @@ def _wanted(known: Sequence[str], names: Sequence[str] | None) -> list[str]:
 
 def _without_examples(item: Outcomes, names: Sequence[str] | None) -> Measurements:
     values = {name: item.values[name] for name in _wanted(list(item.values), names)}
-    return Measurements(item.name, item.seeds, values)
+    return Measurements(item.name, tuple(item.seeds), values)
 
 
 # Points ------------------------------------------------------------------------------------------------------------
@@ -134,11 +134,9 @@ def _without_examples(item: Outcomes, names: Sequence[str] | None) -> Measuremen
 
 def _measured(item: Outcomes, place: int) -> list[Measured]:
     """Of one seed, the folds with their thresholds."""
-    assert item.test is not None
-    validation = [None] * item.folds if item.validation is None else item.validation[place]
     return [
         Measured(fold, choose_thresholds(fold, chosen_on)[0], choose_own_thresholds(fold, chosen_on))
-        for fold, chosen_on in zip(item.test[place], validation, strict=True)
+        for fold, chosen_on in zip(item.members[place], item.chosen_on[place], strict=True)
     ]
 
 
@@ -149,10 +147,8 @@ def _points(measured: Measured, wanted: Sequence[str]) -> list[float]:
 
 def _pooled_points(item: Outcomes, place: int, wanted: Sequence[str]) -> list[float]:
     """On the pooled predictions of one seed; decisions are made at the threshold of the fold of each row."""
-    assert item.test is not None
-    folds: Folds = item.test[place]
-    validation = [None] * item.folds if item.validation is None else item.validation[place]
-    pairs = list(zip(folds, validation, strict=True))
+    folds: Folds = item.members[place]
+    pairs = list(zip(folds, item.chosen_on[place], strict=True))
     each = [choose_thresholds(*pair)[0] for pair in pairs], [choose_own_thresholds(*pair) for pair in pairs]
     by_row = [
         {

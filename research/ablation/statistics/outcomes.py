@@ -37,10 +37,10 @@ class Outcomes:
     """
 
     name: str
-    seeds: tuple[int, ...]
-    test: Sequence[Folds] | None = None
-    validation: Sequence[Folds] | None = None
-    values: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    seeds: Sequence[int]
+    test: Sequence[Predictions | Sequence[Predictions]] | None = None
+    validation: Sequence[Predictions | Sequence[Predictions]] | None = None
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seeds = tuple(int(seed) for seed in self.seeds)
@@ -53,13 +53,23 @@ class Outcomes:
             if (given := getattr(self, part)) is not None:
                 object.__setattr__(self, part, self._sequences(part, given))
         object.__setattr__(self, "values", self._columns())
-        if self.test is not None:
+        if self.members:
             self._check_folds()
+
+    @property
+    def members(self) -> tuple[Folds, ...]:
+        """The test predictions of each seed, one set a fold; none where the algorithm has no examples."""
+        return self.test or ()  # pyright: ignore[reportReturnType]
+
+    @property
+    def chosen_on(self) -> tuple[tuple[Predictions | None, ...], ...]:
+        """The validation predictions of each seed and fold, None where there are none."""
+        return self.validation or ((None,) * self.folds,) * len(self.seeds)  # pyright: ignore[reportReturnType]
 
     @property
     def folds(self) -> int:
         """Number of folds; 1 without cross-validation."""
-        return 1 if self.test is None else len(self.test[0])
+        return len(self.members[0]) if self.members else 1
 
     def _sequences(self, part: str, given: Any) -> tuple[Folds, ...]:
         members = tuple((item,) if isinstance(item, Predictions) else tuple(item) for item in given)
@@ -82,16 +92,15 @@ class Outcomes:
         return columns
 
     def _check_folds(self) -> None:
-        assert self.test is not None
-        if self.validation is not None and len(self.validation[0]) != self.folds:
+        if len(self.chosen_on[0]) != self.folds:
             raise UserError(
                 f"{self.name}: validation: predictions of {self.folds} folds are needed, as for the test; "
-                f"{len(self.validation[0])} were given."
+                f"{len(self.chosen_on[0])} were given."
             )
-        first = self.test[0]
+        first = self.members[0]
         if any(fold.targets is None for fold in first):
             raise UserError(f"{self.name}: the predictions have no targets, so there is nothing to compare them with.")
-        for seed, member in zip(self.seeds, self.test, strict=True):
+        for seed, member in zip(self.seeds, self.members, strict=True):
             check_same(f"{self.name}, seed {self.seeds[0]}", first, f"{self.name}, seed {seed}", member)
         for what, column in (("patient", [fold.patient for fold in first]), ("example", [f.example for f in first])):
             if column[0] is None:

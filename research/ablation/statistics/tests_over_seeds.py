@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-EXACT_SEEDS = 20
+EXACT_SEEDS = 16
 """Up to so many pairs all signs are tried; beyond, as many random ones."""
 
 _CHUNK = 2**14
@@ -43,7 +43,7 @@ def sign_flip_p_values(differences: Float[np.ndarray, "S C"]) -> Float[np.ndarra
             minus = (numbers[:, None] >> np.arange(pairs)[None, :]) & 1
         else:
             minus = random.integers(0, 2, (len(numbers), pairs)) * (numbers > 0)[:, None]
-        reached += (np.abs((1 - 2 * minus) @ differences) >= threshold[None, :]).sum(0)
+        reached += (np.abs((1.0 - 2.0 * minus) @ differences) >= threshold[None, :]).sum(0)
     return np.where(np.isnan(observed), np.nan, reached / count)
 
 
