@@ -12,7 +12,7 @@ from research.ablation.statistics.bootstrap import hierarchical_interval
 from research.ablation.statistics.components import Components, components
 from research.ablation.statistics.contrasts import Difference, differences
 from research.ablation.statistics.crossvalidation import OverFolds, over_folds
-from research.ablation.statistics.intervals import mean_interval
+from research.ablation.statistics.intervals import UNIT_SCALE, mean_interval
 from research.ablation.statistics.measuring import Measurements, measure
 from research.ablation.statistics.outcomes import Outcomes
 from research.ablation.statistics.planning import Settling, seeds_needed
@@ -25,6 +25,9 @@ from research.metrics import larger_is_better
 
 FEW_CARRIERS = 10
 """Where fewer patients carry the variance, intervals may hold the truth less often than 95 %."""
+
+FEW_NEAR_BOUND = 20
+"""The same for metrics within 0.02 of 1, whose differences are skewed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,22 +262,31 @@ def _warnings(analysis: Analysis, found: list[Measurements]) -> tuple[str, ...]:
     return (*warnings, *_carried(analysis))
 
 
+def few_carriers(metric: str, largest: float, part: Components) -> bool:
+    """Whether so few patients carry the variance that the interval may hold the truth less often than 95 %.
+
+    Args:
+        metric: its name.
+        largest: its largest value in the table.
+        part: what `components` found, of the metric or of a difference.
+    """
+    near_bound = metric in UNIT_SCALE and largest > 0.98
+    return part.shared_variance > 0 and part.carriers < (FEW_NEAR_BOUND if near_bound else FEW_CARRIERS)
+
+
 def _carried(analysis: Analysis) -> list[str]:
     """Where few patients make the difference, by metric."""
     found = []
     for metric in analysis.metrics:
-        parts = [
-            (item.variant, item.parts) for item in (*analysis.summaries, *analysis.differences) if item.metric == metric
-        ]
-        few = [
-            (name, part.carriers) for name, part in parts if part.shared_variance > 0 and part.carriers < FEW_CARRIERS
-        ]
+        items = [item for item in (*analysis.summaries, *analysis.differences) if item.metric == metric]
+        largest = max((item.parts.mean for item in analysis.summaries if item.metric == metric), default=0.0)
+        few = [item for item in items if few_carriers(metric, largest, item.parts)]
         if few:
-            names = list(dict.fromkeys(name for name, _ in few))
+            names = list(dict.fromkeys(item.variant for item in few))
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            count = max(1, round(min(item.parts.carriers for item in few)))
             found.append(
-                f"{metric} of {shown}: its variance over patients rests on about "
-                f"{max(1, round(min(count for _, count in few)))} of them; intervals may hold the truth less often "
-                f"than 95 %, those of differences most of all."
+                f"{metric} of {shown}: its variance over patients rests on about {count} of them; intervals may hold "
+                f"the truth less often than 95 %, those of differences most of all."
             )
     return found

@@ -66,9 +66,7 @@ class Reference(NamedTuple):
         if min(seed, data) <= 1e-12 * (seed + data):
             error, freedom = (self.data_error, self.data_freedom) if data > seed else self[:2]
             return 2 * float(scipy.special.stdtr(freedom, -abs(distance) / error))
-        freedom = (seed + data) ** 2 / (seed**2 / self.seed_freedom + data**2 / self.data_freedom)
-        satterthwaite = 2 * float(scipy.special.stdtr(freedom, -abs(distance) / math.sqrt(seed + data)))
-        return (satterthwaite + self._behrens_fisher(abs(distance))) / 2
+        return (self.satterthwaite(distance) + self.behrens_fisher(distance)) / 2
 
     def half_width(self, level: float = LEVEL) -> float:
         """The distance whose `p_value` is ``1 - level``."""
@@ -81,12 +79,19 @@ class Reference(NamedTuple):
             above *= 4
         return float(brentq(lambda x: self.p_value(x) - (1 - level), 0.0, above, xtol=1e-7 * above))  # pyright: ignore[reportArgumentType]
 
-    def _behrens_fisher(self, distance: float) -> float:
-        """The smaller part is summed over; given it, the larger has a t distribution."""
+    def satterthwaite(self, distance: float) -> float:
+        """Two-sided tail area of Student's t with the degrees of freedom of Satterthwaite."""
+        seed, data = self.seed_error**2, self.data_error**2
+        freedom = (seed + data) ** 2 / (seed**2 / self.seed_freedom + data**2 / self.data_freedom)
+        return 2 * float(scipy.special.stdtr(freedom, -abs(distance) / math.sqrt(seed + data)))
+
+    def behrens_fisher(self, distance: float) -> float:
+        """Two-sided tail area of the sum of both errors, each a t distribution; both must be above 0."""
         parts = (self[:2], self[2:]) if self.seed_error < self.data_error else (self[2:], self[:2])
         (small, small_freedom), (large, large_freedom) = parts
+        # The smaller part is summed over; given it, the larger has a t distribution.
         drawn = small * _quantiles(small_freedom)
-        return 2 * float(_WEIGHTS @ scipy.special.stdtr(large_freedom, (drawn - distance) / large))
+        return 2 * float(_WEIGHTS @ scipy.special.stdtr(large_freedom, (drawn - abs(distance)) / large))
 
 
 def reference(part: Components) -> Reference:

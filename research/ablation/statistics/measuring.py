@@ -272,17 +272,14 @@ def _over_weights(
 ) -> list[list[dict[str, np.ndarray]]]:
     """Each metric of each member of one fold under each row of weights, which all share."""
     keys = {("", name) for name in names}
-    found: list[list[list[dict[Any, Any]]]] = [[[] for _ in row] for row in members]
+    found: list[list[list[dict[str, np.ndarray]]]] = [[[] for _ in row] for row in members]
     for weights in chunks:
+        absent = np.full(len(weights), np.nan)
         for row, kept in zip(members, found, strict=True):
             for member, parts in zip(row, kept, strict=True):
-                parts.append(member[fold](weights, keys))
-
-    def joined(parts: list[dict[Any, Any]], name: str) -> np.ndarray:
-        absent = np.full(1, np.nan)
-        return np.concatenate([np.asarray(part.get(("", name), absent)) for part in parts])
-
-    return [[{name: joined(parts, name) for name in names} for parts in kept] for kept in found]
+                values = member[fold](weights, keys)
+                parts.append({name: values.get(("", name), absent) for name in names})
+    return [[{n: np.concatenate([part[n] for part in parts]) for n in names} for parts in kept] for kept in found]
 
 
 def of_seeds(found: Mapping[str, np.ndarray], name: str, chosen: Bool[np.ndarray, " S"] | Int[np.ndarray, " s"]) -> Any:
