@@ -74,7 +74,7 @@ class Analysis:
         metrics: names.
         summaries: of each variant and metric.
         differences: of each variant but the first, and metric.
-        settling: of each metric, what would settle the largest undecided difference.
+        settling: of each metric that is tested, what would settle the largest undecided difference.
         patients: number of test patients (or series, or rows); 0 where there are no examples.
         unit_name: which of them it is; empty likewise.
         notes: what a reader must know to read the numbers.
@@ -114,14 +114,19 @@ class Analysis:
 
 
 def analyse(
-    outcomes: Sequence[Outcomes], metrics: Sequence[str] | None = None, resamples: int = 1000, seed: int = 0
+    outcomes: Sequence[Outcomes],
+    metrics: Sequence[str] | None = None,
+    tested: Sequence[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Analysis:
     """Every number of an ablation's table.
 
     Args:
         outcomes: of the variants, the baseline first.
-        metrics: those of the table; None takes all. Holm's correction goes over all variants and all of these, so
-            that naming the few that matter keeps it mild.
+        metrics: those of the table; None takes all.
+        tested: those whose differences get a p-value, the others an interval only; None tests all. Holm's correction
+            goes over all variants and all of these, so that naming the one or two that matter keeps it mild.
         resamples: of the hierarchical bootstrap, which is for comparison only; 0 leaves it out.
         seed: which resamples; the same seed gives the same numbers.
 
@@ -136,13 +141,18 @@ def analyse(
         if missing := [name for name in names if name not in item.values]:
             raise UserError(f"{item.name} has no metric {missing[0]!r}, which {found[0].name} has.")
     summaries = tuple(_summary(item, name, seed) for item in found for name in names)
-    contrasts = _corrected([item for name in names for item in differences(name, found[0], found[1:], seed)])
+    of_interest = names if tested is None else tuple(tested)
+    for name in of_interest:
+        if name not in names:
+            raise UserError(f"tested: {name!r} is not among the metrics of the table, which are {', '.join(names)}.")
+    every = [item for name in names for item in differences(name, found[0], found[1:], seed)]
+    contrasts = _corrected([d if d.metric in of_interest else dataclasses.replace(d, p_value=None) for d in every])
     analysis = Analysis(
         variants=tuple(item.name for item in found),
         metrics=names,
         summaries=summaries,
         differences=contrasts,
-        settling=tuple(seeds_needed([d for d in contrasts if d.metric == name]) for name in names if contrasts),
+        settling=tuple(seeds_needed([d for d in contrasts if d.metric == name]) for name in of_interest if contrasts),
         patients=found[0].patients,
         unit_name=found[0].unit_name,
     )

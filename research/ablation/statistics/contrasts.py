@@ -30,7 +30,7 @@ class Difference:
         high: upper limit.
         method: what the interval takes into account.
         p_value: of the question whether a difference would be found with new seeds and new patients, 0.05 where a
-            limit is 0; None for one seed.
+            limit is 0; None for one seed, and for a metric that is not tested.
         p_corrected: after Holm's correction over all p-values of the analysis; None likewise.
         p_seeds: of the exact test over seeds: whether, on these very patients, other seeds would differ too; None for
             one seed.

@@ -43,8 +43,8 @@ class Reference(NamedTuple):
 
     Tail areas are the mean of two: Student's t with the degrees of freedom of Satterthwaite (Biometrics Bulletin
     1946; Welch, Biometrika 1947), and the distribution of Behrens and Fisher, ``seed_error t + data_error t'``. With 3
-    seeds a nominal 95 % of the first is as little as 92 %, of the second as much as 98 %, and of their mean 95 to
-    96 % (`scripts/prove/ablation_statistics.py`). Where one error is 0, both are the other's t distribution.
+    seeds a nominal 95 % of the first is as little as 92 %, of the second as much as 98 %, and of their mean 94 to
+    97 % (`scripts/prove/ablation_statistics.py`). Where one error is 0, both are the other's t distribution.
 
     Attributes:
         seed_error: standard error due to the seeds.

@@ -49,8 +49,9 @@ def seeds_needed(found: Sequence[Difference], power: float = POWER) -> Settling:
     """
     undecided = [item for item in found if not item.decided and abs(item.difference) > 0]
     if not undecided:
-        nothing = "every difference is decided" if found else "there are no differences"
-        return Settling("", "", 0, 0, None, f"{nothing}: no more seeds are needed.")
+        metric = found[0].metric if found else ""
+        nothing = f"{metric}: every difference is decided" if found else "there are no differences"
+        return Settling("", metric, 0, 0, None, f"{nothing}; no more seeds are needed.")
     item = max(undecided, key=lambda each: abs(each.difference))
     parts, size = item.parts, abs(item.difference)
     named = f"{item.variant} ({item.metric} {item.difference:+.3g})"

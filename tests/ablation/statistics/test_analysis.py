@@ -8,12 +8,13 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from members import predicted, scores, variant
+from ablation_members import predicted, scores, variant
 
 from research.ablation.statistics import (
     Outcomes,
     analyse,
     common_thresholds,
+    holm,
     interquartile_mean,
     mark_selected,
     performance_profile,
@@ -61,6 +62,20 @@ def test_a_large_gain_is_decided_and_a_twin_is_not():
     assert analysis.summary("a", "auroc").deviation == pytest.approx(
         np.std(analysis.summary("a", "auroc").values, ddof=1)
     )
+
+
+def test_holm_goes_over_what_is_tested():
+    variants = [variant("a"), variant("b", gain=0.6, seed=2), variant("c", gain=0.9, seed=3)]
+    every = analyse(variants, ("auroc", "brier"), resamples=0)
+    one = analyse(variants, ("auroc", "brier"), ("auroc",), resamples=0)
+    p_values = [one.difference(name, "auroc").p_value or 1.0 for name in "bc"]
+    assert one.difference("c", "auroc").p_corrected == pytest.approx(holm(p_values)[1])
+    assert (one.difference("c", "auroc").p_corrected or 1) < (every.difference("c", "auroc").p_corrected or 0)
+    brier = one.difference("c", "brier")
+    assert brier.p_value is None and brier.p_corrected is None and brier.low == every.difference("c", "brier").low
+    assert [item.metric for item in one.settling] == ["auroc"] and any("over 2 comparisons" in n for n in one.notes)
+    with pytest.raises(UserError, match="tested"):
+        analyse(variants, ("auroc",), ("brier",), resamples=0)
 
 
 def test_interval_and_p_value_are_of_one_opinion():
@@ -226,7 +241,7 @@ def test_a_row_chosen_on_test_data_is_marked():
         (lambda: analyse([variant("a")], ("aurok",)), "Did you mean 'auroc'"),
         (lambda: analyse([variant("a")], resamples=-1), "resamples"),
         (lambda: analyse([variant("a"), Outcomes("b", (0,), values={"auroc": [0.5]})]), "seeds alone"),
-        (lambda: analyse([variant("a")], ("auroc",), 0).difference("a", "auroc"), "baseline"),
+        (lambda: analyse([variant("a")], ("auroc",), resamples=0).difference("a", "auroc"), "baseline"),
         (lambda: Outcomes("a", (0, 0), values={"x": np.zeros(2)}), "different seeds"),
         (lambda: Outcomes("a", (0, 1)), "either predictions"),
         (lambda: Outcomes("a", (0, 1), values={"x": np.zeros(3)}), "2 numbers"),

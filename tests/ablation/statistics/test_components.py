@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from members import predicted, scores, variant
+from ablation_members import predicted, scores, variant
 
 from research.ablation.statistics import Outcomes, components
 from research.ablation.statistics.measuring import area_moves, jackknife_weights, measure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from members import predicted, scores, variant
+from ablation_members import predicted, scores, variant
 
 from research import metrics
 from research.ablation.statistics import Outcomes, analyse, pooled

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from members import predicted, scores, variant
+from ablation_members import predicted, scores, variant
 
 from research.ablation.statistics import Outcomes, analyse, components
 from research.ablation.statistics.bootstrap import hierarchical_interval
