@@ -31,11 +31,27 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--fresh", action="store_true", help="set earlier results aside and train all anew")
     command.add_argument("--accept-changes", action="store_true", help="use results although the code has changed")
 
+    add_metrics(command)
+
+    command = add("table", _table, "the table of an ablation again, from its directory")
+    command.add_argument("directory", type=Path, metavar="ABLATION_DIR")
+    command.add_argument("--format", default="text", help="text, markdown, latex, csv or json (text)")
+    add_metrics(command)
+
     command = add("extract", _extract, "make an ordinary run of a member of an ablation")
     command.add_argument("directory", type=Path, metavar="ABLATION_DIR")
     command.add_argument("--member", required=True, metavar="NAME", help="such as 'wider/seed=3'")
     command.add_argument("--to", required=True, type=Path, metavar="RUN_DIR", help="a new folder")
     command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
+
+
+def add_metrics(command: argparse.ArgumentParser) -> None:
+    """Add the option for what is compared."""
+    command.add_argument(
+        "--metric",
+        action="append",
+        help="what is compared, such as auroc; may be given several times, the first is tested (the usual one)",
+    )
 
 
 def _ablate(options: argparse.Namespace) -> None:
@@ -69,9 +85,29 @@ def _ablate(options: argparse.Namespace) -> None:
         terminal().print(f"{left} members, about {duration(seconds)} beside compiling{more}")
         return
     result = ablate(ablation, source=source, fresh=options.fresh, accept_changes=options.accept_changes, **shared)
+    _show(result, options.metric)
+    terminal().print(f"{result.trained} members trained, {len(result.outcomes)} in all; {result.directory}")
+
+
+def _show(result: Any, metrics: list[str] | None) -> None:
+    from research.ablation.tables import analysis_of, text_tables
+    from research.cli import terminal
+
+    for part in text_tables(analysis_of(result, metrics or ())):
+        terminal().print(part)
     for note in result.notes:
         terminal().print(f"note: {note}", style="yellow")
-    terminal().print(f"{result.trained} members trained, {len(result.outcomes)} in all; {result.directory}")
+
+
+def _table(options: argparse.Namespace) -> None:
+    from research.ablation.result import load_result
+    from research.ablation.tables import analysis_of, written
+
+    result = load_result(options.directory)
+    if options.format == "text":
+        _show(result, options.metric)
+        return
+    print(written(analysis_of(result, options.metric or ()), options.format), end="")
 
 
 def share_out() -> None:

@@ -17,74 +17,15 @@ from research.ablation.groups import Group, Ready, Stock, group
 from research.ablation.plan import Planned, plan
 from research.ablation.program import Strategy
 from research.ablation.progress import AblationDisplay
+from research.ablation.result import AblationResult, load_result
 from research.ablation.waves import run_wave
 from research.errors import UserError
-from research.evaluation.predictions import Predictions, Rows, read_members
 from research.experiment import Execution
 from research.spec import check, fingerprint, to_json
 from research.training.compilation_cache import use_compilation_cache
 from research.training.progress import PreparingDisplay
 from research.training.provenance import environment
 from research.training.setup import choose_device
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What one member came to.
-
-    Attributes:
-        member: the member.
-        wave: where it was trained.
-        number: its place in the wave.
-        results: updates, early stopping, failure, the step reported, and the metrics of the split that is reported.
-    """
-
-    member: Member
-    wave: Wave
-    number: int
-    results: dict[str, Any]
-
-    @property
-    def failed(self) -> bool:
-        """Whether its loss was not finite at some update."""
-        return self.results["failed_step"] is not None
-
-
-@dataclasses.dataclass(frozen=True)
-class AblationResult:
-    """What an ablation found.
-
-    Attributes:
-        directory: its folder.
-        arms: the baseline and its variants.
-        outcomes: what each member came to, arm by arm, seed by seed, fold by fold.
-        split: which split the metrics are of.
-        notes: what a reader must know, such as what was left out.
-        trained: how many members this call has trained.
-    """
-
-    directory: Path
-    arms: tuple[Arm, ...]
-    outcomes: tuple[Outcome, ...]
-    split: str
-    notes: tuple[str, ...]
-    trained: int
-
-    def predictions(self, split: str | None = None) -> dict[str, Predictions | Rows]:
-        """Predictions of each member that did not fail, by its name.
-
-        Args:
-            split: ``validation`` or ``test``; the one reported by default.
-        """
-        files: dict[Path, dict[int, Predictions | Rows]] = {}
-        found = {}
-        for outcome in self.outcomes:
-            file = outcome.wave.predictions / f"{split or self.split}.parquet"
-            if file not in files:
-                files[file] = read_members(file) if file.exists() else {}
-            if outcome.number in files[file]:
-                found[outcome.member.name] = files[file][outcome.number]
-        return found
 
 
 def ablate(
@@ -132,7 +73,7 @@ def ablate(
     now = environment(devices[0], ablation.baseline)
     directory.open()
     try:
-        directory.write_plan(_described(ablation, name), source)
+        directory.write_plan(_described(ablation, name, arms, notes, members), source)
         if fresh and directory.waves():
             directory.set_aside()
         taken, waves = _taken(directory, groups, now["code"], accept_changes)
@@ -151,7 +92,7 @@ def ablate(
                 display.end()
     finally:
         directory.close()
-    return _gathered(directory, arms, members, notes, total)
+    return dataclasses.replace(load_result(directory.path), trained=total)
 
 
 def plan_only(
@@ -190,8 +131,9 @@ def _devices(execution: Execution) -> list[Any]:
     return [device for device in jax.devices(first.platform) if device.process_index == first.process_index]
 
 
-def _described(ablation: Ablation, name: str) -> dict[str, Any]:
-    arms, _ = ablation.arms()
+def _described(
+    ablation: Ablation, name: str, arms: Sequence[Arm], notes: Sequence[str], members: Sequence[Member]
+) -> dict[str, Any]:
     return {
         "name": name,
         "baseline": to_json(ablation.baseline),
@@ -199,6 +141,10 @@ def _described(ablation: Ablation, name: str) -> dict[str, Any]:
         "arms": [{"name": arm.name, "experiment": to_json(arm.experiment)} for arm in arms],
         "seeds": list(ablation.seed_numbers()),
         "folds": ablation.folds,
+        "notes": list(notes),
+        "members": [
+            {"name": m.name, "arm": m.arm, "seed": m.seed, "fold": m.fold, "identity": m.identity} for m in members
+        ],
     }
 
 
@@ -240,23 +186,3 @@ def _check_fresh(wave: Wave, wanted: dict[str, tuple[Ready, Group]], code: str, 
                 f"{wave.path}: {member['name']} was trained on other data (fingerprint {member['data']}, now {data}). "
                 f"Restore the data, or train all anew with --fresh (the old results are kept)."
             )
-
-
-def _gathered(
-    directory: AblationDirectory, arms: tuple[Arm, ...], members: Sequence[Member], notes: tuple[str, ...], trained: int
-) -> AblationResult:
-    """What every member came to, from the waves that have finished."""
-    where: dict[str, tuple[Wave, int, dict[str, Any]]] = {}
-    split = "test"
-    for wave in directory.waves():
-        if wave.finished:
-            outcome = wave.outcome()
-            split = outcome["split"]
-            for number, identity in enumerate(wave.identities):
-                where[identity] = (wave, number, outcome["members"][number])
-    outcomes = tuple(Outcome(m, *where[m.identity]) for m in members)
-    failed = [outcome.member.name for outcome in outcomes if outcome.failed]
-    if failed:
-        shown = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
-        notes = (*notes, f"the loss of {len(failed)} members was not finite, and they are left out: {shown}")
-    return AblationResult(directory.path, arms, outcomes, split, notes, trained)

@@ -1,0 +1,145 @@
+"""`AblationResult`: what every member of an ablation came to, read from its directory alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from research.ablation.directory import AblationDirectory, Wave
+from research.ablation.statistics import Outcomes
+from research.errors import RunError, UserError
+from research.evaluation.predictions import Predictions, Rows, read_members
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one member came to.
+
+    Attributes:
+        name: such as ``wider/seed=3``.
+        arm: name of the arm.
+        seed: its seed.
+        fold: its fold, or None.
+        wave: where it was trained.
+        number: its place in the wave.
+        results: updates, early stopping, failure, the step reported, and the metrics of the split that is reported.
+    """
+
+    name: str
+    arm: str
+    seed: int
+    fold: int | None
+    wave: Wave
+    number: int
+    results: dict[str, Any]
+
+    @property
+    def failed(self) -> bool:
+        """Whether its loss was not finite at some update."""
+        return self.results["failed_step"] is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class AblationResult:
+    """What an ablation found.
+
+    Attributes:
+        directory: its folder.
+        name: what it is called.
+        arms: names of the baseline and its variants.
+        outcomes: what each member came to, arm by arm, seed by seed, fold by fold.
+        split: which split the metrics are of.
+        notes: what a reader must know, such as what was left out.
+        trained: how many members the call that made this has trained.
+    """
+
+    directory: Path
+    name: str
+    arms: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    split: str
+    notes: tuple[str, ...]
+    trained: int = 0
+
+    def predictions(self, split: str | None = None) -> dict[str, Predictions | Rows]:
+        """Predictions of each member that did not fail, by its name.
+
+        Args:
+            split: ``validation`` or ``test``; the one reported by default.
+        """
+        files: dict[Path, dict[int, Predictions | Rows]] = {}
+        found = {}
+        for outcome in self.outcomes:
+            file = outcome.wave.predictions / f"{split or self.split}.parquet"
+            if file not in files:
+                files[file] = read_members(file) if file.exists() else {}
+            if outcome.number in files[file]:
+                found[outcome.name] = files[file][outcome.number]
+        return found
+
+    def for_statistics(self) -> list[Outcomes]:
+        """The arms as `research.ablation.statistics` takes them; seeds with a member that failed are left out.
+
+        Raises:
+            RunError: if no seed of an arm is left.
+        """
+        test = self.predictions()
+        validation = self.predictions("validation") if self.split != "validation" else {}
+        return [self._of_arm(arm, test, validation) for arm in self.arms]
+
+    def _of_arm(
+        self, arm: str, test: dict[str, Predictions | Rows], validation: dict[str, Predictions | Rows]
+    ) -> Outcomes:
+        members: dict[int, list[Outcome]] = {}
+        for outcome in self.outcomes:
+            if outcome.arm == arm:
+                members.setdefault(outcome.seed, []).append(outcome)
+        whole = {seed: each for seed, each in members.items() if not any(one.failed for one in each)}
+        if not whole:
+            raise RunError(f"{arm}: the loss of every member was not finite, so there is nothing to compare.")
+        first = test[next(iter(whole.values()))[0].name]
+        if isinstance(first, Rows):
+            names = list(first.columns)
+            values = {
+                name: [np.mean([one.results["metrics"][name] for one in each]) for each in whole.values()]
+                for name in names
+            }
+            return Outcomes(arm, tuple(whole), values=values)
+        said: list[Any] = [[test[one.name] for one in each] for each in whole.values()]
+        chosen: list[Any] = [[validation.get(one.name) for one in each] for each in whole.values()]
+        known = all(rows is not None for each in chosen for rows in each)
+        return Outcomes(arm, tuple(whole), said, chosen if known else None)
+
+
+def load_result(path: Path) -> AblationResult:
+    """The result of a finished ablation.
+
+    Raises:
+        UserError: if this is no ablation directory, or members are missing.
+    """
+    directory = AblationDirectory(path)
+    plan = directory.read_plan()
+    where: dict[str, tuple[Wave, int, dict[str, Any]]] = {}
+    split = "test"
+    for wave in directory.waves():
+        if wave.finished:
+            outcome = wave.outcome()
+            split = outcome["split"]
+            for number, identity in enumerate(wave.identities):
+                where[identity] = (wave, number, outcome["members"][number])
+    missing = [member["name"] for member in plan["members"] if member["identity"] not in where]
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of {len(plan['members'])} members are not trained yet, such as {missing[0]}. Run "
+            f"the same research ablate again to go on."
+        )
+    outcomes = tuple(Outcome(m["name"], m["arm"], m["seed"], m["fold"], *where[m["identity"]]) for m in plan["members"])
+    notes = list(plan["notes"])
+    if failed := [outcome.name for outcome in outcomes if outcome.failed]:
+        shown = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
+        notes.append(f"the loss of {len(failed)} members was not finite, and they are left out: {shown}")
+    arms = tuple(dict.fromkeys(outcome.arm for outcome in outcomes))
+    return AblationResult(path, plan["name"], arms, outcomes, split, tuple(notes))

@@ -1,0 +1,186 @@
+"""The table of an ablation: each variant with its interval, and its difference to the baseline."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from research.ablation.result import AblationResult
+from research.ablation.statistics import Analysis, analyse
+from research.errors import UserError
+from research.evaluation.tables import TITLES, number, p_text, with_interval
+
+PRIMARY = ("auroc", "rmse", "concordance", "loss")
+"""Which metric is tested unless told: the first of these that there is, or else the first of all."""
+
+
+def analysis_of(result: AblationResult, metrics: Sequence[str] = (), resamples: int = 0) -> Analysis:
+    """The statistics of an ablation; the first metric is tested.
+
+    Args:
+        result: of the ablation.
+        metrics: those wanted; none takes the usual one of the task.
+        resamples: of the hierarchical bootstrap, which stands beside the intervals for comparison; 0 for none.
+
+    Raises:
+        UserError: for a metric that there is not.
+    """
+    outcomes = result.for_statistics()
+    names = list(metrics)
+    if not names:
+        known = next(outcome.results["metrics"] for outcome in result.outcomes if not outcome.failed)
+        names = [next((name for name in PRIMARY if name in known), next(iter(known)))]
+    return analyse(outcomes, names, names[:1], resamples)
+
+
+def text_tables(analysis: Analysis) -> list[Any]:
+    """For a terminal: a table a metric, and what to know of it."""
+    found: list[Any] = []
+    for metric in analysis.metrics:
+        title = TITLES.get(metric, metric.replace("_", " "))
+        table = Table(title=f"{title}, test; difference to {analysis.variants[0]}", title_justify="left")
+        table.add_column("variant", overflow="fold")
+        for column in ("mean [95 % interval]", "sd", "difference", "p"):
+            table.add_column(column, justify="right")
+        for row in rows(analysis, metric):
+            marked = f"{row['variant']} *" if row["variant"] == analysis.selected else row["variant"]
+            shown = [
+                marked,
+                with_interval(row["mean"], row["low"], row["high"]).replace(" [", "\n["),
+                number(row["sd_seeds"]),
+                _change(row).replace(" [", "\n["),
+                p_text(row["p_holm"]),
+            ]
+            table.add_row(*map(Text, shown))
+        found.append(table)
+    lines = [*analysis.notes, *(settling.text for settling in analysis.settling)]
+    found.append(Text("\n".join(lines)))
+    if analysis.warnings:
+        found.append(Text("\n".join(f"warning: {warning}" for warning in analysis.warnings), style="yellow"))
+    return found
+
+
+def rows(analysis: Analysis, metric: str) -> list[dict[str, Any]]:
+    """A row a variant, with every number; what is not there is None or NaN."""
+    found = []
+    for variant in analysis.variants:
+        summary = analysis.summary(variant, metric)
+        contrast = None if variant == analysis.variants[0] else analysis.difference(variant, metric)
+        found.append(
+            {
+                "metric": metric,
+                "variant": variant,
+                "seeds": summary.seeds,
+                "mean": summary.mean,
+                "low": summary.low,
+                "high": summary.high,
+                "interquartile_mean": summary.interquartile_mean,
+                "sd_seeds": summary.deviation,
+                "sd_data": summary.parts.data_deviation,
+                "difference": None if contrast is None else contrast.difference,
+                "difference_low": None if contrast is None else contrast.low,
+                "difference_high": None if contrast is None else contrast.high,
+                "p": None if contrast is None else contrast.p_value,
+                "p_holm": None if contrast is None else contrast.p_corrected,
+                "p_seeds": None if contrast is None else contrast.p_seeds,
+            }
+        )
+    return found
+
+
+def markdown(analysis: Analysis) -> str:
+    """A Markdown table, notes below it."""
+    lines = ["| metric | variant | seeds | mean [95 % interval] | sd | difference [95 % interval] | p |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    lines += [f"| {' | '.join(cells)} |" for cells in _cells(analysis)]
+    return "\n".join([*lines, "", *_remarks(analysis), ""])
+
+
+def latex(analysis: Analysis) -> str:
+    """A LaTeX table with the rules of booktabs."""
+    head = r"metric & variant & seeds & mean [95\,\% interval] & sd & difference [95\,\% interval] & $p$ \\"
+    body = [" & ".join(map(_escaped, cells)) + r" \\" for cells in _cells(analysis)]
+    remarks = [f"% {line}" for line in _remarks(analysis)]
+    lines = [r"\begin{tabular}{llrrrrr}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, *remarks, ""])
+
+
+def comma_separated(analysis: Analysis) -> str:
+    """CSV with every number."""
+    every = [row for metric in analysis.metrics for row in rows(analysis, metric)]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(every[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(every)
+    return file.getvalue()
+
+
+def as_json(analysis: Analysis) -> str:
+    """JSON with every number; what is not defined is null."""
+    every = [row for metric in analysis.metrics for row in rows(analysis, metric)]
+    about = {name: getattr(analysis, name) for name in ("patients", "unit_name", "notes", "warnings", "selected")}
+    about["settling"] = [settling._asdict() for settling in analysis.settling]
+    return json.dumps(_finite({"rows": every} | about), indent=1, allow_nan=False) + "\n"
+
+
+FORMATS: dict[str, Callable[[Analysis], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "csv": comma_separated,
+    "json": as_json,
+}
+
+
+def written(analysis: Analysis, form: str) -> str:
+    """The table as text of a format; raises `UserError` for an unknown one."""
+    if form not in FORMATS:
+        raise UserError(f"--format: {form!r} is not known. Allowed: text, {', '.join(FORMATS)}.")
+    return FORMATS[form](analysis)
+
+
+def _cells(analysis: Analysis) -> list[list[str]]:
+    found = []
+    for metric in analysis.metrics:
+        for row in rows(analysis, metric):
+            mark = " *" if row["variant"] == analysis.selected else ""
+            mean = with_interval(row["mean"], row["low"], row["high"])
+            title = TITLES.get(metric, metric.replace("_", " "))
+            cells = [title, f"{row['variant']}{mark}", f"{row['seeds']}", mean, number(row["sd_seeds"])]
+            found.append([*cells, _change(row), p_text(row["p_holm"])])
+    return found
+
+
+def _change(row: dict[str, Any]) -> str:
+    """The difference to the baseline, which has none itself."""
+    if row["difference"] is None:
+        return ""
+    return with_interval(row["difference"], row["difference_low"], row["difference_high"])
+
+
+def _remarks(analysis: Analysis) -> list[str]:
+    settling = [each.text for each in analysis.settling]
+    return [*analysis.notes, *settling, *(f"warning: {warning}" for warning in analysis.warnings)]
+
+
+def _escaped(text: str) -> str:
+    for sign in "&%_#$":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("<", "$<$").replace("–", "--")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _finite(dataclasses.asdict(value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value
