@@ -1,0 +1,124 @@
+"""Arms and members of an ablation: what is made of variants, grids and searches, and which mistakes are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import EXPERIMENT
+
+from research.ablation.ablation import Ablation, changed
+from research.ablation.file import load_ablation, options
+from research.ablation.search import Integers, LogUniform, Search, Uniform
+from research.errors import UserError
+
+VARIANTS = {"no dropout": {"model.dropout": None}, "wider": {"model.widths": (8,)}}
+
+
+def test_each_variant_has_every_seed_and_fold() -> None:
+    ablation = Ablation(
+        baseline=EXPERIMENT, variants=VARIANTS, grid={"optimizer.learning_rate": [1e-3, 2e-2]}, seeds=2, folds=3
+    )
+    arms, notes = ablation.arms()
+    assert [arm.name for arm in arms] == ["baseline", "no dropout", "wider", "learning_rate=0.001"]
+    assert notes == ("learning_rate=0.02 is the baseline itself",)
+    members = ablation.members()
+    assert len(members) == 4 * 2 * 3 and len({member.identity for member in members}) == len(members)
+    assert members[-1].name == "learning_rate=0.001/seed=1/fold=2"
+    split = members[-1].experiment.data.split  # type: ignore[union-attr]
+    assert (split.folds, split.fold) == (3, 2)
+    assert changed(ablation, members[-1]) == {"optimizer.learning_rate": (0.02, 0.001)}
+
+
+def test_lists_beside_each_other_are_gone_through_together() -> None:
+    ablation = Ablation(baseline=EXPERIMENT, together={"model.dropout": [0.1, 0.3], "optimizer.average": [0.5, None]})
+    assert [arm.name for arm in ablation.arms()[0]][1:] == ["dropout=0.1, average=0.5", "dropout=0.3, average=none"]
+
+
+@pytest.mark.parametrize("sampler", ["sobol", "halton", "random"])
+def test_trials_lie_in_their_ranges_and_are_those_of_the_seed(sampler: Any) -> None:
+    ranges = {
+        "optimizer.learning_rate": LogUniform(1e-4, 1e-1),
+        "model.dropout": [None, 0.1],
+        "batch_size": Integers(4, 7),
+        "optimizer.weight_decay": Uniform(0.0, 0.1),
+    }
+    search = Search(ranges=ranges, trials=37, sampler=sampler, seed=1)
+    trials = search.draw()
+    assert len(trials) == 37 and trials == search.draw() != dataclasses.replace(search, seed=2).draw()
+    rates = np.log10([trial["optimizer.learning_rate"] for trial in trials])
+    assert rates.min() >= -4 and rates.max() <= -1 and abs(np.median(rates) + 2.5) < 0.5
+    assert {trial["model.dropout"] for trial in trials} == {None, 0.1}
+    assert {trial["batch_size"] for trial in trials} == {4, 5, 6, 7}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"variants": {"a": {"model.dropuot": 0.1}}}, r"variant 'a': .*no field 'dropuot'.*Did you mean 'dropout'"),
+        ({"variants": {"a": {"model.dropout": 1.5}}}, r"variant 'a': model\.dropout"),
+        (
+            {"variants": {"a": {"model.dropout": 0.1}, "b": {"model.dropout": 0.1}}},
+            r"'a' and 'b' are the same experiment \(model\.dropout=0\.1\)",
+        ),
+        ({"variants": {"baseline": {}}}, "'baseline' cannot be a name"),
+        ({"grid": {"model.dropout": []}}, r"grid: model\.dropout has no values"),
+        ({"together": {"model.dropout": [0.1], "batch_size": [4, 8]}}, r"model\.dropout has 1, batch_size has 2"),
+        ({"search": Search(ranges={"batch_size": Integers(8, 4)}, trials=3)}, r"batch_size goes from 8 to 4"),
+        ({"search": Search(ranges={"model.dropout": LogUniform(0.0, 1.0)}, trials=3)}, "must be positive"),
+        ({"seeds": 0}, "seeds: at least one"),
+        ({"seeds": (1, 1)}, "seeds: different whole numbers"),
+        ({"folds": 1}, "folds: a whole number of at least 2"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_trains(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Ablation(baseline=EXPERIMENT, **given).members()
+
+
+EXPERIMENT_FILE = """
+from research.data import SyntheticTable, TableData
+from research.experiment import Experiment
+from research.losses import CrossEntropy
+from research.models import MLP
+
+experiment = Experiment(
+    data=TableData(source=SyntheticTable(patients=50)), model=MLP(widths=(4,)), loss=CrossEntropy(), epochs=1
+)
+"""
+
+
+def test_alternatives_on_the_command_line_become_a_grid(tmp_path: Path) -> None:
+    file = tmp_path / "small.py"
+    file.write_text(EXPERIMENT_FILE)
+    texts = ["optimizer.learning_rate=1e-3,1e-2", "model.widths=(4,),(4,4)", "batch_size=16"]
+    ablation, source = load_ablation(file, texts)
+    assert source is None and ablation.baseline.batch_size == 16
+    assert ablation.grid == {"optimizer.learning_rate": [1e-3, 1e-2], "model.widths": [(4,), (4, 4)]}
+    assert load_ablation(file, ["model.widths=8,8"])[0].baseline.model.widths == (8, 8)  # type: ignore[union-attr]
+    assert options(ablation, "3", None).seed_numbers() == (0, 1, 2)
+    assert options(ablation, "0,5", 4).seed_numbers() == (0, 5)
+    with pytest.raises(UserError, match="--seeds"):
+        options(ablation, "many", None)
+    with pytest.raises(UserError, match="no field"):
+        load_ablation(file, ["model.widhts=1,2"])
+
+
+def test_a_file_may_assign_an_ablation(tmp_path: Path) -> None:
+    file = tmp_path / "study.py"
+    file.write_text(
+        EXPERIMENT_FILE
+        + "from research.ablation import Ablation\n"
+        + "ablation = Ablation(baseline=experiment, variants={'wider': {'model.widths': (8,)}}, seeds=3)\n"
+    )
+    ablation, _ = load_ablation(file)
+    assert [arm.name for arm in ablation.arms()[0]] == ["baseline", "wider"] and len(ablation.members()) == 6
+    file.write_text("ablation = 3\n")
+    with pytest.raises(UserError, match="an Ablation is needed"):
+        load_ablation(file)
+    file.write_text("nothing = 3\n")
+    with pytest.raises(UserError, match="assigns nothing to 'ablation' or 'experiment'"):
+        load_ablation(file)

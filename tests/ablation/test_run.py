@@ -1,0 +1,142 @@
+"""An ablation from plan to table: trained once, resumed to the bit, extended, and each member a run if one likes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import EXPERIMENT, QUIET, left_behind, run
+
+from research.ablation import training
+from research.ablation.ablation import Ablation
+from research.ablation.extract import extract
+from research.ablation.result import AblationResult, load_result
+from research.ablation.run import ablate, plan_only
+from research.ablation.tables import FORMATS, analysis_of, rows, written
+from research.errors import RunError, UserError
+from research.spec import replace
+
+VARIANTS = {"slower": {"optimizer.learning_rate": 1e-3}, "no dropout": {"model.dropout": None}}
+OPTIONS: dict[str, Any] = {
+    "name": "experiment",
+    "execution": QUIET.replace(checkpoint_every=20),
+    "strategy": "separate",
+}
+
+
+def ablation(**changes: Any) -> Ablation:
+    return Ablation(**({"baseline": EXPERIMENT, "variants": VARIANTS, "seeds": 2} | changes))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
+    return ablate(ablation(), ablations=tmp_path_factory.mktemp("whole"), **OPTIONS)
+
+
+def left(result: AblationResult) -> dict[str, bytes]:
+    """The bits that an ablation leaves, but for the time it took."""
+    found = {}
+    for file in sorted((result.directory / "waves").rglob("*")):
+        if file.suffix == ".parquet" or file.name == "curves.jsonl":
+            found[str(file.relative_to(result.directory))] = file.read_bytes()
+    for outcome in result.outcomes:
+        found[outcome.name] = json.dumps(outcome.results, sort_keys=True).encode()
+    return found
+
+
+def test_every_member_is_trained_once(whole: AblationResult, tmp_path: Path) -> None:
+    assert whole.trained == 6 and len(whole.outcomes) == 6 and whole.arms == ("baseline", *VARIANTS)
+    assert len({outcome.wave.path for outcome in whole.outcomes}) == 2  # without dropout the program is another
+    again = ablate(ablation(), ablations=whole.directory.parent, **OPTIONS)
+    assert again.trained == 0 and left(again) == left(whole)
+    more = ablate(ablation(seeds=(0, 1, 7)), ablations=whole.directory.parent, **OPTIONS)
+    assert more.trained == 3 and len(more.outcomes) == 9
+    assert left(whole).items() <= left(more).items()
+
+
+def test_a_member_becomes_the_run_that_it_is(whole: AblationResult, tmp_path: Path) -> None:
+    made = extract(whole.directory, "slower/seed=1", tmp_path / "made")
+    own = run(replace(EXPERIMENT, VARIANTS["slower"]), tmp_path, seed=1)
+    assert left_behind(made.directory) == left_behind(own.directory)
+    value = next(o for o in whole.outcomes if o.name == "slower/seed=1").results["metrics"]["auroc"]
+    assert value == pytest.approx(own.metrics["auroc"].value)
+    with pytest.raises(UserError, match=r"no member 'slower/seed=9'.*Did you mean"):
+        extract(whole.directory, "slower/seed=9", tmp_path / "other")
+    with pytest.raises(UserError, match="exists already"):
+        extract(whole.directory, "slower/seed=1", tmp_path / "made")
+
+
+def test_interrupted_and_resumed_it_leaves_the_same_bits(
+    whole: AblationResult, tmp_path: Path, monkeypatch: Any
+) -> None:
+    advance: Callable[..., Any] = training.GroupProgram.advance
+    calls = 0
+
+    def failing(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls in (9, 12):
+            raise KeyboardInterrupt
+        return advance(*arguments)
+
+    monkeypatch.setattr(training.GroupProgram, "advance", failing)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            ablate(ablation(), ablations=tmp_path, **OPTIONS)
+    with pytest.raises(UserError, match="members are not trained yet"):
+        load_result(tmp_path / "experiment")
+    resumed = ablate(ablation(), ablations=tmp_path, **OPTIONS)
+    first = load_result(whole.directory)
+    wanted = {name: bits for name, bits in left(first).items() if "seed=7" not in name}
+    assert {name: bits for name, bits in left(resumed).items() if name in wanted}.items() <= wanted.items()
+    assert {outcome.name for outcome in resumed.outcomes} <= wanted.keys()
+
+
+def test_a_member_that_fails_disturbs_no_other(whole: AblationResult, tmp_path: Path) -> None:
+    wild = {"wild": {"optimizer.learning_rate": 1e38}}
+    result = ablate(ablation(variants=wild, seeds=1), ablations=tmp_path, **OPTIONS)
+    baseline, failed = result.outcomes
+    assert failed.failed and not baseline.failed and "wild/seed=0" in result.notes[-1]
+    assert baseline.results == whole.outcomes[0].results
+    with pytest.raises(UserError, match="was not finite, so there is no model"):
+        extract(result.directory, "wild/seed=0", tmp_path / "made")
+    with pytest.raises(RunError, match="wild: the loss of every member"):
+        analysis_of(result)
+
+
+def test_results_of_other_code_are_named_and_not_used(whole: AblationResult, monkeypatch: Any) -> None:
+    from research.ablation import run as module
+
+    environment = module.environment
+    monkeypatch.setattr(module, "environment", lambda *given: environment(*given) | {"code": "other"})
+    with pytest.raises(UserError, match=r"trained by other code.*--fresh.*--accept-changes"):
+        ablate(ablation(), ablations=whole.directory.parent, **OPTIONS)
+    assert ablate(ablation(), ablations=whole.directory.parent, accept_changes=True, **OPTIONS).trained == 0
+
+
+def test_the_plan_says_what_is_left(whole: AblationResult, tmp_path: Path) -> None:
+    planned, there = plan_only(ablation(seeds=(0, 1, 11)), ablations=whole.directory.parent, **OPTIONS)
+    assert there == 6 and sorted(len(each.left) for each in planned) == [1, 2]
+    assert not (tmp_path / "experiment").exists()
+    with pytest.raises(UserError, match="vmap does not give the bits"):
+        plan_only(ablation(), ablations=tmp_path, strategy="vmap", exact=True)
+    with pytest.raises(UserError, match=r"execution\.feed"):
+        plan_only(ablation(), ablations=tmp_path, execution=QUIET.replace(feed="streaming"))
+
+
+def test_the_table_has_every_variant_in_every_format(whole: AblationResult) -> None:
+    analysis = analysis_of(load_result(whole.directory), ["auroc", "accuracy"])
+    assert analysis.metrics == ("auroc", "accuracy")
+    lines = rows(analysis, "auroc")
+    assert [row["variant"] for row in lines] == ["baseline", *VARIANTS] and lines[0]["difference"] is None
+    for row in lines[1:]:
+        assert row["difference"] == pytest.approx(row["mean"] - lines[0]["mean"])
+    for form in FORMATS:
+        text = written(analysis, form)
+        assert all(name in text for name in VARIANTS)
+    assert json.loads(written(analysis, "json"))["rows"][0]["difference"] is None
+    with pytest.raises(UserError, match="--format"):
+        written(analysis, "word")
