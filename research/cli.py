@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import re
 import signal
@@ -24,6 +23,7 @@ from research.ablation.commands import add_commands
 from research.errors import ResearchError, RunError, UserError
 
 PREDICTIONS_SHOWN = 10
+EXECUTION = "execution."
 EPILOG = """exit codes: 0 done; 2 a mistake in the command, the experiment or the data; 1 a failure while running"""
 
 PREDICT = """. Files are read as those of the training were (columns, units, missing values), without targets. A run on
@@ -186,22 +186,27 @@ def _parser() -> _Parser:
 
 def _experiment(options: argparse.Namespace) -> tuple[Any, Any, Path | None]:
     """The experiment and execution that file and overrides mean, and the file where classes are defined in it."""
-    from research.experiment import Execution
     from research.experiment_file import load_experiment
     from research.spec import apply_overrides, check
 
     experiment, source = load_experiment(options.file)
-    prefix = "execution."
-    own = [text for text in options.overrides if not text.startswith(prefix)]
-    experiment = apply_overrides(experiment, own)
+    experiment = apply_overrides(experiment, [text for text in options.overrides if not text.startswith(EXECUTION)])
     check(experiment)
-    others = [text.removeprefix(prefix) for text in options.overrides if text.startswith(prefix)]
+    return experiment, execution_of(options.overrides), source
+
+
+def execution_of(overrides: Sequence[str]) -> Any:
+    """The execution that those of the overrides mean which begin with ``execution.``."""
+    from research.experiment import Execution
+    from research.spec import apply_overrides, check
+
+    own = [text.removeprefix(EXECUTION) for text in overrides if text.startswith(EXECUTION)]
     try:
-        execution = apply_overrides(Execution(), others)
+        execution = apply_overrides(Execution(), own)
     except UserError as error:
-        raise UserError(f"{prefix}{error}") from None
-    check(execution, prefix)
-    return experiment, execution, source
+        raise UserError(f"{EXECUTION}{error}") from None
+    check(execution, EXECUTION)
+    return execution
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -437,13 +442,7 @@ def _show(console: Console, report: Any, title: str) -> None:
 
 def _print_json(value: Any) -> None:
     """Strict JSON on standard output; a number that is not finite is null there."""
-    json.dump(_finite(value), sys.stdout, indent=1, allow_nan=False, default=str)
+    from research.training.metrics_log import finite
+
+    json.dump(finite(value), sys.stdout, indent=1, allow_nan=False, default=str)
     sys.stdout.write("\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -111,15 +111,23 @@ def _microseconds(group: Group, members: Sequence[Ready], way: Way, devices: Seq
         count = min(left, max(2, 2 * count))
 
 
-def wave_size(group: Group, members: Sequence[Ready], devices: Sequence[Any]) -> int:
-    """How many members are trained together so that their carries fit into a part of the memory.
+def state_bytes(group: Group, devices: Sequence[Any]) -> int:
+    """Bytes that the state of a member takes, with the copies that are made of it."""
+    like = GroupProgram(group.members[:1], group.outline, Way("map"), devices).carry_like()
+    return COPIES * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+
+
+def wave_size(members: Sequence[Ready], needed: int, devices: Sequence[Any]) -> int:
+    """How many members are trained together so that their states fit into a part of the memory.
+
+    Args:
+        members: of one group.
+        needed: bytes of each, from `state_bytes`.
+        devices: where they are trained.
 
     Raises:
         UserError: if not even one fits.
     """
-    program = GroupProgram(members[:1], group.outline, Way("map"), devices)
-    leaves = jax.tree.leaves(program.carry_like())
-    needed = COPIES * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
     room = int(MEMORY_SHARE * memory(devices))
     if needed > room:
         raise UserError(

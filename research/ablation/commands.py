@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from research.errors import UserError
 
 DEVICES = "--xla_force_host_platform_device_count"
 
@@ -20,7 +19,9 @@ same command again trains what is not there yet, and shows the table."""
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands to the command line, by ``add(name, function, help, more)``."""
     command = add("ablate", _ablate, "train variants of an experiment with several seeds, and compare them", ABLATE)
-    command.add_argument("file", type=Path, help="such as experiments/ablations/wisconsin.py, or an experiment file")
+    command.add_argument(
+        "file", type=Path, help="of an ablation, or an experiment such as experiments/wisconsin_mlp.py"
+    )
     command.add_argument("overrides", nargs="*", metavar="path=value", help="such as model.dropout=none,0.1,0.3")
     command.add_argument("--seeds", metavar="N", help="how many, or which, such as 0,1,5 (8, or as the file says)")
     command.add_argument("--folds", type=int, metavar="K", help="cross-validation by patient in K folds")
@@ -59,16 +60,15 @@ def _ablate(options: argparse.Namespace) -> None:
     from research.ablation import file
     from research.ablation.plan import duration, plan_tables
     from research.ablation.run import ablate, plan_only
-    from research.cli import terminal
+    from research.cli import EXECUTION, execution_of, terminal
 
-    prefix = "execution."
-    own = [text for text in options.overrides if not text.startswith(prefix)]
+    own = [text for text in options.overrides if not text.startswith(EXECUTION)]
     ablation, source = file.load_ablation(options.file, own)
     ablation = file.options(ablation, options.seeds, options.folds)
     shared: dict[str, Any] = {
         "name": options.file.stem,
         "ablations": options.ablations,
-        "execution": _execution([text.removeprefix(prefix) for text in options.overrides if text.startswith(prefix)]),
+        "execution": execution_of(options.overrides),
         "strategy": options.strategy,
         "exact": options.exact,
         "console": terminal(),
@@ -81,8 +81,10 @@ def _ablate(options: argparse.Namespace) -> None:
             terminal().print(part)
         left = sum(len(each.left) for each in planned)
         seconds = sum(each.seconds for each in planned)
+        # Only --strategy auto measures, and a single member is not worth it.
+        time = "" if math.isnan(seconds) else f", about {duration(seconds)} beside compiling"
         more = f"; {there} are there already" if there else ""
-        terminal().print(f"{left} members, about {duration(seconds)} beside compiling{more}")
+        terminal().print(f"{left} members{time}{more}")
         return
     result = ablate(ablation, source=source, fresh=options.fresh, accept_changes=options.accept_changes, **shared)
     _show(result, options.metric)
@@ -116,16 +118,6 @@ def share_out() -> None:
     if DEVICES not in flags:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         os.environ["XLA_FLAGS"] = f"{flags} {DEVICES}={cores}".strip()
-
-
-def _execution(overrides: list[str]) -> Any:
-    from research.experiment import Execution
-    from research.spec import apply_overrides
-
-    try:
-        return apply_overrides(Execution(), overrides)
-    except UserError as error:
-        raise UserError(f"execution.{error}") from None
 
 
 def _extract(options: argparse.Namespace) -> None:

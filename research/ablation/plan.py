@@ -7,13 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from rich.table import Table
 from rich.text import Text
 
-from research.ablation.choice import COPIES, Choice, choose_way, wave_size
+from research.ablation.choice import Choice, choose_way, state_bytes, wave_size
 from research.ablation.groups import Group, Ready
-from research.ablation.program import GroupProgram, Way
 
 SHOWN = 12
 """Arms of a group that are named."""
@@ -74,16 +72,12 @@ def plan(
         left = tuple(ready for ready in its.members if ready.member.identity not in done)
         if not left:
             continue
-        count = math.ceil(len(left) / wave_size(its, left, devices))
+        needed = state_bytes(its, devices)
+        count = math.ceil(len(left) / wave_size(left, needed, devices))
         size = math.ceil(len(left) / count)
         choice = choose_way(its, left[:size], devices, strategy, exact, known)
-        found.append(Planned(its, left, choice, size, _state_bytes(its, devices)))
+        found.append(Planned(its, left, choice, size, needed))
     return tuple(found)
-
-
-def _state_bytes(group: Group, devices: Sequence[Any]) -> int:
-    like = GroupProgram(group.members[:1], group.outline, Way("map"), devices).carry_like()
-    return COPIES * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
 
 
 def plan_tables(planned: Sequence[Planned]) -> list[Any]:

@@ -44,7 +44,9 @@ class AblationDisplay:
         self._wave += 1
         self._ready = members
         select = members[0].fitted.evaluation.select
-        self._metric = "loss" if select is None else select.metric
+        metric = "loss" if select is None else select.metric
+        if metric != self._metric:
+            self._metric, self._value, self._best = metric, float("nan"), ""
         self._show(0.0, f"{len(members)} members by {wave.way}")
 
     def __call__(self, step: int, record: dict[str, Any]) -> None:

@@ -60,15 +60,10 @@ def ablate(
         RunError: for a failure while training; what was saved stays.
     """
     execution = execution or Execution()
-    check(execution, "execution.")
-    _check_feed(execution)
-    use_compilation_cache()
     directory = AblationDirectory(Path(ablations) / name)
     arms, notes = ablation.arms()
     members = ablation.members()
-    with contextlib.closing(PreparingDisplay(console)) as told:
-        stock = Stock(told)
-        groups = group(members, stock, execution)
+    groups = _groups(members, execution, console)
     devices = _devices(execution)
     now = environment(devices[0], ablation.baseline)
     directory.open()
@@ -107,23 +102,23 @@ def plan_only(
 ) -> tuple[tuple[Planned, ...], int]:
     """What `ablate` would train with the same arguments, and how many members are there already; writes nothing."""
     execution = execution or Execution()
-    check(execution, "execution.")
-    _check_feed(execution)
-    use_compilation_cache()
-    ablation.arms()
-    with contextlib.closing(PreparingDisplay(console)) as told:
-        groups = group(ablation.members(), Stock(told), execution)
+    groups = _groups(ablation.members(), execution, console)
     wanted = {ready.member.identity for its in groups for ready in its.members}
     there = {identity for wave in AblationDirectory(Path(ablations) / name).waves() for identity in wave.identities}
     return plan(groups, wanted & there, _devices(execution), strategy, exact), len(wanted & there)
 
 
-def _check_feed(execution: Execution) -> None:
+def _groups(members: Sequence[Member], execution: Execution, console: Console | None) -> tuple[Group, ...]:
+    """The groups of some members, their data prepared."""
+    check(execution, "execution.")
     if execution.feed != "resident":
         raise UserError(
             f"execution.feed: members of an ablation are trained from device memory, and {execution.feed!r} was asked "
             f"for. Leave it out, or run the variants one by one with research run."
         )
+    use_compilation_cache()
+    with contextlib.closing(PreparingDisplay(console)) as told:
+        return group(members, Stock(told), execution)
 
 
 def _devices(execution: Execution) -> list[Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ from research.ablation.result import AblationResult
 from research.ablation.statistics import Analysis, analyse
 from research.errors import UserError
 from research.evaluation.tables import TITLES, number, p_text, with_interval
+from research.training.metrics_log import finite
 
 PRIMARY = ("auroc", "rmse", "concordance", "loss")
 """Which metric is tested unless told: the first of these that there is, or else the first of all."""
@@ -128,7 +127,7 @@ def as_json(analysis: Analysis) -> str:
     every = [row for metric in analysis.metrics for row in rows(analysis, metric)]
     about = {name: getattr(analysis, name) for name in ("patients", "unit_name", "notes", "warnings", "selected")}
     about["settling"] = [settling._asdict() for settling in analysis.settling]
-    return json.dumps(_finite({"rows": every} | about), indent=1, allow_nan=False) + "\n"
+    return json.dumps(finite({"rows": every} | about), indent=1, allow_nan=False) + "\n"
 
 
 FORMATS: dict[str, Callable[[Analysis], str]] = {
@@ -174,13 +173,3 @@ def _escaped(text: str) -> str:
     for sign in "&%_#$":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("<", "$<$").replace("–", "--")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _finite(dataclasses.asdict(value))
-    return None if isinstance(value, float) and not math.isfinite(value) else value

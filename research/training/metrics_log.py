@@ -66,12 +66,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _line(record: dict[str, Any]) -> str:
     """Strict JSON: a number that is not finite is null."""
-    return json.dumps({name: _finite(value) for name, value in record.items()}, allow_nan=False) + "\n"
+    return json.dumps(finite(record), allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
+def finite(value: Any) -> Any:
+    """The same dicts, lists and numbers, with None for each number that is not finite, which JSON cannot carry."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
