@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, Int32, Key, UInt32
 GENERATOR = "threefry2x32"
 """Named, so that no environment variable decides which numbers are drawn."""
 
+ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
+
 
 def stream(
     seed: Int32[Array, ""] | UInt32[Array, ""] | int, name: str | UInt32[Array, ""], step: Int32[Array, ""] | int
@@ -23,8 +25,10 @@ def stream(
         name: of the stream, or its `number`, which may be traced.
         step: number of the step.
     """
-    base = jax.random.fold_in(jax.random.key(seed, impl=GENERATOR), number(name) if isinstance(name, str) else name)
-    return jax.random.fold_in(base, step)
+    base = jax.random.key_data(jax.random.key(seed, impl=GENERATOR))
+    for data in (number(name) if isinstance(name, str) else name, step):
+        base = fold_in(base, jnp.asarray(data, jnp.uint32))
+    return jax.random.wrap_key_data(base, impl=GENERATOR)
 
 
 def number(name: str) -> int:
@@ -34,7 +38,7 @@ def number(name: str) -> int:
 
 def example_keys(key: Key[Array, ""], example: Int32[Array, " B"]) -> UInt32[Array, "B 2"]:
     """Raw key data for each example of a batch, from the step's key and the example's index."""
-    return jax.vmap(lambda index: jax.random.key_data(jax.random.fold_in(key, index)))(example)
+    return fold_in(jax.random.key_data(key), example.astype(jnp.uint32))
 
 
 def step_keys(keys: UInt32[Array, "B 2"], steps: int) -> UInt32[Array, "S B 2"]:
@@ -47,10 +51,31 @@ def step_keys(keys: UInt32[Array, "B 2"], steps: int) -> UInt32[Array, "S B 2"]:
         steps: how many.
     """
 
-    def one(key: UInt32[Array, " 2"], step: Int32[Array, ""]) -> UInt32[Array, " 2"]:
-        return jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(key, impl=GENERATOR), step))
+    return fold_in(keys[None], jnp.arange(steps, dtype=jnp.uint32)[:, None])
 
-    return jax.vmap(jax.vmap(one, (0, None)), (None, 0))(keys, jnp.arange(steps, dtype=jnp.int32))
+
+def fold_in(key: UInt32[Array, "... 2"], data: UInt32[Array, ...]) -> UInt32[Array, "... 2"]:
+    """The bits of `jax.random.fold_in` for threefry keys, ``key`` and ``data`` broadcast against one another.
+
+    On a CPU JAX's own goes through the rounds in a loop, which takes a third of a small network's step; this is one
+    expression without a loop. Threefry-2x32 with 20 rounds: Salmon et al., "Parallel random numbers: as easy as 1, 2,
+    3", SC 2011.
+
+    Args:
+        key: raw key data.
+        data: what is folded in.
+    """
+    first, second = key[..., 0], key[..., 1]
+    words = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))
+    right = data + second
+    left = jnp.broadcast_to(first, right.shape)
+    for group in range(5):
+        for turn in ROTATIONS[group % 2]:
+            left = left + right
+            right = left ^ ((right << turn) | (right >> (32 - turn)))
+        left = left + words[(group + 1) % 3]
+        right = right + words[(group + 2) % 3] + jnp.uint32(group + 1)
+    return jnp.stack((left, right), -1)
 
 
 def _mix(bits: UInt32[Array, ...]) -> UInt32[Array, ...]:

@@ -133,3 +133,19 @@ def test_keys_of_steps_draw_what_nothing_else_draws():
     drawn = [draw(), *(np.asarray(keys.uniform(jnp.asarray(step), 1, (POSITIONS,))) for step in steps)]
     for one, other in itertools.combinations(drawn, 2):
         assert abs(correlation(one, other)) < 4
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+def test_folding_in_gives_the_bits_of_jax(seed):
+    key = jax.random.key(seed, impl=keys.GENERATOR)
+    data = np.asarray([0, 1, 2, 12345, 2**31, 2**32 - 1], np.uint32)
+    expected = [jax.random.key_data(jax.random.fold_in(key, number)) for number in data]
+    found = keys.fold_in(jax.random.key_data(key), jnp.asarray(data))
+    np.testing.assert_array_equal(found, expected)
+    crossed = keys.fold_in(found[:, None], jnp.asarray(data)[None])
+    assert crossed.shape == (6, 6, 2)
+    np.testing.assert_array_equal(
+        crossed[3, 1], jax.random.key_data(jax.random.fold_in(jax.random.fold_in(key, data[3]), 1))
+    )
+    stream = jax.random.fold_in(jax.random.fold_in(key, keys.number("dropout")), 5)
+    np.testing.assert_array_equal(jax.random.key_data(keys.stream(seed, "dropout", 5)), jax.random.key_data(stream))
