@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Float32, Int32
-from scipy import signal
 
 from research.errors import UserError
 from research.spec import Spec, Static, field
@@ -41,6 +40,8 @@ class Filter(Spec):
         Raises:
             UserError: for a frequency at or above half the sampling rate, or a series too short to be filtered.
         """
+        from scipy import signal  # slow to import
+
         rate = 1 / interval
         for name in ("low", "high", "notch"):
             frequency = getattr(self, name)
@@ -74,6 +75,8 @@ def resample_even(values: Samples, interval: float, wanted: float) -> Float32[np
             f"data.resample: {wanted:g} is more than {MOST_SAMPLES} times the time between samples, {interval:g}. Give "
             f"it in the unit of the times of the data: at most {MOST_SAMPLES * interval:g}."
         )
+    from scipy import signal
+
     ratio = Fraction(interval / wanted).limit_denominator(MOST_SAMPLES)
     found = signal.resample_poly(values, ratio.numerator, ratio.denominator, axis=0, padtype="line")
     return np.ascontiguousarray(found, np.float32)

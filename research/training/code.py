@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import research
@@ -27,7 +27,7 @@ _INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("s
 
 
 def code_hash(experiment: Spec) -> tuple[str, tuple[str, ...]]:
-    """Hash of the code behind an experiment, which comments and docstrings do not change.
+    """Hash of the code behind an experiment, which comments, docstrings and asserts do not change.
 
     It covers this package and every module outside installed packages that defines a class or function of the
     experiment, with the modules of that kind which those import.
@@ -130,18 +130,24 @@ def _definition(part: Any) -> str | None:
 
 @functools.cache
 def _meaning(source: bytes) -> bytes:
-    """Digest of what code does; parsing a package takes a good part of a second, so once per process."""
+    """Digest of what code does: its bytecode without docstrings, lines and asserts; of itself where it has none."""
+    digest = hashlib.sha256()
     try:
-        text = _without_docstrings(source.decode())
-    except (SyntaxError, UnicodeDecodeError):
+        for part in _instructions(compile(source, "", "exec", dont_inherit=True, optimize=2)):
+            digest.update(part.encode())
+    except (SyntaxError, ValueError):
         return hashlib.sha256(source).digest()
-    return hashlib.sha256(text.encode()).digest()
+    return digest.digest()
 
 
-def _without_docstrings(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+def _instructions(code: CodeType) -> Iterator[str]:
+    """Everything of some bytecode, and of what is defined in it, but where in a file it stands."""
+    names = (code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    yield repr((code.co_name, code.co_code, code.co_exceptiontable, names, counts))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _instructions(constant)
+        else:
+            # Python shows the members of a set in an order that differs from process to process.
+            yield repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
