@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from research.ablation.ablation import Member
 from research.data.feed import Reading
@@ -122,11 +121,16 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
             None if ready.prepared is None else ready.prepared.task,
             platform,
         )
-        leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, traced_part(ready.fitted)))
-        key = (structure, tuple(map(jax.typeof, leaves)), outline, ready.cadence, _sizes(ready))
+        leaves, structure = jax.tree.flatten(traced_part(ready.fitted))
+        key = (structure, tuple(map(_kind, leaves)), outline, ready.cadence, _sizes(ready))
         found.setdefault(key, []).append(ready)
         outlines[key] = outline
     return tuple(Group(tuple(all_), outlines[key], all_[0].cadence) for key, all_ in found.items())
+
+
+def _kind(leaf: Any) -> Any:
+    """What a program knows of a number of an experiment."""
+    return type(leaf) if isinstance(leaf, bool | int | float) else jax.typeof(leaf)
 
 
 def _sizes(ready: Ready) -> Any:

@@ -3,8 +3,8 @@
 Three ways to go through the members, in one program or many:
 
 - ``map``: one after the other, inside one program; equal to the bit to runs of their own.
-- ``vmap``: all at once; each sum may be taken in another order, so members are equal to runs of their own for some
-  hundred updates only, and in distribution.
+- ``vmap``: some at once, so many that what they need stays near the processor; each sum may be taken in another order,
+  so members are equal to runs of their own for some hundred updates only, and in distribution.
 - ``separate``: one after the other, each by the program of a run of its own; equal to the bit.
 
 The members may be shared out over several devices: each then has a program of its own, for its part of them. (One
@@ -37,6 +37,9 @@ from research.training.steps import Outline, Run
 Strategy = Literal["map", "vmap", "separate"]
 EXACT = ("map", "separate")
 """Ways that give the bits of runs of their own."""
+
+CHUNK = 16
+"""Members that ``vmap`` takes at once."""
 
 _EXECUTABLES: dict[Any, Any] = {}
 
@@ -140,9 +143,10 @@ class _Part:
         orders = {ready.order: ready.reading for ready in members}
         numbers = {order: number for number, order in enumerate(orders)}
         self.readings: list[Reading] = [reading for reading in orders.values() if reading is not None]
-        specs = [jax.tree.map(jnp.asarray, steps.traced_part(ready.fitted)) for ready in members]
-        runs = [Run(jnp.uint32(ready.member.seed), jnp.int32(ready.total_updates)) for ready in members]
-        self.spec, self.run = self._put(_stacked(specs)), self._put(_stacked(runs))
+        specs = [steps.traced_part(ready.fitted) for ready in members]
+        self.spec = self._put(jax.tree.map(lambda *leaves: _numbers(leaves), *specs))
+        seeds = np.asarray([ready.member.seed for ready in members], np.uint32)
+        self.run = self._put(Run(seeds, np.asarray([ready.total_updates for ready in members], np.int32)))
         self.data = self._put(np.asarray([places.get(id(r.prepared), 0) for r in members], np.int32))
         self.order = self._put(np.asarray([numbers[ready.order] for ready in members], np.int32))
         names = next(iter(data.values())).splits if data else ()
@@ -231,9 +235,8 @@ class _Part:
 
         def all_of(*arguments: Any) -> Any:
             own, rest = arguments[: len(members)], arguments[len(members) :]
-            if self.strategy == "vmap":
-                return jax.vmap(lambda *member: one(*member, *rest))(*own)
-            return lax.map(lambda member: one(*member, *rest), own)
+            chunk = CHUNK if self.strategy == "vmap" else None
+            return lax.map(lambda member: one(*member, *rest), own, batch_size=chunk)
 
         return self._executable(name, all_of, members, shared, donate)(*members, *shared)
 
@@ -261,6 +264,14 @@ def _rows(prepared: Any, split: str) -> Batch:
 
 def _member(values: Any, number: int) -> Any:
     return jax.tree.map(lambda array: array[number], values)
+
+
+def _numbers(values: Sequence[Any]) -> Any:
+    """One number of all members with a first axis, weakly typed where those of a run are; few are distinct."""
+    if not isinstance(values[0], bool | int | float):
+        return np.stack(values)
+    distinct = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    return jnp.stack([jnp.asarray(value) for value in distinct])[np.asarray([distinct[value] for value in values])]
 
 
 def _stacked(values: Sequence[Any]) -> Any:

@@ -210,7 +210,7 @@ class FittedPreprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which `from_json` restores an equal value; no digit is lost."""
-        return {"columns": [dataclasses.asdict(c) | {"categories": list(c.categories)} for c in self.columns]}
+        return {"columns": [vars(c) | {"categories": list(c.categories)} for c in self.columns]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FittedPreprocessing:

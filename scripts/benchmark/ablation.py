@@ -199,7 +199,9 @@ def main() -> None:
     sample = parser.parse_args().sample
     generator = np.random.default_rng(0)
     settings = [SETTINGS[number] for number in generator.choice(len(SETTINGS), sample, replace=False)]
-    members = [(setting, int(seed)) for setting, seed in zip(settings, generator.integers(0, SEEDS, sample), strict=True)]
+    members = [
+        (setting, int(seed)) for setting, seed in zip(settings, generator.integers(0, SEEDS, sample), strict=True)
+    ]
     print(f"{time.strftime('%Y-%m-%d')}, {machine()}; samples of {sample}\n")
     with tempfile.TemporaryDirectory() as folder:
         seconds, waves = ours(Path(folder))
