@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float32, Int32, Int64, Key, Shaped
 
 from research.data.batch import Batch
+from research.data.dataset import SPLITS
 from research.data.events import Events
 from research.data.leakage import check_leakage
 from research.data.prepare import (
@@ -228,7 +229,7 @@ def _left_out(
 ) -> Iterator[str]:
     """How many events the vocabulary does not have, and how many records are cut."""
     of_split = np.repeat(split, events.lengths)
-    for name in np.unique(split):
+    for name in (name for name in SPLITS if (split == name).any()):
         unknown = float((codes[of_split == name] == UNKNOWN).mean())
         if unknown > 0:
             yield f"{name}: {100 * unknown:.1f} % of the events have a code that is not in the vocabulary of train."

@@ -57,7 +57,8 @@ def check_leakage(
 
 
 def _check_patients(split: Shaped[np.ndarray, " N"], patient: Shaped[np.ndarray, " N"]) -> None:
-    pairs = pd.DataFrame({"patient": patient, "split": split}).drop_duplicates()
+    used = np.isin(split, SPLITS)
+    pairs = pd.DataFrame({"patient": patient[used], "split": split[used]}).drop_duplicates()
     shared = pairs[pairs.duplicated("patient", keep=False)]
     names = list(dict.fromkeys(shared["patient"]))
     if not names:

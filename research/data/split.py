@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ class Split(Spec):
     With ``folds`` the test split is fold number ``fold`` of a k-fold division of the patients, and validation is
     taken from the others as before. Official splits of the data are kept as they are; where they have no test
     split, ``test`` of the training patients becomes one, and where they have no validation split, ``validation`` of the
-    training patients that are left. With ``validation=none`` these train too, for a protocol that chooses nothing. The
-    same seed gives the same split.
+    training patients that are left. With ``validation=none`` these train too, for a protocol that chooses nothing. With
+    ``train_share`` below 1 only a part of the training patients is trained on, for learning curves: classes keep their
+    proportions, smaller parts lie within larger ones, validation and test stay as they are. The same seed gives the
+    same split.
     """
 
     test: Static[float] = field(0.2, above=0, below=1, help="fraction of the patients in the test split")
@@ -38,6 +41,7 @@ class Split(Spec):
     seed: int = field(0, minimum=0, maximum=2**32 - 1, help="number of the division")
     folds: int | None = field(None, minimum=2, help="number of folds; none for a single division")
     fold: int = field(0, minimum=0, help="which fold is the test split, from 0")
+    train_share: Static[float] = field(1.0, above=0, maximum=1, help="part of the training patients that is used")
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -52,14 +56,15 @@ class Split(Spec):
             raise UserError(f"fold: a number from 0 to {self.folds - 1} is needed, {self.fold} was given.")
 
     def assign(self, dataset: Dataset) -> Shaped[np.ndarray, " N"]:
-        """The split of every row, ``[N]`` of ``train``, ``validation`` or ``test``.
+        """The split of every row, ``[N]`` of ``train``, ``validation``, ``test`` or, where it is left out, ``unused``.
 
         Raises:
             UserError: if there are too few patients (of a class) to divide, naming the class and the count, or if
                 folds are asked of data with official splits, or these have no train split.
         """
-        if dataset.split is not None:
-            return self._official(dataset)
+        return self._thinned(self._official(dataset) if dataset.split is not None else self._own(dataset), dataset)
+
+    def _own(self, dataset: Dataset) -> Shaped[np.ndarray, " N"]:
         patients, labels = _patient_labels(dataset)
         rest = np.arange(len(patients))
         if self.folds is not None:
@@ -98,6 +103,18 @@ class Split(Spec):
             chosen = _carve(labels, train, fraction, self.seed, name, dataset, fewest=1 + len(lacking) - number)
             names[np.isin(dataset.unit, chosen) & (names == "train")] = name
         return names
+
+    def _thinned(self, names: Shaped[np.ndarray, " N"], dataset: Dataset) -> Shaped[np.ndarray, " N"]:
+        """The split with all but ``train_share`` of the patients of train, at least one of each class, left out."""
+        if self.train_share == 1:
+            return names
+        labels = _patient_labels(dataset)[1]
+        train = np.unique(dataset.unit[names == "train"])
+        shuffled = np.random.default_rng((self.seed, zlib.crc32(b"train_share"))).permutation(train)
+        strata = np.zeros(len(train), int) if labels is None else labels[shuffled]
+        rank = pd.Series(strata).groupby(strata).cumcount().to_numpy()
+        left_out = shuffled[rank >= np.maximum(1, np.round(self.train_share * np.bincount(strata)))[strata]]
+        return np.where(np.isin(dataset.unit, left_out) & (names == "train"), "unused", names)
 
 
 def _patient_labels(dataset: Dataset) -> tuple[np.ndarray, Int[np.ndarray, " P"] | None]:

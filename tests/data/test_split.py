@@ -15,6 +15,7 @@ from research.errors import UserError
 from research.experiment import Evaluation
 from research.spec import check, replace
 from research.task import Task
+from research.training.run_directory import RunDirectory
 
 
 def _table(
@@ -54,6 +55,28 @@ def test_same_seed_same_split_other_seed_other_split() -> None:
     first = Split(seed=3).assign(table)
     assert (first == Split(seed=3).assign(table)).all()
     assert (first != Split(seed=4).assign(table)).any()
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_a_share_of_train_lies_within_larger_ones_and_leaves_the_others_alone(official: bool) -> None:
+    names = ["train"] * 300 + ["test"] * 100 if official else None
+    table = _table(np.arange(400, dtype=np.int32) % 4 == 0, [f"p{row // 2}" for row in range(400)], names)
+    splits = {share: Split(train_share=share).assign(table) for share in (0.1, 0.5, 1.0)}
+    whole = splits[1.0]
+    for share, split in splits.items():
+        assert (split[whole != "train"] == whole[whole != "train"]).all()
+        kept = split == "train"
+        assert kept.sum() == pytest.approx(share * (whole == "train").sum(), abs=4)
+        assert table.targets[kept].mean() == pytest.approx(0.25, abs=0.04)
+        assert table.patient is not None
+        assert not set(table.patient[kept]) & set(table.patient[~kept])
+    assert set(splits[0.5][splits[0.1] == "train"]) == {"train"}
+    assert (Split(train_share=0.5, seed=1).assign(table) != splits[0.5]).any()
+
+
+def test_what_is_left_of_train_is_trained_on(tmp_path: Path) -> None:
+    result = run(replace(EXPERIMENT, {"data.split.train_share": 0.5, "steps": 20}), tmp_path)
+    assert RunDirectory(result.directory).read("data")["splits"]["train"]["examples"] == 32
 
 
 def test_no_patient_is_divided() -> None:
