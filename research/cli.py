@@ -343,14 +343,16 @@ def _verify_resume(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from research.experiment_file import defines_experiment, first_line
+    from research.experiment_file import defines, first_line
 
     if options.experiments is not None and not options.experiments.is_dir():
         raise UserError(f"{options.experiments}: there is no such folder. Name another one with --experiments DIR.")
     folder = options.experiments or Path("experiments")
     files = sorted(folder.rglob("*.py") if folder.is_dir() else Path().glob("*.py"))
-    _print_lines("experiments", {str(path): first_line(path) for path in files if defines_experiment(path)})
-    print()
+    for title, variable in (("experiments", "experiment"), ("ablations", "ablation")):
+        if found := {str(path): first_line(path) for path in files if defines(path, variable)}:
+            _print_lines(title, found)
+            print()
     _list_datasets()
 
 

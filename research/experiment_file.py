@@ -119,11 +119,11 @@ def first_line(path: Path) -> str:
     return text.strip().splitlines()[0] if text else ""
 
 
-def defines_experiment(path: Path) -> bool:
-    """Whether a file assigns the name ``experiment`` at its top level, read without running it."""
+def defines(path: Path, variable: str = VARIABLE) -> bool:
+    """Whether a file assigns the name ``variable`` at its top level, read without running it."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
         return False
     targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
-    return any(isinstance(target, ast.Name) and target.id == VARIABLE for target in targets)
+    return any(isinstance(target, ast.Name) and target.id == variable for target in targets)

@@ -18,7 +18,7 @@ from research.schedules import Schedule
 from research.spec import replace
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted((ROOT / "experiments").rglob("*.py"))
+FILES = sorted((ROOT / "experiments").glob("*.py"))
 NEED_FILES = (
     *("breast_ultrasound_resnet", "chest_xray_cnn", "cifar10_cnn", "diabetes_mlp", "heart_disease_mlp"),
     *("vitals_gru", "vitals_grud", "vitals_transformer", "ecg_fcn", "ecg_lstm", "ecg200_resnet", "ptbxl_xresnet"),
