@@ -10,12 +10,14 @@ from typing import Any
 from research.ablation.search import Search
 from research.errors import UserError
 from research.experiment import Experiment
-from research.spec import Spec, check, diff, fingerprint, replace
+from research.spec import Spec, check, fingerprint, replace
 
 BASELINE = "baseline"
 SEEDS = 8
 FOLD = "data.split.fold"
 FOLDS = "data.split.folds"
+INNER_FOLD = "data.split.inner_fold"
+INNER_FOLDS = "data.split.inner_folds"
 LARGEST_SEED = 2**32 - 1
 
 
@@ -42,18 +44,21 @@ class Member:
         arm: name of the arm.
         seed: the run's seed.
         fold: number of the fold that is the test split; None without folds.
-        experiment: what is trained, the fold set.
+        experiment: what is trained, the folds set.
+        inner: number of the inner fold that is the test split, its fold being left out; None for what is reported.
     """
 
     arm: str
     seed: int
     fold: int | None
     experiment: Experiment
+    inner: int | None = None
 
     @property
     def name(self) -> str:
-        """As on the command line, such as ``wider/seed=3`` or ``wider/seed=3/fold=0``."""
-        return f"{self.arm}/seed={self.seed}" + ("" if self.fold is None else f"/fold={self.fold}")
+        """As on the command line, such as ``wider/seed=3``, ``wider/seed=3/fold=0`` or ``.../fold=0/inner=1``."""
+        fold = "" if self.fold is None else f"/fold={self.fold}"
+        return f"{self.arm}/seed={self.seed}{fold}" + ("" if self.inner is None else f"/inner={self.inner}")
 
     @property
     def identity(self) -> str:
@@ -79,6 +84,8 @@ class Ablation:
         search: trials drawn from ranges, each a variant.
         seeds: how many (0, 1, 2 ...), or which. Members of one seed have the same order of the data and the same draws.
         folds: number of folds by patient, each of which is the test split once; None keeps the baseline's split.
+        inner_folds: nested selection. The training patients of each fold are divided into so many folds, in which one
+            variant is chosen; what is chosen so is scored on the fold, as a row of its own. None: nothing is chosen.
     """
 
     baseline: Experiment
@@ -88,6 +95,7 @@ class Ablation:
     search: Search | None = None
     seeds: int | Sequence[int] = SEEDS
     folds: int | None = None
+    inner_folds: int | None = None
 
     def seed_numbers(self) -> tuple[int, ...]:
         """The seeds.
@@ -136,21 +144,40 @@ class Ablation:
         return tuple(found.values()), tuple(notes)
 
     def members(self) -> tuple[Member, ...]:
-        """Every training: arm by arm, seed by seed, fold by fold.
+        """Every training: arm by arm, seed by seed, fold by fold, and in it inner fold by inner fold.
 
         Raises:
             UserError: as `arms` and `seed_numbers`, and for folds of data that cannot have any.
         """
         seeds, (arms, _) = self.seed_numbers(), self.arms()
+        self._check_folds(len(arms))
         folds = (None,) if self.folds is None else tuple(range(self.folds))
-        if self.folds is not None and self.folds < 2:
-            raise UserError(f"folds: a whole number of at least 2 is needed, {self.folds!r} was given.")
+        inner_folds = (None, *range(self.inner_folds or 0))
+        return tuple(
+            Member(arm.name, seed, fold, self._in_fold(arm.experiment, fold, inner), inner)
+            for arm, seed, fold, inner in itertools.product(arms, seeds, folds, inner_folds)
+        )
+
+    def _check_folds(self, arms: int) -> None:
+        for name, count in (("folds", self.folds), ("inner_folds", self.inner_folds)):
+            if count is not None and count < 2:
+                raise UserError(f"{name}: a whole number of at least 2 is needed, {count!r} was given.")
         if self.folds is not None and self.baseline.data is None:
             raise UserError("folds: this experiment has no data to divide; leave folds out.")
-        return tuple(
-            Member(arm.name, seed, fold, _in_fold(arm.experiment, self.folds, fold))
-            for arm, seed, fold in itertools.product(arms, seeds, folds)
-        )
+        if self.inner_folds is None:
+            return
+        if self.folds is None:
+            raise UserError("inner_folds: nested selection is scored on folds. Set folds as well, such as folds=5.")
+        if arms < 2:
+            raise UserError("inner_folds: there is nothing to choose from but the baseline. Add variants or a grid.")
+
+    def _in_fold(self, experiment: Experiment, fold: int | None, inner: int | None = None) -> Experiment:
+        if fold is None:
+            return experiment
+        edits: dict[str, Any] = {FOLDS: self.folds, FOLD: fold}
+        if inner is not None:
+            edits |= {INNER_FOLDS: self.inner_folds, INNER_FOLD: inner}
+        return replace(experiment, edits)
 
     def _edits(self) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
         """Name and edits of each variant, and whether the user wrote it out."""
@@ -194,12 +221,3 @@ def _text(value: Any) -> str:
 
 def _shown(edits: Mapping[str, Any]) -> str:
     return ", ".join(f"{path}={value!r}" for path, value in edits.items()) or "no edits"
-
-
-def _in_fold(experiment: Experiment, folds: int | None, fold: int | None) -> Experiment:
-    return experiment if fold is None else replace(experiment, {FOLDS: folds, FOLD: fold})
-
-
-def changed(ablation: Ablation, member: Member) -> dict[str, tuple[Any, Any]]:
-    """What a member has otherwise than the baseline, but for its seed and fold."""
-    return diff(_in_fold(ablation.baseline, ablation.folds, member.fold), member.experiment)

@@ -26,7 +26,8 @@ class Split(Spec):
     stratified. Where no patients are known, copies of one picture are not divided either.
 
     With ``folds`` the test split is fold number ``fold`` of a k-fold division of the patients, and validation is
-    taken from the others as before. Official splits of the data are kept as they are; where they have no test
+    taken from the others as before. With ``inner_folds`` as well that fold is left out, and the test split is fold
+    ``inner_fold`` of a division of the other patients: what is chosen there can be judged on the fold left out. Official splits of the data are kept as they are; where they have no test
     split, ``test`` of the training patients becomes one, and where they have no validation split, ``validation`` of the
     training patients that are left. With ``validation=none`` these train too, for a protocol that chooses nothing. With
     ``train_share`` below 1 only a part of the training patients is trained on, for learning curves: classes keep their
@@ -41,6 +42,8 @@ class Split(Spec):
     seed: int = field(0, minimum=0, maximum=2**32 - 1, help="number of the division")
     folds: int | None = field(None, minimum=2, help="number of folds; none for a single division")
     fold: int = field(0, minimum=0, help="which fold is the test split, from 0")
+    inner_folds: int | None = field(None, minimum=2, help="folds of the patients outside that fold; none: not divided")
+    inner_fold: int = field(0, minimum=0, help="which of these is the test split, from 0")
     train_share: Static[float] = field(1.0, above=0, maximum=1, help="part of the training patients that is used")
 
     @property
@@ -54,6 +57,11 @@ class Split(Spec):
             raise UserError(f"fold: {self.fold} was given without folds. Set folds as well, such as folds=5.")
         if self.folds is not None and self.fold >= self.folds:
             raise UserError(f"fold: a number from 0 to {self.folds - 1} is needed, {self.fold} was given.")
+        if self.inner_folds is not None and self.folds is None:
+            raise UserError("inner_folds: these divide the patients outside a fold. Set folds as well, such as folds=5.")
+        if self.inner_fold >= (self.inner_folds or 1):
+            allowed = "none without inner_folds" if self.inner_folds is None else f"0 to {self.inner_folds - 1}"
+            raise UserError(f"inner_fold: {self.inner_fold} was given; allowed: {allowed}.")
 
     def assign(self, dataset: Dataset) -> Shaped[np.ndarray, " N"]:
         """The split of every row, ``[N]`` of ``train``, ``validation``, ``test`` or, where it is left out, ``unused``.
@@ -67,12 +75,16 @@ class Split(Spec):
     def _own(self, dataset: Dataset) -> Shaped[np.ndarray, " N"]:
         patients, labels = _patient_labels(dataset)
         rest = np.arange(len(patients))
+        names = np.full(len(patients), "train", dtype="<U10")
         if self.folds is not None:
-            held_out = _fold(labels, len(patients), self.folds, self.fold, self.seed, dataset)
+            held_out = _fold(labels, rest, self.folds, self.fold, self.seed, dataset)
         else:
             held_out = _carve(labels, rest, self.test, self.seed, "test", dataset, FEWEST_PATIENTS)
         rest = np.setdiff1d(rest, held_out)
-        names = np.full(len(patients), "train", dtype="<U10")
+        if self.inner_folds is not None:
+            names[held_out] = "unused"
+            held_out = _fold(labels, rest, self.inner_folds, self.inner_fold, self.seed, dataset)
+            rest = np.setdiff1d(rest, held_out)
         names[held_out] = "test"
         if self.validation is not None:
             chosen = _carve(labels, rest, self.validation, self.seed, "validation", dataset, FEWEST_PATIENTS - 1)
@@ -164,17 +176,18 @@ def _divide(name: str, count: int, dataset: Dataset, divide: Any, among: np.ndar
 
 
 def _fold(
-    labels: Int[np.ndarray, " P"] | None, patients: int, folds: int, fold: int, seed: int, dataset: Dataset
+    labels: Int[np.ndarray, " P"] | None, among: np.ndarray, folds: int, fold: int, seed: int, dataset: Dataset
 ) -> np.ndarray:
-    """The patients of one fold; the folds of one seed are disjoint and cover all patients."""
+    """The patients ``among`` of one fold; the folds of one seed are disjoint and cover them all."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    _check_enough(labels, patients, dataset, folds)
-    if patients < folds:
-        raise UserError(f"folds: {folds} folds need at least as many patients; {dataset.about.name} has {patients}.")
-    kind = KFold if labels is None else StratifiedKFold
-    division = kind(n_splits=folds, shuffle=True, random_state=seed).split(np.zeros(patients), labels)
-    return [held_out for _, held_out in division][fold]
+    strata = None if labels is None else labels[among]
+    _check_enough(strata, len(among), dataset, folds)
+    if len(among) < folds:
+        raise UserError(f"folds: {folds} folds need at least as many patients; {dataset.about.name} has {len(among)}.")
+    kind = KFold if strata is None else StratifiedKFold
+    division = kind(n_splits=folds, shuffle=True, random_state=seed).split(np.zeros(len(among)), strata)
+    return among[[held_out for _, held_out in division][fold]]
 
 
 def _check_enough(labels: Int[np.ndarray, " P"] | None, patients: int, dataset: Dataset, fewest: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import EXPERIMENT
 
-from research.ablation.ablation import Ablation, changed
+from research.ablation.ablation import Ablation
 from research.ablation.file import load_ablation, options
 from research.ablation.search import Integers, LogUniform, Search, Uniform
 from research.errors import UserError
@@ -30,7 +30,21 @@ def test_each_variant_has_every_seed_and_fold() -> None:
     assert members[-1].name == "learning_rate=0.001/seed=1/fold=2"
     split = members[-1].experiment.data.split  # type: ignore[union-attr]
     assert (split.folds, split.fold) == (3, 2)
-    assert changed(ablation, members[-1]) == {"optimizer.learning_rate": (0.02, 0.001)}
+    assert members[-1].experiment.optimizer == arms[-1].experiment.optimizer != EXPERIMENT.optimizer
+
+
+def test_inner_folds_are_trained_beside_each_fold() -> None:
+    ablation = Ablation(baseline=EXPERIMENT, variants=VARIANTS, seeds=2, folds=3, inner_folds=2)
+    members = ablation.members()
+    assert len(members) == 3 * 2 * 3 * (1 + 2) and len({member.identity for member in members}) == len(members)
+    assert [member.name for member in members[:4]] == [
+        "baseline/seed=0/fold=0",
+        "baseline/seed=0/fold=0/inner=0",
+        "baseline/seed=0/fold=0/inner=1",
+        "baseline/seed=0/fold=1",
+    ]
+    split = members[2].experiment.data.split  # type: ignore[union-attr]
+    assert (split.folds, split.fold, split.inner_folds, split.inner_fold) == (3, 0, 2, 1)
 
 
 def test_lists_beside_each_other_are_gone_through_together() -> None:
@@ -72,6 +86,9 @@ def test_trials_lie_in_their_ranges_and_are_those_of_the_seed(sampler: Any) -> N
         ({"seeds": 0}, "seeds: at least one"),
         ({"seeds": (1, 1)}, "seeds: different whole numbers"),
         ({"folds": 1}, "folds: a whole number of at least 2"),
+        ({"inner_folds": 3, "variants": VARIANTS}, "inner_folds: .* Set folds as well"),
+        ({"folds": 3, "inner_folds": 1, "variants": VARIANTS}, "inner_folds: a whole number of at least 2"),
+        ({"folds": 3, "inner_folds": 3}, "inner_folds: there is nothing to choose from"),
     ],
 )
 def test_mistakes_are_refused_before_anything_trains(given: dict[str, Any], message: str) -> None:

@@ -106,6 +106,18 @@ def test_folds_cover_every_patient_once() -> None:
     assert max(sizes) - min(sizes) <= 2
 
 
+def test_inner_folds_cover_the_patients_outside_the_fold_once() -> None:
+    table = SyntheticTable(patients=200, visits=2).load()
+    outer = Split(folds=4, fold=1).assign(table) == "test"
+    inner = [Split(folds=4, fold=1, inner_folds=3, inner_fold=number).assign(table) for number in range(3)]
+    assert all((split[outer] == "unused").all() and (split[~outer] != "unused").all() for split in inner)
+    assert (sum((split == "test").astype(int) for split in inner) == ~outer).all()
+    assert table.patient is not None
+    for split in inner:
+        assert len(set(zip(table.patient, split, strict=True))) == 200
+        assert set(split[~outer]) == {"train", "validation", "test"}
+
+
 def test_regression_is_divided_without_strata() -> None:
     targets = np.random.default_rng(0).normal(size=(50, 1)).astype(np.float32)
     split = Split(folds=5).assign(_table(targets, task=Task("regression", ("y",))))
@@ -149,6 +161,9 @@ def test_fraction_too_small_for_the_classes_is_refused() -> None:
         (Split(fold=1), "without folds"),
         (Split(folds=5, fold=5), "from 0 to 4"),
         (Split(folds=1), "folds"),
+        (Split(inner_folds=2), "inner_folds: .* Set folds as well"),
+        (Split(folds=5, inner_folds=2, inner_fold=2), "inner_fold: 2 was given; allowed: 0 to 1"),
+        (Split(folds=5, inner_fold=1), "none without inner_folds"),
         (Split(seed=-1), "seed"),
     ],
 )
