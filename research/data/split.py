@@ -27,12 +27,12 @@ class Split(Spec):
 
     With ``folds`` the test split is fold number ``fold`` of a k-fold division of the patients, and validation is
     taken from the others as before. With ``inner_folds`` as well that fold is left out, and the test split is fold
-    ``inner_fold`` of a division of the other patients: what is chosen there can be judged on the fold left out. Official splits of the data are kept as they are; where they have no test
-    split, ``test`` of the training patients becomes one, and where they have no validation split, ``validation`` of the
-    training patients that are left. With ``validation=none`` these train too, for a protocol that chooses nothing. With
-    ``train_share`` below 1 only a part of the training patients is trained on, for learning curves: classes keep their
-    proportions, smaller parts lie within larger ones, validation and test stay as they are. The same seed gives the
-    same split.
+    ``inner_fold`` of a division of the other patients: what is chosen there can be judged on the fold left out.
+    Official splits of the data are kept as they are; where they have no test split, ``test`` of the training
+    patients becomes one, and where they have no validation split, ``validation`` of the training patients that are
+    left. With ``validation=none`` these train too, for a protocol that chooses nothing. With ``train_share`` below
+    1 only a part of the training patients is trained on, for learning curves: classes keep their proportions,
+    smaller parts lie within larger ones, validation and test stay as they are. The same seed gives the same split.
     """
 
     test: Static[float] = field(0.2, above=0, below=1, help="fraction of the patients in the test split")
@@ -58,7 +58,7 @@ class Split(Spec):
         if self.folds is not None and self.fold >= self.folds:
             raise UserError(f"fold: a number from 0 to {self.folds - 1} is needed, {self.fold} was given.")
         if self.inner_folds is not None and self.folds is None:
-            raise UserError("inner_folds: these divide the patients outside a fold. Set folds as well, such as folds=5.")
+            raise UserError("inner_folds: these divide the patients outside a fold. Set folds as well, as in folds=5.")
         if self.inner_fold >= (self.inner_folds or 1):
             allowed = "none without inner_folds" if self.inner_folds is None else f"0 to {self.inner_folds - 1}"
             raise UserError(f"inner_fold: {self.inner_fold} was given; allowed: {allowed}.")
