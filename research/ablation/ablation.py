@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from research.ablation.search import Search
@@ -206,9 +206,14 @@ class Ablation:
 
 def edits_name(edits: Mapping[str, Any]) -> str:
     """A short name, such as ``learning_rate=0.001, dropout=none``; paths are cut to what tells them apart."""
-    ends = {path: path.rsplit(".", 1)[-1] for path in edits}
-    short = {path: end if list(ends.values()).count(end) == 1 else path for path, end in ends.items()}
+    short = short_names(edits)
     return ", ".join(f"{short[path]}={_text(value)}" for path, value in edits.items())
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Of each dotted path its last part, or all of it where that is the last part of another too."""
+    ends = {path: path.rsplit(".", 1)[-1] for path in paths}
+    return {path: end if list(ends.values()).count(end) == 1 else path for path, end in ends.items()}
 
 
 def _text(value: Any) -> str:

@@ -37,6 +37,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     command = add("table", _table, "the table of an ablation again, from its directory")
     command.add_argument("directory", type=Path, metavar="ABLATION_DIR")
     command.add_argument("--format", default="text", help="text, markdown, latex, csv or json (text)")
+    command.add_argument("--figures", action="store_true", help="draw the figures again, in ABLATION_DIR/figures")
     add_metrics(command)
 
     command = add("extract", _extract, "make an ordinary run of a member of an ablation")
@@ -87,29 +88,51 @@ def _ablate(options: argparse.Namespace) -> None:
         terminal().print(f"{left} members{time}{more}")
         return
     result = ablate(ablation, source=source, fresh=options.fresh, accept_changes=options.accept_changes, **shared)
-    _show(result, options.metric)
+    _show(result, options.metric, shared["execution"].figures)
     terminal().print(f"{result.trained} members trained, {len(result.outcomes)} in all; {result.directory}")
 
 
-def _show(result: Any, metrics: list[str] | None) -> None:
+def _show(result: Any, metrics: list[str] | None, figures: bool) -> None:
     from research.ablation.tables import analysis_of, text_tables
     from research.cli import terminal
 
-    for part in text_tables(analysis_of(result, metrics or ())):
+    analysis = analysis_of(result, metrics or ())
+    for part in text_tables(analysis):
         terminal().print(part)
     for note in result.notes:
         terminal().print(f"note: {note}", style="yellow")
+    if figures:
+        _draw(result, analysis, terminal())
+
+
+def _draw(result: Any, analysis: Any, console: Any) -> None:
+    """Write the figures; the table does not fail for want of them."""
+    from research.ablation.figures import write_figures
+
+    try:
+        found = write_figures(result, analysis)
+    except Exception as error:
+        console.print(f"note: the figures could not be drawn ({type(error).__name__}: {error})", style="yellow")
+        return
+    for note in found.notes:
+        console.print(f"note: {note}", style="yellow")
+    if found.paths:
+        console.print(f"figures: {found.paths[0].parent}")
 
 
 def _table(options: argparse.Namespace) -> None:
     from research.ablation.result import load_result
     from research.ablation.tables import analysis_of, written
+    from research.cli import terminal
 
     result = load_result(options.directory)
     if options.format == "text":
-        _show(result, options.metric)
+        _show(result, options.metric, options.figures)
         return
-    print(written(analysis_of(result, options.metric or ()), options.format), end="")
+    analysis = analysis_of(result, options.metric or ())
+    print(written(analysis, options.format), end="")
+    if options.figures:
+        _draw(result, analysis, terminal(stderr=True))
 
 
 def share_out() -> None:

@@ -12,6 +12,7 @@ import jax
 from rich.console import Console
 
 from research.ablation.ablation import Ablation, Arm, Member
+from research.ablation.design import describe_arm, describe_design
 from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.groups import Group, Ready, Stock, group
 from research.ablation.plan import Planned, plan
@@ -133,7 +134,8 @@ def _described(
         "name": name,
         "baseline": to_json(ablation.baseline),
         "fingerprint": fingerprint(ablation.baseline),
-        "arms": [{"name": arm.name, "experiment": to_json(arm.experiment)} for arm in arms],
+        "arms": [describe_arm(arm) for arm in arms],
+        "design": describe_design(ablation),
         "seeds": list(ablation.seed_numbers()),
         "folds": ablation.folds,
         "notes": list(notes),

@@ -1,0 +1,182 @@
+"""Forest plot: the difference of each variant to the baseline, with its interval, as in the table."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import Any
+
+import numpy as np
+
+from research.ablation.figures.arms import ranked, seeds_text, sign_of, title_of
+from research.ablation.statistics import Analysis, Difference
+from research.evaluation.tables import p_text, with_interval
+from research.reporting import style
+
+MOST_ROWS = 40
+"""Variants that are drawn; of more, the best and the worst."""
+
+MOST_METRICS = 3
+
+_LINE, _PAD = 0.145, 0.085
+"""Inches that a line of a name takes, and between rows."""
+
+_LETTER = 0.066
+"""Inches that a letter of a name takes."""
+
+_LONGEST, _MOST_LINES = 56, 3
+_WIDE, _NUMBERS = 2.9, 2.15
+"""Inches of the plot of a metric, and of the numbers at its right."""
+
+_FEW = 8
+"""Rows of which all marks are within the plot, however far one of them is from the others."""
+
+
+def forest(analysis: Analysis, title: str) -> Any:
+    """The figure: a row a variant in the order of the table, a plot for each of the first metrics.
+
+    Filled marks are differences that are decided (Holm's p of 0.05 or less), open ones are not; small grey ones belong
+    to metrics that are not tested.
+
+    Args:
+        analysis: with at least one variant beside the baseline.
+        title: of what.
+    """
+    names, about = _rows(analysis)
+    labels = [_label(name) for name in names]
+    heights = np.array([_LINE * (label.count("\n") + 1) + _PAD for label in labels])
+    places = np.cumsum(heights) - heights / 2
+    metrics = analysis.metrics[:MOST_METRICS]
+    left = 0.25 + _LETTER * max(len(line) for label in labels for line in label.split("\n"))
+    height = float(heights.sum())
+    width = left + len(metrics) * (_WIDE + _NUMBERS)
+    figure, top = style.new_figure(
+        width, height + 0.8, f"Differences to {analysis.variants[0]}: {title}", _facts(analysis, about)
+    )
+    top += 0.22
+    for number, metric in enumerate(metrics):
+        axes = style.place(figure, left + number * (_WIDE + _NUMBERS), top, _WIDE, height)
+        found = [analysis.difference(name, metric) for name in names]
+        _plot(axes, found, places, metric)
+        axes.set_ylim(height, 0)
+        axes.set_yticks(places, [style.plain(label) for label in labels] if number == 0 else [""] * len(labels))
+        axes.tick_params(axis="y", length=0, labelsize=style.SMALL_SIZE)
+        if metric == metrics[0]:
+            for row, label in enumerate(names):
+                if label == analysis.selected:
+                    axes.get_yticklabels()[row].set_weight("bold")
+    return figure
+
+
+def _rows(analysis: Analysis) -> tuple[list[str], str]:
+    """Variants that are drawn, in the order of the table, and a line that says which are left out, or nothing."""
+    metric, names = analysis.metrics[0], list(analysis.variants[1:])
+    if len(names) <= MOST_ROWS:
+        return names, ""
+    order = ranked(analysis, metric)
+    half = MOST_ROWS // 2
+    kept = {*order[:half], *order[-half:]}
+    which = ("best", "worst") if sign_of(metric) else ("largest", "smallest")
+    about = (
+        f"drawn: the {half} {which[0]} and the {half} {which[1]} by {title_of(metric)}; {len(names) - MOST_ROWS} of "
+        f"{len(names)} variants between them are left out"
+    )
+    return [name for name in names if name in kept], about
+
+
+def _label(name: str) -> str:
+    lines = textwrap.wrap(name, _LONGEST, break_on_hyphens=False) or [name]
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[: _MOST_LINES - 1], style.shortened(" ".join(lines[_MOST_LINES - 1 :]), _LONGEST)]
+    return "\n".join(lines)
+
+
+def _facts(analysis: Analysis, about: str) -> str:
+    """What the numbers rest on."""
+    first = analysis.summary(analysis.variants[0], analysis.metrics[0])
+    shown = with_interval(first.mean, first.low, first.high)
+    metric = title_of(first.metric)
+    parts = [f"{analysis.variants[0]}: {metric} {shown}; {seeds_text(analysis, first.metric)}"]
+    if analysis.patients:
+        unit = {"patient": "patients", "row": "rows (no patient identifiers)"}.get(analysis.unit_name, "series")
+        parts[0] += f", {analysis.patients:,} {unit}"
+    tested = sum(item.p_value is not None for item in analysis.differences)
+    if tested:
+        parts.append(
+            f"95 % intervals, paired by seed and example; p by Holm over {tested}; filled: decided, open: undecided"
+        )
+    elif max(item.seeds for item in analysis.summaries) <= 1:
+        parts.append("one seed: nothing is tested, intervals are of the patients alone")
+    if len(analysis.metrics) > MOST_METRICS:
+        parts.append(f"the first {MOST_METRICS} of {len(analysis.metrics)} metrics are drawn")
+    return "; ".join([*parts, about] if about else parts)
+
+
+def _plot(axes: Any, found: list[Difference], places: np.ndarray, metric: str) -> None:
+    """Marks, intervals and numbers of one metric."""
+    axes.axvline(0, color=style.INK, linewidth=0.9, zorder=1, gid="baseline")
+    for place in places[1::2]:
+        row = np.diff(places).min() if len(places) > 1 else 0.3
+        axes.axhspan(place - row / 2, place + row / 2, color=style.PALE, alpha=0.3, linewidth=0, zorder=0)
+    limit = _limit(found)
+    for item, place in zip(found, places, strict=True):
+        if not math.isnan(item.difference):
+            _mark(axes, item, float(place), limit)
+        text = with_interval(item.difference, item.low, item.high)
+        if item.p_corrected is not None:
+            text += f"  p {p_text(item.p_corrected)}".replace("p <", "p < ")
+        look: dict[str, Any] = {"size": style.SMALL_SIZE, "va": "center", "ha": "left", "color": style.INK}
+        weight = "bold" if item.decided else "normal"
+        where = ("axes fraction", "data")
+        axes.annotate(text.replace("-", "−"), (1, place), (6, 0), where, "offset points", weight=weight, **look)
+    axes.set_xlim(-limit, limit)
+    axes.locator_params(axis="x", nbins=5)
+    style.dress(axes, f"{title_of(metric)}, variant − baseline")
+    axes.spines["left"].set_visible(False)
+    if (sign := sign_of(metric)) != 0:
+        text, end = ("better →", 1.0) if sign > 0 else ("← better", 0.0)
+        side = "right" if sign > 0 else "left"
+        axes.annotate(
+            text, (end, 1), (0, 4), "axes fraction", "offset points", size=style.SMALL_SIZE, color=style.INK, ha=side
+        )
+
+
+def _limit(found: list[Difference]) -> float:
+    """How far the axis reaches on both sides.
+
+    A few arms that went astray, or have very wide intervals, shall not press the others together: it reaches to four
+    times what is usual, and to all marks where there are few rows or many marks lie beyond.
+    """
+    known = [item for item in found if not math.isnan(item.difference)]
+    marks = np.array([abs(item.difference) for item in known])
+    ends = np.array([np.nanmax(np.abs([item.difference, item.low, item.high])) for item in known])
+    if not len(known) or ends.max() <= 0:
+        return 1.0
+    reach = min(float(ends.max()), 4 * float(np.median(ends)))
+    if len(known) <= _FEW or (marks > reach).mean() > 0.25:
+        reach = max(reach, float(marks.max()))
+    return 1.06 * reach
+
+
+def _mark(axes: Any, item: Difference, place: float, limit: float) -> None:
+    """Mark and interval of a row; an arrow where they go beyond the plot."""
+    sign = sign_of(item.metric)
+    good = item.difference * (sign or 1) > 0
+    colour = style.GREY if not item.decided else style.BLUE if good else style.VERMILION
+    low, high = np.nanmin([item.low, item.difference]), np.nanmax([item.high, item.difference])
+    if not math.isnan(item.low):
+        ends = np.clip([low, high], -limit, limit)
+        wide = 1.6 if item.decided else 1.1
+        axes.plot(ends, [place, place], color=colour, linewidth=wide, gid="interval", solid_capstyle="butt")
+    for beyond, end, arrow in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):
+        if beyond:
+            axes.plot([end], [place], arrow, color=colour, markersize=5, clip_on=False, gid="beyond")
+    if abs(item.difference) > limit:
+        return
+    tested = item.p_corrected is not None
+    face = colour if item.decided or not tested else "white"
+    size = 6.0 if tested else 4.0
+    axes.plot(
+        [item.difference], [place], "s" if tested else "D", color=colour, markerfacecolor=face, markersize=size,
+        markeredgewidth=1.3, zorder=3, gid="decided" if item.decided else "undecided" if tested else "untested",
+    )  # fmt: skip
