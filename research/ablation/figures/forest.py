@@ -25,7 +25,7 @@ _LETTER = 0.066
 """Inches that a letter of a name takes."""
 
 _LONGEST, _MOST_LINES = 56, 3
-_WIDE, _NUMBERS = 2.9, 2.15
+_WIDE, _NUMBERS = 2.9, 2.4
 """Inches of the plot of a metric, and of the numbers at its right."""
 
 _FEW = 8
@@ -43,7 +43,7 @@ def forest(analysis: Analysis, title: str) -> Any:
         title: of what.
     """
     names, about = _rows(analysis)
-    labels = [_label(name) for name in names]
+    labels = [_label(name, " *" if name == analysis.selected else "") for name in names]
     heights = np.array([_LINE * (label.count("\n") + 1) + _PAD for label in labels])
     places = np.cumsum(heights) - heights / 2
     metrics = analysis.metrics[:MOST_METRICS]
@@ -51,7 +51,7 @@ def forest(analysis: Analysis, title: str) -> Any:
     height = float(heights.sum())
     width = left + len(metrics) * (_WIDE + _NUMBERS)
     figure, top = style.new_figure(
-        width, height + 0.8, f"Differences to {analysis.variants[0]}: {title}", _facts(analysis, about)
+        width, height + 0.8, f"Differences to {analysis.variants[0]}: {title}", _facts(analysis, names, about)
     )
     top += 0.22
     for number, metric in enumerate(metrics):
@@ -60,11 +60,7 @@ def forest(analysis: Analysis, title: str) -> Any:
         _plot(axes, found, places, metric)
         axes.set_ylim(height, 0)
         axes.set_yticks(places, [style.plain(label) for label in labels] if number == 0 else [""] * len(labels))
-        axes.tick_params(axis="y", length=0, labelsize=style.SMALL_SIZE)
-        if metric == metrics[0]:
-            for row, label in enumerate(names):
-                if label == analysis.selected:
-                    axes.get_yticklabels()[row].set_weight("bold")
+        axes.tick_params(axis="y", length=0, labelsize=style.SMALL_SIZE, pad=7)
     return figure
 
 
@@ -78,20 +74,20 @@ def _rows(analysis: Analysis) -> tuple[list[str], str]:
     kept = {*order[:half], *order[-half:]}
     which = ("best", "worst") if sign_of(metric) else ("largest", "smallest")
     about = (
-        f"drawn: the {half} {which[0]} and the {half} {which[1]} by {title_of(metric)}; {len(names) - MOST_ROWS} of "
-        f"{len(names)} variants between them are left out"
+        f"drawn: the {half} {which[0]} and the {half} {which[1]} of {len(names)} variants by {title_of(metric)}; left "
+        f"out between them: {len(names) - MOST_ROWS}"
     )
     return [name for name in names if name in kept], about
 
 
-def _label(name: str) -> str:
+def _label(name: str, mark: str) -> str:
     lines = textwrap.wrap(name, _LONGEST, break_on_hyphens=False) or [name]
     if len(lines) > _MOST_LINES:
         lines = [*lines[: _MOST_LINES - 1], style.shortened(" ".join(lines[_MOST_LINES - 1 :]), _LONGEST)]
-    return "\n".join(lines)
+    return "\n".join(lines) + mark
 
 
-def _facts(analysis: Analysis, about: str) -> str:
+def _facts(analysis: Analysis, names: list[str], about: str) -> str:
     """What the numbers rest on."""
     first = analysis.summary(analysis.variants[0], analysis.metrics[0])
     shown = with_interval(first.mean, first.low, first.high)
@@ -102,14 +98,28 @@ def _facts(analysis: Analysis, about: str) -> str:
         parts[0] += f", {analysis.patients:,} {unit}"
     tested = sum(item.p_value is not None for item in analysis.differences)
     if tested:
-        parts.append(
-            f"95 % intervals, paired by seed and example; p by Holm over {tested}; filled: decided, open: undecided"
-        )
+        by = "by seed and example" if analysis.patients else "by seed"
+        parts.append(f"95 % intervals, paired {by}; p by Holm over {tested}; filled: decided, open: undecided")
+        if tested < len(analysis.differences) and len(analysis.metrics) > 1:
+            parts.append("diamonds: not tested")
     elif max(item.seeds for item in analysis.summaries) <= 1:
-        parts.append("one seed: nothing is tested, intervals are of the patients alone")
+        intervals = "intervals are of the patients alone" if analysis.patients else "there are no intervals"
+        parts.append(f"one seed: nothing is tested, {intervals}")
+    if any(_beyond(analysis, names, metric) for metric in analysis.metrics[:MOST_METRICS]):
+        parts.append("arrows: beyond the plot")
+    if analysis.selected in names:
+        parts.append("*: chosen by its value on the test data, which is therefore too good")
     if len(analysis.metrics) > MOST_METRICS:
         parts.append(f"the first {MOST_METRICS} of {len(analysis.metrics)} metrics are drawn")
     return "; ".join([*parts, about] if about else parts)
+
+
+def _beyond(analysis: Analysis, names: list[str], metric: str) -> bool:
+    """Whether a mark or an interval is cut."""
+    found = [analysis.difference(name, metric) for name in names]
+    low, high = _limits(found)
+    ends = [value for item in found for value in (item.difference, item.low, item.high)]
+    return any(end < low or end > high for end in ends)
 
 
 def _plot(axes: Any, found: list[Difference], places: np.ndarray, metric: str) -> None:
@@ -118,31 +128,32 @@ def _plot(axes: Any, found: list[Difference], places: np.ndarray, metric: str) -
     for place in places[1::2]:
         row = np.diff(places).min() if len(places) > 1 else 0.3
         axes.axhspan(place - row / 2, place + row / 2, color=style.PALE, alpha=0.3, linewidth=0, zorder=0)
-    limit = _limit(found)
+    limits = _limits(found)
     for item, place in zip(found, places, strict=True):
         if not math.isnan(item.difference):
-            _mark(axes, item, float(place), limit)
+            _mark(axes, item, float(place), limits)
         text = with_interval(item.difference, item.low, item.high)
-        if item.p_corrected is not None:
-            text += f"  p {p_text(item.p_corrected)}".replace("p <", "p < ")
-        look: dict[str, Any] = {"size": style.SMALL_SIZE, "va": "center", "ha": "left", "color": style.INK}
-        weight = "bold" if item.decided else "normal"
-        where = ("axes fraction", "data")
-        axes.annotate(text.replace("-", "−"), (1, place), (6, 0), where, "offset points", weight=weight, **look)
-    axes.set_xlim(-limit, limit)
+        look: dict[str, Any] = {"size": style.SMALL_SIZE, "va": "center", "color": style.INK}
+        look |= {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        look["weight"] = "bold" if item.decided else "normal"
+        axes.annotate(text.replace("-", "−"), (1, place), (8, 0), ha="left", **look)
+        axes.annotate(p_text(item.p_corrected), (1, place), (72 * _NUMBERS - 12, 0), ha="right", **look)
+    axes.set_xlim(*limits)
     axes.locator_params(axis="x", nbins=5)
     style.dress(axes, f"{title_of(metric)}, variant − baseline")
     axes.spines["left"].set_visible(False)
+    look = {"size": style.SMALL_SIZE, "color": style.INK, "xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate("difference [95 % interval]", (1, 1), (8, 4), ha="left", **look)
+    if any(item.p_corrected is not None for item in found):
+        axes.annotate("p", (1, 1), (72 * _NUMBERS - 12, 4), ha="right", **look)
     if (sign := sign_of(metric)) != 0:
         text, end = ("better →", 1.0) if sign > 0 else ("← better", 0.0)
         side = "right" if sign > 0 else "left"
-        axes.annotate(
-            text, (end, 1), (0, 4), "axes fraction", "offset points", size=style.SMALL_SIZE, color=style.INK, ha=side
-        )
+        axes.annotate(text, (end, 1), (0, 4), ha=side, **look)
 
 
-def _limit(found: list[Difference]) -> float:
-    """How far the axis reaches on both sides.
+def _limits(found: list[Difference]) -> tuple[float, float]:
+    """Where the axis begins and ends: 0 is within, and so are marks and intervals but for the few that are cut.
 
     A few arms that went astray, or have very wide intervals, shall not press the others together: it reaches to four
     times what is usual, and to all marks where there are few rows or many marks lie beyond.
@@ -151,27 +162,30 @@ def _limit(found: list[Difference]) -> float:
     marks = np.array([abs(item.difference) for item in known])
     ends = np.array([np.nanmax(np.abs([item.difference, item.low, item.high])) for item in known])
     if not len(known) or ends.max() <= 0:
-        return 1.0
+        return -1.0, 1.0
     reach = min(float(ends.max()), 4 * float(np.median(ends)))
     if len(known) <= _FEW or (marks > reach).mean() > 0.25:
         reach = max(reach, float(marks.max()))
-    return 1.06 * reach
+    every = [value for item in known for value in (item.difference, item.low, item.high) if not math.isnan(value)]
+    low, high = max(-reach, min(0.0, *every)), min(reach, max(0.0, *every))
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin
 
 
-def _mark(axes: Any, item: Difference, place: float, limit: float) -> None:
+def _mark(axes: Any, item: Difference, place: float, limits: tuple[float, float]) -> None:
     """Mark and interval of a row; an arrow where they go beyond the plot."""
     sign = sign_of(item.metric)
     good = item.difference * (sign or 1) > 0
     colour = style.GREY if not item.decided else style.BLUE if good else style.VERMILION
     low, high = np.nanmin([item.low, item.difference]), np.nanmax([item.high, item.difference])
     if not math.isnan(item.low):
-        ends = np.clip([low, high], -limit, limit)
+        ends = np.clip([low, high], *limits)
         wide = 1.6 if item.decided else 1.1
         axes.plot(ends, [place, place], color=colour, linewidth=wide, gid="interval", solid_capstyle="butt")
-    for beyond, end, arrow in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):
+    for beyond, end, arrow in ((low < limits[0], limits[0], "<"), (high > limits[1], limits[1], ">")):
         if beyond:
             axes.plot([end], [place], arrow, color=colour, markersize=5, clip_on=False, gid="beyond")
-    if abs(item.difference) > limit:
+    if not limits[0] <= item.difference <= limits[1]:
         return
     tested = item.p_corrected is not None
     face = colour if item.decided or not tested else "white"

@@ -17,7 +17,7 @@ from research.evaluation.tables import number, with_interval
 from research.reporting import style
 
 MOST_PANELS = 6
-MOST_WITH_NUMBERS = 12
+MOST_WITH_NUMBERS = 16
 """Values of a field; of more, numbers in the cells could not be read."""
 
 _CELL = (0.74, 0.46)
@@ -91,8 +91,10 @@ def _facts(design: Design, analysis: Analysis) -> str:
     others = len([axis for axis in design.grid if len(axis.values) > 1]) > 2
     if others:
         parts[0] = parts[0].replace("seeds", "seeds and over the other fields of the grid")
-    parts.append(f"below: difference to {baseline}, {with_interval(first.mean, first.low, first.high)}")
-    if not others and any(item.p_corrected is not None for item in analysis.differences):
+    shown = with_interval(first.mean, first.low, first.high)
+    numbers = max(len(axis.values) for axis in design.grid) <= MOST_WITH_NUMBERS
+    parts.append(f"below: difference to {baseline}, {shown}" if numbers else f"{baseline}: {shown}")
+    if numbers and not others and any(item.p_corrected is not None for item in analysis.differences):
         parts[-1] += " (* decided: Holm's p of 0.05 or less)"
     on = baseline in design.on(design.grid)
     parts.append("outlined: where the baseline is" if on else "the baseline is not on the grid")
@@ -103,16 +105,29 @@ def _layout(pairs: Sequence[Pair], title: str, facts: str) -> tuple[Any, list[An
     """The figure, the axes of the panels, and last those of the bar of colours."""
     width = min(9.0, max(_CELL[0] * max(len(across.values) for across, _ in pairs), 1.5))
     height = min(6.0, max(_CELL[1] * max(len(down.values) for _, down in pairs), 1.0))
-    longest = max(len(value_text(value)) for _, down in pairs for value in down.values)
-    left = 0.4 + _LETTER * min(24, longest)
+    left = 0.4 + _LETTER * max(_longest(down) for _, down in pairs)
+    below = _BELOW + max(0.5 * _LETTER * _longest(axis) if _turned(axis, width) else 0.0 for axis, _ in pairs)
     rows, columns = style.grid_shape(len(pairs), max(1, int(11 / (left + width + _GAP))))
-    across, down = left + width + _GAP, height + _BELOW + _GAP
-    figure, top = style.new_figure(max(4.6, columns * across + _BAR), rows * down - _GAP + 0.12, title, facts)
+    across, down = left + width + _GAP, height + below + _GAP
+    figure, top = style.new_figure(max(4.6, columns * across + _BAR), rows * down - _GAP + 0.06, title, facts)
     places = [
         style.place(figure, left + (n % columns) * across, top + (n // columns) * down, width, height)
         for n in range(len(pairs))
     ]
     return figure, [*places, style.place(figure, columns * across - 0.06, top, 0.14, height)]
+
+
+def _names(axis: Axis) -> list[str]:
+    return [style.shortened(value_text(value), 24) for value in axis.values]
+
+
+def _longest(axis: Axis) -> int:
+    return max(map(len, _names(axis)))
+
+
+def _turned(axis: Axis, width: float) -> bool:
+    """Whether names below a panel of so many inches would run into each other, and are turned."""
+    return (_longest(axis) + 1) * _LETTER > width / len(axis.values)
 
 
 def _panel(
@@ -125,11 +140,11 @@ def _panel(
     for side in axes.spines.values():
         side.set_visible(False)
     axes.tick_params(length=0)
-    for axis, set_ticks in ((across, axes.set_xticks), (down, axes.set_yticks)):
-        names = [style.plain(style.shortened(value_text(value), 24)) for value in axis.values]
-        # Names that would run into each other are turned; so many do not fit otherwise.
-        turned = axis is across and max(map(len, names)) * _LETTER > axes.bbox.width / style.DPI / len(names)
-        set_ticks(range(len(names)), names, size=style.SMALL_SIZE, rotation=30 if turned else 0)
+    look: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    look = look if _turned(across, float(axes.bbox.width) / style.DPI) else {}
+    for axis, set_ticks, turned in ((across, axes.set_xticks, look), (down, axes.set_yticks, {})):
+        names = [style.plain(name) for name in _names(axis)]
+        set_ticks(range(len(names)), names, size=style.SMALL_SIZE, **turned)
     axes.set_xticks(np.arange(1, table.shape[1]) - 0.5, minor=True)
     axes.set_yticks(np.arange(1, table.shape[0]) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.0)
@@ -175,9 +190,7 @@ def _colours(metric: str) -> Any:
     """Of a metric whose small values are better, those are dark; cells without a value are grey."""
     from matplotlib import colormaps
 
-    colours = colormaps["Blues_r" if sign_of(metric) < 0 else "Blues"].copy()
-    colours.set_bad(style.PALE)
-    return colours
+    return colormaps["Blues_r" if sign_of(metric) < 0 else "Blues"].with_extremes(bad=style.PALE)
 
 
 def _bar(figure: Any, image: Any, axes: Any, metric: str, every: np.ndarray) -> None:

@@ -48,7 +48,7 @@ def parallel(design: Design, analysis: Analysis, title: str) -> tuple[Any, tuple
         notes = (f"parallel.png: the first {MOST_FIELDS} of {len(design.search)} fields are drawn.",)
     across = len(fields)
     about = _facts(analysis, len(value), len(best), baseline in value)
-    figure, top = style.new_figure(1.9 + _APART * across, _HEIGHT + 0.75, f"Search: {title}", about)
+    figure, top = style.new_figure(2.0 + _APART * across, _HEIGHT + 0.75, f"Search: {title}", about)
     axes = style.place(figure, 0.85, top + 0.45, _APART * across, _HEIGHT)
     axes.set(xlim=(0, across), ylim=(0, 1))
     axes.set_axis_off()
@@ -123,7 +123,7 @@ def _axis(axes: Any, place: int, name: str, marks: list[Tick], right: bool = Fal
     axes.annotate(title, (place, 1), (0, 9), ha="center", va="bottom", size=style.TEXT_SIZE, **look)
     box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
     for at, text in marks:
-        aside, side = (24, "left") if right else (-4, "right")
+        aside, side = (32, "left") if right else (-4, "right")
         axes.plot([place], [at], "_", color=style.GREY, markersize=6, zorder=2, clip_on=False)
         axes.annotate(
             style.plain(text), (place, at), (aside, 0), ha=side, va="center", size=style.SMALL_SIZE, bbox=box, **look
@@ -149,4 +149,4 @@ def _look(baseline: bool, best: bool, share: float, sign: int) -> dict[str, Any]
 def _rank(axes: Any, place: int, share: float, rank: int, colour: Any) -> None:
     """The number of one of the best trials, at the end of its line."""
     look: dict[str, Any] = {"ha": "left", "va": "center", "size": style.SMALL_SIZE, "weight": "bold"}
-    axes.annotate(f"{rank}", (place, share), (4 + 6 * (rank - 1), 0), textcoords="offset points", color=colour, **look)
+    axes.annotate(f"{rank}", (place, share), (4 + 9 * (rank - 1), 0), textcoords="offset points", color=colour, **look)
