@@ -12,6 +12,10 @@ from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.statistics import Outcomes
 from research.errors import RunError, UserError
 from research.evaluation.predictions import Predictions, Rows, read_members
+from research.metrics import larger_is_better
+
+CHOSEN = "chosen in inner folds"
+"""Name of the row for what nested selection takes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Outcome:
         arm: name of the arm.
         seed: its seed.
         fold: its fold, or None.
+        inner: its inner fold, or None.
         wave: where it was trained.
         number: its place in the wave.
         results: updates, early stopping, failure, the step reported, and the metrics of the split that is reported.
@@ -32,6 +37,7 @@ class Outcome:
     arm: str
     seed: int
     fold: int | None
+    inner: int | None
     wave: Wave
     number: int
     results: dict[str, Any]
@@ -51,8 +57,10 @@ class AblationResult:
         name: what it is called.
         arms: names of the baseline and its variants.
         outcomes: what each member came to, arm by arm, seed by seed, fold by fold.
+        inner: what each member of the inner folds came to, in which variants are chosen; none without nested selection.
         split: which split the metrics are of.
         notes: what a reader must know, such as what was left out.
+        searched: whether the arms are trials of a search, of which one is to be chosen.
         trained: how many members the call that made this has trained.
     """
 
@@ -60,8 +68,10 @@ class AblationResult:
     name: str
     arms: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
+    inner: tuple[Outcome, ...]
     split: str
     notes: tuple[str, ...]
+    searched: bool = False
     trained: int = 0
 
     def predictions(self, split: str | None = None) -> dict[str, Predictions | Rows]:
@@ -80,26 +90,61 @@ class AblationResult:
                 found[outcome.name] = files[file][outcome.number]
         return found
 
-    def for_statistics(self) -> list[Outcomes]:
-        """The arms as `research.ablation.statistics` takes them; seeds with a member that failed are left out.
+    def chosen(self, metric: str) -> dict[int, str]:
+        """By fold, the arm whose mean over seeds and inner folds is the best; empty without nested selection.
 
         Raises:
-            RunError: if no seed of an arm is left.
+            UserError: for a metric that there is not.
+        """
+        larger = larger_is_better(metric)
+        found = {}
+        for fold in sorted({outcome.fold for outcome in self.inner if outcome.fold is not None}):
+            means: dict[str, float] = {}
+            for arm in self.arms:
+                members = [o for o in self.inner if (o.arm, o.fold) == (arm, fold) and not o.failed]
+                values = [o.results["metrics"].get(metric, np.nan) for o in members]
+                if values and not np.isnan(values).all():
+                    means[arm] = float(np.nanmean(values))
+            if not means:
+                raise UserError(f"metric {metric!r} is not defined in the inner folds of fold {fold}; choose another.")
+            found[fold] = max(means, key=lambda arm: means[arm] if larger else -means[arm])
+        return found
+
+    def for_statistics(self, metric: str = "") -> list[Outcomes]:
+        """The arms as `research.ablation.statistics` takes them, and what was chosen in inner folds as a further one.
+
+        Seeds with a member that failed are left out, and arms in which all did.
+
+        Args:
+            metric: by which is chosen in inner folds.
+
+        Raises:
+            RunError: if no seed of the baseline is left.
         """
         test = self.predictions()
         validation = self.predictions("validation") if self.split != "validation" else {}
-        return [self._of_arm(arm, test, validation) for arm in self.arms]
+        arms = {arm: [outcome for outcome in self.outcomes if outcome.arm == arm] for arm in self.arms}
+        if self.inner:
+            chosen = self.chosen(metric)
+            arms[CHOSEN] = [outcome for outcome in self.outcomes if chosen[outcome.fold or 0] == outcome.arm]
+        found = [self._of_arm(name, outcomes, test, validation) for name, outcomes in arms.items()]
+        if found[0] is None:
+            raise RunError(f"{self.arms[0]}: no loss was finite: there is nothing to compare with.")
+        return [outcomes for outcomes in found if outcomes is not None]
 
     def _of_arm(
-        self, arm: str, test: dict[str, Predictions | Rows], validation: dict[str, Predictions | Rows]
-    ) -> Outcomes:
+        self,
+        arm: str,
+        outcomes: list[Outcome],
+        test: dict[str, Predictions | Rows],
+        validation: dict[str, Predictions | Rows],
+    ) -> Outcomes | None:
         members: dict[int, list[Outcome]] = {}
-        for outcome in self.outcomes:
-            if outcome.arm == arm:
-                members.setdefault(outcome.seed, []).append(outcome)
+        for outcome in sorted(outcomes, key=lambda one: (one.seed, one.fold or 0)):
+            members.setdefault(outcome.seed, []).append(outcome)
         whole = {seed: each for seed, each in members.items() if not any(one.failed for one in each)}
         if not whole:
-            raise RunError(f"{arm}: the loss of every member was not finite, so there is nothing to compare.")
+            return None
         first = test[next(iter(whole.values()))[0].name]
         if isinstance(first, Rows):
             names = list(first.columns)
@@ -136,10 +181,16 @@ def load_result(path: Path) -> AblationResult:
             f"{path}: {len(missing)} of {len(plan['members'])} members are not trained yet, such as {missing[0]}. Run "
             f"the same research ablate again to go on."
         )
-    outcomes = tuple(Outcome(m["name"], m["arm"], m["seed"], m["fold"], *where[m["identity"]]) for m in plan["members"])
+    every = [
+        Outcome(m["name"], m["arm"], m["seed"], m["fold"], m.get("inner"), *where[m["identity"]])
+        for m in plan["members"]
+    ]
     notes = list(plan["notes"])
-    if failed := [outcome.name for outcome in outcomes if outcome.failed]:
+    if failed := [outcome.name for outcome in every if outcome.failed]:
         shown = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
         notes.append(f"the loss of {len(failed)} members was not finite, and they are left out: {shown}")
-    arms = tuple(dict.fromkeys(outcome.arm for outcome in outcomes))
-    return AblationResult(path, plan["name"], arms, outcomes, split, tuple(notes))
+    arms = tuple(dict.fromkeys(outcome.arm for outcome in every))
+    outcomes = tuple(outcome for outcome in every if outcome.inner is None)
+    inner = tuple(outcome for outcome in every if outcome.inner is not None)
+    searched = plan.get("design", {}).get("search") is not None
+    return AblationResult(path, plan["name"], arms, outcomes, inner, split, tuple(notes), searched)

@@ -138,9 +138,10 @@ def _described(
         "design": describe_design(ablation),
         "seeds": list(ablation.seed_numbers()),
         "folds": ablation.folds,
+        "inner_folds": ablation.inner_folds,
         "notes": list(notes),
         "members": [
-            {"name": m.name, "arm": m.arm, "seed": m.seed, "fold": m.fold, "identity": m.identity} for m in members
+            {name: getattr(m, name) for name in ("name", "arm", "seed", "fold", "inner", "identity")} for m in members
         ],
     }
 

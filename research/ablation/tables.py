@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -11,8 +12,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from research.ablation.result import AblationResult
-from research.ablation.statistics import Analysis, analyse
+from research.ablation.result import CHOSEN, AblationResult
+from research.ablation.statistics import Analysis, analyse, mark_selected
 from research.errors import UserError
 from research.evaluation.tables import TITLES, number, p_text, with_interval
 from research.training.metrics_log import finite
@@ -21,23 +22,31 @@ PRIMARY = ("auroc", "rmse", "concordance", "loss")
 """Which metric is tested unless told: the first of these that there is, or else the first of all."""
 
 
-def analysis_of(result: AblationResult, metrics: Sequence[str] = (), resamples: int = 0) -> Analysis:
+def analysis_of(
+    result: AblationResult, metrics: Sequence[str] = (), resamples: int = 0, best: bool = False
+) -> Analysis:
     """The statistics of an ablation; the first metric is tested.
 
     Args:
         result: of the ablation.
         metrics: those wanted; none takes the usual one of the task.
         resamples: of the hierarchical bootstrap, which stands beside the intervals for comparison; 0 for none.
+        best: mark the best row, as chosen by its value on the test data; that of a search is marked anyway.
 
     Raises:
         UserError: for a metric that there is not.
+        RunError: if no member of the baseline has results.
     """
-    outcomes = result.for_statistics()
     names = list(metrics)
     if not names:
-        known = next(outcome.results["metrics"] for outcome in result.outcomes if not outcome.failed)
+        known = next((outcome.results["metrics"] for outcome in result.outcomes if not outcome.failed), {"loss": 0})
         names = [next((name for name in PRIMARY if name in known), next(iter(known)))]
-    return analyse(outcomes, names, names[:1], resamples)
+    analysis = analyse(result.for_statistics(names[0]), names, names[:1], resamples)
+    if result.inner:
+        chosen = ", ".join(f"{arm} in fold {fold}" for fold, arm in result.chosen(names[0]).items())
+        note = f"{CHOSEN} by {names[0]}: {chosen}; its row is what choosing so will do on new patients"
+        analysis = dataclasses.replace(analysis, notes=(*analysis.notes, note))
+    return mark_selected(analysis, names[0]) if best or result.searched else analysis
 
 
 def text_tables(analysis: Analysis) -> list[Any]:

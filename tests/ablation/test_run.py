@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -103,8 +104,10 @@ def test_a_member_that_fails_disturbs_no_other(whole: AblationResult, tmp_path: 
     assert baseline.results == whole.outcomes[0].results
     with pytest.raises(UserError, match="was not finite, so there is no model"):
         extract(result.directory, "wild/seed=0", tmp_path / "made")
-    with pytest.raises(RunError, match="wild: the loss of every member"):
-        analysis_of(result)
+    assert analysis_of(result).variants == ("baseline",)
+    alone = dataclasses.replace(result, arms=("wild",), outcomes=(failed,))
+    with pytest.raises(RunError, match="wild: no loss was finite"):
+        analysis_of(alone)
 
 
 def test_results_of_other_code_are_named_and_not_used(whole: AblationResult, monkeypatch: Any) -> None:
