@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from research.ablation.ablation import Ablation
+    from research.ablation.cluster.cluster import Cluster
     from research.ablation.run import ablate
     from research.ablation.search import Integers, LogUniform, Search, Uniform
 
-__all__ = ["Ablation", "Integers", "LogUniform", "Search", "Uniform", "ablate"]
+__all__ = ["Ablation", "Cluster", "Integers", "LogUniform", "Search", "Uniform", "ablate"]
 
-_HOMES = {"Ablation": "ablation", "ablate": "run"}
+_HOMES = {"Ablation": "ablation", "Cluster": "cluster.cluster", "ablate": "run"}
 
 
 def __getattr__(name: str) -> Any:

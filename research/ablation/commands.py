@@ -31,7 +31,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--ablations", type=Path, default=Path("ablations"), help="folder of all (ablations)")
     command.add_argument("--fresh", action="store_true", help="set earlier results aside and train all anew")
     command.add_argument("--accept-changes", action="store_true", help="use results although the code has changed")
-
+    _add_cluster(command)
     add_metrics(command)
 
     command = add("table", _table, "the table of an ablation again, from its directory")
@@ -47,6 +47,47 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
 
 
+def _add_cluster(command: argparse.ArgumentParser) -> None:
+    """Add the options for where the waves are trained."""
+    options = command.add_argument_group(
+        "clusters",
+        "Waves of members are trained by Ray or Slurm, each by a process of its own, and their results land in the "
+        "same directory. That, the data and the code must lie where all machines see them at the same place: a shared "
+        "folder. A wave whose worker is lost goes on from its checkpoint. Needs pip install 'research[cluster]'.",
+    )
+    options.add_argument("--cluster", default="local", help="local (this process), ray or slurm (local)")
+    options.add_argument(
+        "--address", metavar="HOST:PORT", help="of the Ray cluster that this machine is a node of (a new one, here)"
+    )
+    options.add_argument("--cpus", type=int, metavar="N", help="processor cores of a wave; a device each (1)")
+    options.add_argument("--gpus", type=int, metavar="N", help="GPUs of a wave (0: trained on the processor)")
+    options.add_argument(
+        "--waves",
+        type=int,
+        metavar="N",
+        help="waves to make, at least one a group (as many as Ray can train at once; 8)",
+    )
+    options.add_argument("--retries", type=int, metavar="N", help="how often a wave is begun again (3)")
+    options.add_argument("--partition", metavar="NAME", help="of Slurm (its default)")
+    options.add_argument("--minutes", type=int, metavar="N", help="of a Slurm job, which goes on in a further one (60)")
+
+
+def _cluster(options: argparse.Namespace) -> Any:
+    """The cluster that is asked for; None for this process."""
+    from research.ablation.cluster.cluster import Cluster
+    from research.errors import UserError
+
+    names = ("address", "cpus", "gpus", "waves", "retries", "partition", "minutes")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.cluster == "local":
+        if given:
+            raise UserError(f"--{next(iter(given))}: belongs to --cluster ray or slurm. Leave it out, or name one.")
+        return None
+    cluster = Cluster(kind=options.cluster, **given)
+    cluster.check("auto")
+    return cluster
+
+
 def add_metrics(command: argparse.ArgumentParser) -> None:
     """Add the option for what is compared."""
     command.add_argument(
@@ -57,7 +98,8 @@ def add_metrics(command: argparse.ArgumentParser) -> None:
 
 
 def _ablate(options: argparse.Namespace) -> None:
-    share_out()
+    cluster = _cluster(options)
+    share_out(None if cluster is None else cluster.cpus)
     from research.ablation import file
     from research.ablation.plan import duration, plan_tables
     from research.ablation.run import ablate, plan_only
@@ -72,6 +114,7 @@ def _ablate(options: argparse.Namespace) -> None:
         "execution": execution_of(options.overrides),
         "strategy": options.strategy,
         "exact": options.exact,
+        "cluster": cluster,
         "console": terminal(),
     }
     if options.plan:
@@ -135,11 +178,16 @@ def _table(options: argparse.Namespace) -> None:
         _draw(result, analysis, terminal(stderr=True))
 
 
-def share_out() -> None:
-    """Let JAX see one device per processor core, before it starts: members are shared out over them."""
+def share_out(cores: int | None = None) -> None:
+    """Let JAX see one device per processor core, before it starts: members are shared out over them.
+
+    Args:
+        cores: how many; None for all of this machine.
+    """
     flags = os.environ.get("XLA_FLAGS", "")
     if DEVICES not in flags:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if cores is None:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         os.environ["XLA_FLAGS"] = f"{flags} {DEVICES}={cores}".strip()
 
 

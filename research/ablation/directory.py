@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +73,70 @@ class Wave:
         """How the members are gone through, which a resumed wave keeps."""
         return Way(self.about["way"]["strategy"], self.about["way"]["replicas"])
 
+    @property
+    def attempts(self) -> Path:
+        """A line for each time that a worker of a cluster has begun or taken up the wave."""
+        return self.path / "attempts.jsonl"
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        first, more = self.about["members"][0]["name"], len(self.about["members"]) - 1
+        return f"wave {self.path.name} ({first}{f' and {more} more' if more else ''})"
+
     def outcome(self) -> dict[str, Any]:
         """What ``results.json`` holds."""
         return read(self.results)
+
+    def attempted(self) -> list[dict[str, Any]]:
+        """The workers of a cluster that have begun or taken up the wave: host, process, environment."""
+        try:
+            lines = self.attempts.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # one that is being written, or was when its machine died
+                found.append(json.loads(line))
+        return found
+
+    def check_devices(self, count: int) -> None:
+        """Raise `UserError` where the wave was begun on more devices than there are."""
+        if self.way.replicas > count:
+            raise UserError(
+                f"{self.path}: this wave was begun on {self.way.replicas} devices, and {count} are there. Go on with "
+                f"as many (on a cluster by --cpus or --gpus), or train all anew with --fresh."
+            )
+
+    @contextlib.contextmanager
+    def claimed(self, patience: float = 0.0) -> Iterator[None]:
+        """The wave for this process alone.
+
+        Args:
+            patience: seconds to wait for another process that has it.
+
+        Raises:
+            UserError: if another has it still, or its folder cannot be written.
+        """
+        lock = Lock(
+            self.path,
+            "wave",
+            "Wait for it, or end it: it may be a job that was sent to a cluster earlier.",
+            "Choose another directory with --ablations DIR.",
+        )
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                lock.acquire()
+                break
+            except UserError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(1)
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 class AblationDirectory:

@@ -133,6 +133,12 @@ def _kind(leaf: Any) -> Any:
     return type(leaf) if isinstance(leaf, bool | int | float) else jax.typeof(leaf)
 
 
+def devices_of(execution: Execution) -> list[Any]:
+    """All devices of this process that are of the kind asked for; raises `UserError` if there is none."""
+    first = choose_device(execution.device)
+    return [device for device in jax.devices(first.platform) if device.process_index == first.process_index]
+
+
 def _sizes(ready: Ready) -> Any:
     """Shapes and types of what its programs read."""
     if ready.prepared is None or ready.reading is None:

@@ -53,7 +53,7 @@ class Planned:
 
 
 def plan(
-    groups: Sequence[Group], done: set[str], devices: Sequence[Any], strategy: str, exact: bool
+    groups: Sequence[Group], done: set[str], devices: Sequence[Any], strategy: str, exact: bool, waves: int = 1
 ) -> tuple[Planned, ...]:
     """How what is left of each group is trained, the largest group first.
 
@@ -63,18 +63,20 @@ def plan(
         devices: where to train.
         strategy: ``auto``, or a way by name.
         exact: leave out ways that do not give the bits of runs of their own.
+        waves: how many to make at least of all that is left, where there are so many members.
 
     Raises:
         UserError: for an unknown strategy, or a member that does not fit into memory.
     """
     found, known = [], {}
+    total = sum(ready.member.identity not in done for its in groups for ready in its.members)
     for its in sorted(groups, key=lambda each: -len(each.members)):
         left = tuple(ready for ready in its.members if ready.member.identity not in done)
         if not left:
             continue
         needed = state_bytes(its, devices)
-        count = math.ceil(len(left) / wave_size(left, needed, devices))
-        size = math.ceil(len(left) / count)
+        count = max(math.ceil(len(left) / wave_size(left, needed, devices)), math.ceil(waves * len(left) / total))
+        size = math.ceil(len(left) / min(count, len(left)))
         choice = choose_way(its, left[:size], devices, strategy, exact, known)
         found.append(Planned(its, left, choice, size, needed))
     return tuple(found)

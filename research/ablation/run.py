@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from research.ablation.ablation import Ablation, Arm, Member
+from research.ablation.cluster.cluster import Cluster, Workers, opened
+from research.ablation.cluster.send import check_portable, plan_for, train_on
 from research.ablation.design import describe_arm, describe_design
 from research.ablation.directory import AblationDirectory, Wave
-from research.ablation.groups import Group, Ready, Stock, group
+from research.ablation.groups import Group, Ready, Stock, devices_of, group
 from research.ablation.plan import Planned, plan
 from research.ablation.program import Strategy
 from research.ablation.progress import AblationDisplay
@@ -26,7 +27,6 @@ from research.spec import check, fingerprint, to_json
 from research.training.compilation_cache import use_compilation_cache
 from research.training.progress import PreparingDisplay
 from research.training.provenance import environment
-from research.training.setup import choose_device
 
 
 def ablate(
@@ -40,6 +40,7 @@ def ablate(
     fresh: bool = False,
     accept_changes: bool = False,
     source: Path | None = None,
+    cluster: Cluster | None = None,
     console: Console | None = None,
 ) -> AblationResult:
     """Train every member that is not there yet, or resume; the same call again trains nothing.
@@ -54,6 +55,7 @@ def ablate(
         fresh: set earlier results aside and train all anew.
         accept_changes: use results although the code has changed since.
         source: file that defines classes which the experiments use; a copy goes into the directory.
+        cluster: machines that train; None for this one. Where it has no such devices as they have, ``auto`` is ``map``.
         console: where to show progress; None shows nothing.
 
     Raises:
@@ -64,30 +66,33 @@ def ablate(
     directory = AblationDirectory(Path(ablations) / name)
     arms, notes = ablation.arms()
     members = ablation.members()
-    groups = _groups(members, execution, console)
-    devices = _devices(execution)
-    now = environment(devices[0], ablation.baseline)
-    directory.open()
-    try:
+    with contextlib.ExitStack() as stack:
+        workers = stack.enter_context(_workers(cluster, execution, directory.path))
+        if workers is not None:
+            check_portable([arm.experiment for arm in arms], source)
+        here = _here(execution, workers)
+        groups = _groups(members, here, console)
+        devices = devices_of(here)
+        now = environment(devices[0], ablation.baseline)
+        directory.open()
+        stack.callback(directory.close)
         directory.write_plan(_described(ablation, name, arms, notes, members), source)
         if fresh and directory.waves():
             directory.set_aside()
         taken, waves = _taken(directory, groups, now["code"], accept_changes)
         begun = {identity for wave, _, _ in waves for identity in wave.identities}
-        for planned in plan(groups, taken | begun, devices, strategy, exact):
+        for planned in _planned(workers, groups, taken | begun, devices, strategy, exact):
             about = now | {"measured": planned.choice.measured}
             waves += [
                 (directory.begin(part, planned.choice.way, now["code"], about), list(part), planned.group)
                 for part in planned.waves
             ]
-        total = sum(len(ready) for _, ready, _ in waves)
-        with contextlib.closing(AblationDisplay(console, total, len(waves))) as display:
-            for wave, ready, its_group in waves:
-                display.begin(wave, ready)
-                run_wave(wave, ready, its_group.outline, execution, devices, display)
-                display.end()
-    finally:
-        directory.close()
+        if workers is None:
+            _train_here(waves, execution, devices, console)
+        else:
+            sent = [wave for wave, _, _ in waves]
+            train_on(workers, directory.path, sent, execution, now["code"], accept_changes, console)
+    total = sum(len(ready) for _, ready, _ in waves)
     return dataclasses.replace(load_result(directory.path), trained=total)
 
 
@@ -99,14 +104,57 @@ def plan_only(
     execution: Execution | None = None,
     strategy: Strategy | str = "auto",
     exact: bool = False,
+    cluster: Cluster | None = None,
     console: Console | None = None,
 ) -> tuple[tuple[Planned, ...], int]:
     """What `ablate` would train with the same arguments, and how many members are there already; writes nothing."""
     execution = execution or Execution()
-    groups = _groups(ablation.members(), execution, console)
-    wanted = {ready.member.identity for its in groups for ready in its.members}
-    there = {identity for wave in AblationDirectory(Path(ablations) / name).waves() for identity in wave.identities}
-    return plan(groups, wanted & there, _devices(execution), strategy, exact), len(wanted & there)
+    directory = AblationDirectory(Path(ablations) / name)
+    members = ablation.members()
+    with _workers(cluster, execution, directory.path) as workers:
+        here = _here(execution, workers)
+        groups = _groups(members, here, console)
+        wanted = {ready.member.identity for its in groups for ready in its.members}
+        there = {identity for wave in directory.waves() for identity in wave.identities}
+        return _planned(workers, groups, wanted & there, devices_of(here), strategy, exact), len(wanted & there)
+
+
+def _workers(
+    cluster: Cluster | None, execution: Execution, path: Path
+) -> contextlib.AbstractContextManager[Workers | None]:
+    """The workers of a cluster; None for this machine."""
+    if cluster is None:
+        return contextlib.nullcontext()
+    return opened(cluster, execution.device, path / "slurm")
+
+
+def _here(execution: Execution, workers: Workers | None) -> Execution:
+    """The execution on this machine, which need not have the kind of device that workers have."""
+    return execution if workers is None else execution.replace(device="auto")
+
+
+def _planned(
+    workers: Workers | None, groups: Sequence[Group], done: set[str], devices: Sequence[Any], strategy: str, exact: bool
+) -> tuple[Planned, ...]:
+    if workers is None:
+        return plan(groups, done, devices, strategy, exact)
+    return plan_for(workers, groups, done, devices, strategy, exact)
+
+
+def _train_here(
+    waves: Sequence[tuple[Wave, list[Ready], Group]],
+    execution: Execution,
+    devices: Sequence[Any],
+    console: Console | None,
+) -> None:
+    """Train waves one after the other in this process."""
+    total = sum(len(ready) for _, ready, _ in waves)
+    with contextlib.closing(AblationDisplay(console, total, len(waves))) as display:
+        for wave, ready, its in waves:
+            display.begin(wave, ready)
+            with wave.claimed():
+                run_wave(wave, ready, its.outline, execution, devices, display)
+            display.end()
 
 
 def _groups(members: Sequence[Member], execution: Execution, console: Console | None) -> tuple[Group, ...]:
@@ -120,11 +168,6 @@ def _groups(members: Sequence[Member], execution: Execution, console: Console | 
     use_compilation_cache()
     with contextlib.closing(PreparingDisplay(console)) as told:
         return group(members, Stock(told), execution)
-
-
-def _devices(execution: Execution) -> list[Any]:
-    first = choose_device(execution.device)
-    return [device for device in jax.devices(first.platform) if device.process_index == first.process_index]
 
 
 def _described(

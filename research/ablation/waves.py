@@ -41,9 +41,11 @@ def run_wave(
     """Train and evaluate the members of a wave, or finish what was begun; returns what ``results.json`` holds.
 
     Raises:
+        UserError: if it was begun on more devices than there are.
         RunError: for a checkpoint or a file that cannot be written.
         Interrupted: after SIGTERM or SIGINT, once the state is saved.
     """
+    wave.check_devices(len(devices))
     began = time.perf_counter()
     program = GroupProgram(members, outline, wave.way, devices)
     with contextlib.ExitStack() as stack:

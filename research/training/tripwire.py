@@ -19,7 +19,7 @@ class Tripwire:
         moment: ``update`` (between two dispatches), ``save`` (a checkpoint is being written) or ``report``
             (training is over, the results are not written).
         step: the earliest step at which it counts.
-        file: created when the moment has come.
+        file: created when the moment has come, by the first process that comes to it; holds its number.
     """
 
     moment: str
@@ -37,8 +37,12 @@ class Tripwire:
 
     def reached(self, moment: str, step: int, released: Callable[[], bool] = lambda: False) -> None:
         """At its moment: create the file and, except in the middle of a save, wait there to be killed."""
-        if moment != self.moment or step < self.step or self.file.exists():
+        if moment != self.moment or step < self.step:
             return
-        self.file.touch()
+        try:
+            with open(self.file, "x", encoding="utf-8") as file:
+                file.write(str(os.getpid()))
+        except FileExistsError:
+            return
         while moment != "save" and not released():
             time.sleep(0.002)

@@ -1,0 +1,172 @@
+"""Waves as tasks of Ray: the only module that touches it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+from research.ablation.cluster.cluster import Cluster, Workers, missing
+from research.ablation.cluster.wave_job import Outcome, WaveJob, train_wave
+from research.errors import UserError
+
+CONNECT_SECONDS = 4.0
+ANSWER_SECONDS = 15.0
+CANCEL_SECONDS = 20.0
+TICK = 0.5
+
+# ray.init waits two minutes for an address at which no Ray answers and then ends its own process: tried in another.
+PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
+
+
+@contextlib.contextmanager
+def connected(cluster: Cluster) -> Iterator[RayWorkers]:
+    """Workers of a Ray cluster: of this machine alone, or that of the address.
+
+    Raises:
+        UserError: if Ray is not installed, nothing answers, or no machine is large enough for a wave.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise missing("Ray", error) from None
+    if ray.is_initialized():
+        yield RayWorkers(ray, cluster)
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # how Ray will treat tasks without GPU; no warning
+    options: dict[str, Any] = {"address": cluster.address or "local"}
+    if cluster.address is None:
+        options["include_dashboard"] = False
+    else:
+        _check_answers(cluster.address)
+    with _own_sigterm():
+        try:
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            raise UserError(f"--cluster ray: Ray does not start ({_last_line(str(error))}).") from None
+    try:
+        yield RayWorkers(ray, cluster)
+    finally:
+        with _own_sigterm():
+            ray.shutdown()
+
+
+class RayWorkers(Workers):
+    """The workers of a Ray cluster that this process is connected to.
+
+    Args:
+        ray: the module.
+        cluster: as asked for.
+
+    Raises:
+        UserError: if no machine is large enough for a wave.
+    """
+
+    def __init__(self, ray: Any, cluster: Cluster) -> None:
+        self.ray, self.cluster = ray, cluster
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self.slots = sum(_room(machine, cluster) for machine in machines)
+        if not self.slots:
+            largest = max((int(machine.get("CPU", 0)), int(machine.get("GPU", 0))) for machine in machines)
+            raise UserError(
+                f"--cpus, --gpus: no machine of the Ray cluster has {cluster.cpus} cores and {cluster.gpus} GPUs for "
+                f"a wave; the largest has {largest[0]} and {largest[1]}. Ask for less."
+            )
+
+    def train(self, jobs: Sequence[WaveJob], look: Callable[[], Any]) -> Generator[Outcome, None, None]:
+        """As `Workers.train`."""
+        from research.training.loop import Interrupted
+
+        task = self.ray.remote(train_wave).options(
+            num_cpus=self.cluster.cpus,
+            num_gpus=self.cluster.gpus,
+            max_retries=self.cluster.retries,
+            # A worker that is told to stop saves its state first.
+            retry_exceptions=[Interrupted],
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": jobs[0].environment} if jobs else None,
+        )
+        waiting = {task.remote(job): job for job in jobs}
+        try:
+            while waiting:
+                ready, _ = self.ray.wait(list(waiting), timeout=TICK)
+                for reference in ready:
+                    yield self._outcome(reference, waiting.pop(reference))
+                look()
+        finally:
+            self._cancel(list(waiting))
+
+    def _outcome(self, reference: Any, job: WaveJob) -> Outcome:
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayError as error:
+            again = f", and so were those of {self.cluster.retries} retries" if self.cluster.retries else ""
+            return Outcome(job.wave, f"its worker was lost{again} ({_last_line(str(error))})")
+
+    def _cancel(self, waiting: list[Any]) -> None:
+        """Let workers save their state and stop; end those that do not."""
+        for reference in waiting:
+            self.ray.cancel(reference, force=False)
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while waiting and time.monotonic() < deadline:
+            _, waiting = self.ray.wait(waiting, num_returns=len(waiting), timeout=TICK)
+        for reference in waiting:
+            self.ray.cancel(reference, force=True)
+
+
+def _room(machine: dict[str, float], cluster: Cluster) -> int:
+    """How many waves a machine trains at once."""
+    by_cpu = int(machine.get("CPU", 0)) // cluster.cpus
+    return min(by_cpu, int(machine.get("GPU", 0)) // cluster.gpus) if cluster.gpus else by_cpu
+
+
+def _check_answers(address: str) -> None:
+    """Raise `UserError` unless a Ray cluster answers at the address, before much time is lost."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"--address: HOST:PORT is needed, such as 10.0.0.1:6379; {address!r} was given.")
+    remedy = "Start one there with ray start --head, or give the address that it printed."
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--address: nothing answers at {address} ({error}). {remedy}") from None
+    command = [sys.executable, "-c", PROBE, address]
+    try:
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"--address: what listens at {address} has not answered as a Ray cluster within {ANSWER_SECONDS:.0f} s. "
+            f"{remedy}"
+        ) from None
+    if tried.returncode:
+        raise UserError(
+            f"--address: the Ray cluster at {address} does not take this process ({_last_line(tried.stderr)}). This "
+            f"machine must be one of its nodes, with the same versions of Ray and Python."
+        )
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray answers SIGTERM in its own way; here what was agreed on before holds."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no reason was given"

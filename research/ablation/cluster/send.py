@@ -1,0 +1,120 @@
+"""Sending the waves of an ablation to a cluster, and waiting for them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from research.ablation.cluster.cluster import Workers
+from research.ablation.cluster.progress import ClusterDisplay
+from research.ablation.cluster.wave_job import WaveJob, worker_environment
+from research.ablation.directory import Wave
+from research.ablation.groups import Group
+from research.ablation.plan import Planned, plan
+from research.ablation.program import Way
+from research.errors import RunError, UserError
+from research.experiment import Execution
+from research.experiment_file import classes_of
+from research.spec import to_json
+
+
+def plan_for(
+    workers: Workers, groups: Sequence[Group], done: set[str], devices: Sequence[Any], strategy: str, exact: bool
+) -> tuple[Planned, ...]:
+    """The plan for workers of a cluster; arguments and errors as of `research.ablation.plan.plan`.
+
+    ``auto`` measures here where this machine has what a worker has, and is ``map`` otherwise.
+    """
+    count, on_cpu = workers.cluster.devices, workers.cluster.gpus == 0
+    alike = (devices[0].platform == "cpu") == on_cpu and len(devices) >= count
+    if strategy == "auto" and not alike:
+        strategy = "map"
+    waves = workers.cluster.waves or workers.slots
+    found = plan(groups, done, devices[:count], strategy, exact, waves)
+    return tuple(
+        dataclasses.replace(each, choice=dataclasses.replace(each.choice, way=_shared_out(each, count, alike)))
+        for each in found
+    )
+
+
+def _shared_out(planned: Planned, count: int, measured: bool) -> Way:
+    """The way over the devices of a worker, where those here are not like them."""
+    way = planned.choice.way
+    if measured or way.strategy == "separate":
+        return way
+    return Way(way.strategy, min(count, planned.size))
+
+
+def check_portable(experiments: Sequence[Any], source: Path | None) -> None:
+    """Raise `UserError` for classes of the program that was started, which no other process can import."""
+    if source is not None:
+        return
+    for experiment in experiments:
+        for name in classes_of(experiment):
+            if name.startswith("__main__"):
+                raise UserError(
+                    f"{name.partition(':')[2]}: defined in the program that was started, where workers of a cluster "
+                    f"cannot find it. Put it into a module of its own, or use research ablate FILE."
+                )
+
+
+def train_on(
+    workers: Workers,
+    directory: Path,
+    waves: Sequence[Wave],
+    execution: Execution,
+    code: str,
+    accept_changes: bool,
+    console: Console | None,
+) -> None:
+    """Train waves on the workers; returns once all are finished.
+
+    Args:
+        workers: of the cluster.
+        directory: of the ablation.
+        waves: begun or not, none finished.
+        execution: how the workers are to run.
+        code: hash of the code here, which the workers must have too.
+        accept_changes: whether they need not.
+        console: where to show progress; None shows nothing.
+
+    Raises:
+        UserError: for waves that were begun on more devices than a worker has.
+        RunError: naming the waves that were not trained, and why, after all others were.
+    """
+    devices = workers.cluster.devices
+    for wave in waves:
+        wave.check_devices(devices)
+    environment = worker_environment(workers.cluster.cpus, workers.cluster.gpus)
+    jobs = [
+        WaveJob(
+            directory=str(directory.resolve()),
+            wave=wave.path.name,
+            execution=to_json(execution),
+            code=code,
+            accept_changes=accept_changes,
+            folder=str(Path.cwd()),
+            environment=environment,
+        )
+        for wave in waves
+    ]
+    failed: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(contextlib.closing(ClusterDisplay(console, waves)))
+        outcomes = stack.enter_context(contextlib.closing(workers.train(jobs, display.look)))
+        for outcome in outcomes:
+            if outcome.error is not None:
+                failed[outcome.wave] = outcome.error
+            display.ended(outcome)
+    if failed:
+        named = {wave.path.name: wave for wave in waves}
+        lines = [f"  {named[name].title}: {error}" for name, error in failed.items()]
+        raise RunError(
+            "\n".join([f"{len(failed)} of {len(waves)} waves were not trained:", *lines])
+            + "\nThe others are done. Run the same command again to train what is missing."
+        )
