@@ -27,12 +27,12 @@ OPTIONS: dict[str, Any] = {
     "execution": QUIET.replace(checkpoint_every=20),
     "strategy": "map",
 }
+VARIANTS = {"slower": {"optimizer.learning_rate": 1e-3}}
 
 
 def ablation(**changes: Any) -> Ablation:
     """Four members, one group."""
-    variants = {"slower": {"optimizer.learning_rate": 1e-3}}
-    return Ablation(**({"baseline": EXPERIMENT, "variants": variants, "seeds": 2} | changes))
+    return Ablation(**({"baseline": EXPERIMENT, "variants": VARIANTS, "seeds": 2} | changes))
 
 
 def bits(result: AblationResult) -> dict[str, Any]:
@@ -77,4 +77,4 @@ def struck(number: signal.Signals, folder: Path, monkeypatch: Any) -> Iterator[N
         monkeypatch.delenv(VARIABLE)
 
 
-__all__ = ["OPTIONS", "ablation", "attempts", "bits", "struck"]
+__all__ = ["OPTIONS", "VARIANTS", "ablation", "attempts", "bits", "struck"]

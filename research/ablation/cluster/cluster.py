@@ -36,7 +36,7 @@ class Cluster:
         minutes: of a Slurm job, after which the wave is queued again and goes on from its checkpoint; None: 60.
     """
 
-    kind: Kind
+    kind: Kind | str
     address: str | None = None
     cpus: int = 1
     gpus: int = 0

@@ -93,7 +93,7 @@ class RayWorkers(Workers):
             # A worker that is told to stop saves its state first.
             retry_exceptions=[Interrupted],
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": jobs[0].environment} if jobs else None,
+            runtime_env={"env_vars": _before_start(jobs[0].environment)} if jobs else None,
         )
         waiting = {task.remote(job): job for job in jobs}
         try:
@@ -121,6 +121,11 @@ class RayWorkers(Workers):
             _, waiting = self.ray.wait(waiting, num_returns=len(waiting), timeout=TICK)
         for reference in waiting:
             self.ray.cancel(reference, force=True)
+
+
+def _before_start(environment: dict[str, str]) -> dict[str, str]:
+    """Variables that a process needs before it begins; the others are set by the job, so that a worker serves many."""
+    return {name: value for name, value in environment.items() if not name.startswith("RESEARCH_")}
 
 
 def _room(machine: dict[str, float], cluster: Cluster) -> int:

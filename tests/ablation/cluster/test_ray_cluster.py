@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -11,21 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_ablation import OPTIONS, ablation, attempts, bits, struck
+from small_ablation import OPTIONS, VARIANTS, ablation, bits, struck
 from tiny import EXPERIMENT
 
-from research.ablation.ablation import Ablation
 from research.ablation.cluster import ray_cluster, send
 from research.ablation.cluster.cluster import Cluster
 from research.ablation.directory import AblationDirectory
-from research.ablation.result import AblationResult
 from research.ablation.run import ablate, plan_only
 from research.data import CSV
 from research.errors import RunError, UserError
+from research.spec import replace
 from research.training.checkpoint import Checkpoints
 from research.training.tripwire import VARIABLE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:ResourceWarning", "ignore:.*:FutureWarning:ray.*")
+
+RAY = Cluster(kind="ray")
 
 
 @pytest.fixture(scope="module")
@@ -53,44 +55,52 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
-    return ablate(ablation(), ablations=tmp_path_factory.mktemp("here"), **OPTIONS)
+def connection(address: str) -> Iterator[None]:
+    """This process stays connected, so that workers serve several tests."""
+    import ray
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        yield
+        ray.shutdown()
 
 
-def test_a_worker_killed_in_the_middle_changes_no_bit(
-    address: str, here: AblationResult, tmp_path: Path, monkeypatch: Any
+def test_there_are_as_many_waves_as_workers(address: str, tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    planned, _ = plan_only(ablation(), ablations=tmp_path, cluster=Cluster(kind="ray", address=address), **OPTIONS)
+    assert [len(wave) for each in planned for wave in each.waves] == [2, 2]
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def test_lost_workers_mistakes_and_interruptions_change_no_bit(
+    connection: None, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    cluster = Cluster(kind="ray", address=address, waves=2)
-    with struck(signal.SIGKILL, tmp_path, monkeypatch):
-        result = ablate(ablation(), ablations=tmp_path, cluster=cluster, **OPTIONS)
-    assert result.trained == 4 and attempts(result) == [1, 2]
-    assert bits(result) == bits(here)
-    assert ablate(ablation(), ablations=tmp_path, cluster=cluster, **OPTIONS).trained == 0
-
-
-def test_a_mistake_on_a_worker_is_told_and_the_others_go_on(address: str, tmp_path: Path, monkeypatch: Any) -> None:
     rows = [f"{n},{n % 7},{(n * 5) % 11},{int(n % 7 > 3)}" for n in range(100)]
-    (tmp_path / "clinic.csv").write_text("\n".join(["mrn,a,b,died", *rows]))
+    for folder, names in ((tmp_path, ("clinic.csv", "copy.csv")), (tmp_path / "elsewhere", ("clinic.csv",))):
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).write_text("\n".join(["mrn,a,b,died", *rows]))
     monkeypatch.setenv("RESEARCH_DATA_DIR", str(tmp_path))
-    source = CSV(path="clinic.csv", target="died", patient="mrn")
-    own = Ablation(baseline=EXPERIMENT, variants={"clinic": {"data.source": source}}, seeds=1)
-    cluster = Cluster(kind="ray", address=address)
+    baseline = replace(EXPERIMENT, {"data.source": CSV(path="clinic.csv", target="died", patient="mrn")})
+    whole = ablation(baseline=baseline, variants=VARIANTS | {"copied": {"data.source.path": "copy.csv"}})
+
+    # Of three waves one is killed in the middle, and one does not find its data.
     environment = send.worker_environment
-    with monkeypatch.context() as elsewhere:
+    with monkeypatch.context() as elsewhere, struck(signal.SIGKILL, tmp_path, monkeypatch):
         elsewhere.setattr(
-            send, "worker_environment", lambda *given: environment(*given) | {"RESEARCH_DATA_DIR": "/nowhere"}
+            send,
+            "worker_environment",
+            lambda *given: environment(*given) | {"RESEARCH_DATA_DIR": str(tmp_path / "elsewhere")},
         )
-        with pytest.raises(RunError, match=r"(?s)1 of 2 waves.*clinic/seed=0.*clinic\.csv.*same command") as told:
-            ablate(own, ablations=tmp_path, cluster=cluster, **OPTIONS)
-    assert "Traceback" not in str(told.value) and "/nowhere" in str(told.value)
-    assert sum(wave.finished for wave in AblationDirectory(tmp_path / "experiment").waves()) == 1
-    assert ablate(own, ablations=tmp_path, cluster=cluster, **OPTIONS).trained == 1
+        with pytest.raises(RunError, match=r"(?s)1 of 3 waves.*copied/seed=0.*copy\.csv.*same command") as told:
+            ablate(whole, ablations=tmp_path, cluster=dataclasses.replace(RAY, waves=3), **OPTIONS)
+    assert "Traceback" not in str(told.value) and str(tmp_path / "elsewhere") in str(told.value)
+    waves = AblationDirectory(tmp_path / "experiment").waves()
+    assert sorted((wave.finished, len(wave.attempted())) for wave in waves) == [(False, 1), (True, 1), (True, 2)]
 
-
-def test_an_interruption_saves_what_the_workers_have(
-    address: str, here: AblationResult, tmp_path: Path, monkeypatch: Any
-) -> None:
-    file, cluster = tmp_path / "tripwire", Cluster(kind="ray", address=address, waves=1)
+    # What is missing is interrupted from here, which saves its state.
+    file = tmp_path / "interrupted"
 
     def look(self: Any) -> None:
         if file.exists():
@@ -100,19 +110,20 @@ def test_an_interruption_saves_what_the_workers_have(
         interrupting.setattr(send.ClusterDisplay, "look", look)
         interrupting.setenv(VARIABLE, f"update:30:{file}")
         with pytest.raises(KeyboardInterrupt):
-            ablate(ablation(), ablations=tmp_path, cluster=cluster, **OPTIONS)
-    (wave,) = AblationDirectory(tmp_path / "experiment").waves()
-    assert not wave.finished and Checkpoints(wave.last, writable=False).latest() == 30
-    with wave.claimed():  # no one works in it any more
+            ablate(whole, ablations=tmp_path, cluster=RAY, **OPTIONS)
+    (left,) = [wave for wave in AblationDirectory(tmp_path / "experiment").waves() if not wave.finished]
+    assert Checkpoints(left.last, writable=False).latest() == 30
+    with left.claimed():  # no one works in it any more
         pass
-    assert bits(ablate(ablation(), ablations=tmp_path, cluster=cluster, **OPTIONS)) == bits(here)
+
+    result = ablate(whole, ablations=tmp_path, cluster=RAY, **OPTIONS)
+    assert result.trained == 2
+    assert bits(result) == bits(ablate(whole, ablations=tmp_path / "here", **OPTIONS))
 
 
-def test_what_no_machine_can_train_is_refused(address: str, tmp_path: Path) -> None:
-    planned, _ = plan_only(ablation(), ablations=tmp_path, cluster=Cluster(kind="ray", address=address), **OPTIONS)
-    assert [len(wave) for each in planned for wave in each.waves] == [2, 2]  # as many as there are workers
+def test_what_no_machine_can_train_is_refused(connection: None, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no machine of the Ray cluster has 64 cores"):
-        ablate(ablation(), ablations=tmp_path, cluster=Cluster(kind="ray", address=address, cpus=64), **OPTIONS)
+        ablate(ablation(), ablations=tmp_path, cluster=dataclasses.replace(RAY, cpus=64), **OPTIONS)
     assert not (tmp_path / "experiment").exists()
 
 

@@ -1,0 +1,172 @@
+"""What can be asked of a cluster, and what a worker is given and checks; nothing is started here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_ablation import OPTIONS, ablation
+
+from research.ablation import Cluster, run
+from research.ablation.cluster import send, wave_job, worker
+from research.ablation.cluster.cluster import Workers
+from research.ablation.cluster.progress import ClusterDisplay
+from research.ablation.cluster.wave_job import Outcome, WaveJob, train_wave, worker_environment
+from research.ablation.directory import AblationDirectory, Wave
+from research.ablation.run import ablate
+from research.cli import main
+from research.errors import UserError
+from research.spec import to_json
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kind": "rey"}, "'rey' is not known.*Did you mean 'ray'"),
+        ({"kind": "ray", "cpus": 0}, "--cpus: a whole number of at least 1"),
+        ({"kind": "ray", "gpus": -1}, "--gpus: a whole number of at least 0"),
+        ({"kind": "ray", "minutes": 5}, "--minutes: belongs to --cluster slurm"),
+        ({"kind": "slurm", "address": "host:1"}, "--address: belongs to --cluster ray"),
+    ],
+)
+def test_mistakes_are_named(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Cluster(**given).check("auto")
+
+
+def test_devices_of_the_execution_are_those_of_the_workers() -> None:
+    Cluster(kind="ray", gpus=1).check("gpu")
+    with pytest.raises(UserError, match=r"'gpu' does not go with --gpus 0"):
+        Cluster(kind="ray").check("gpu")
+
+
+def test_options_of_clusters_need_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "missing.py", "--cpus", "2"]) == 2
+    assert "--cpus: belongs to --cluster ray or slurm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_package_that_is_not_there_is_named(kind: Any, package: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=r"not installed.*pip install 'research\[cluster\]'"):
+        ablate(ablation(), ablations=tmp_path, cluster=Cluster(kind=kind), **OPTIONS)
+
+
+def test_a_worker_finds_what_this_process_does(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESEARCH_DATA_DIR", "data")
+    monkeypatch.setenv("PYTHONPATH", f"mine{os.pathsep}{os.pathsep}other")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=9 --xla_other=1")
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    found = worker_environment(cpus=3, gpus=0)
+    assert found["RESEARCH_DATA_DIR"] == str(tmp_path / "data")
+    assert found["XLA_FLAGS"] == "--xla_other=1 --xla_force_host_platform_device_count=3"
+    assert found["JAX_PLATFORMS"] == "cpu"
+    assert found["PYTHONPATH"].split(os.pathsep)[-2:] == [str(tmp_path / "mine"), str(tmp_path / "other")]
+    on_gpu = worker_environment(cpus=3, gpus=1)
+    assert "JAX_PLATFORMS" not in on_gpu and on_gpu["XLA_FLAGS"] == "--xla_other=1"
+
+
+def _wave(folder: Path, replicas: int = 1) -> Wave:
+    folder.mkdir(parents=True)
+    members = [{"name": "baseline/seed=0", "identity": "a"}, {"name": "baseline/seed=1", "identity": "b"}]
+    return Wave(folder, {"members": members, "way": {"strategy": "map", "replicas": replicas}})
+
+
+def test_a_wave_has_one_process(tmp_path: Path) -> None:
+    wave = _wave(tmp_path / "wave")
+    with (
+        wave.claimed(),
+        pytest.raises(UserError, match=f"another process.*{os.getpid()}.*sent to a cluster"),
+        wave.claimed(),
+    ):
+        pass
+    with wave.claimed():
+        pass
+
+
+def test_a_wave_needs_the_devices_it_was_begun_on(tmp_path: Path) -> None:
+    wave = _wave(tmp_path / "wave", replicas=2)
+    wave.check_devices(2)
+    workers = Workers()
+    workers.cluster, workers.slots = Cluster(kind="ray", cpus=1), 1
+    with pytest.raises(UserError, match=r"begun on 2 devices, and 1 are there.*--cpus"):
+        send.train_on(workers, tmp_path, [wave], OPTIONS["execution"], "", False, None)
+
+
+def test_a_class_of_the_program_itself_cannot_travel(monkeypatch: Any) -> None:
+    monkeypatch.setattr(send, "classes_of", lambda experiment: ["__main__:MyModel"])
+    with pytest.raises(UserError, match=r"MyModel: defined in the program that was started.*module of its own"):
+        send.check_portable([ablation().baseline], None)
+    send.check_portable([ablation().baseline], Path("file.py"))
+
+
+def test_a_worker_says_what_it_does_not_have(tmp_path: Path, monkeypatch: Any) -> None:
+    with monkeypatch.context() as untrained:
+        untrained.setattr(run, "run_wave", lambda *given: None)
+        with pytest.raises(UserError, match="members are not trained yet"):
+            ablate(ablation(), ablations=tmp_path, **OPTIONS)
+    (wave,) = AblationDirectory(tmp_path / "experiment").waves()
+
+    def outcome(**changes: Any) -> str:
+        job = {
+            "directory": str(tmp_path / "experiment"),
+            "wave": wave.path.name,
+            "execution": to_json(OPTIONS["execution"]),
+            "code": "other",
+            "accept_changes": False,
+            "folder": str(Path.cwd()),
+            "environment": {},
+        }
+        return train_wave(WaveJob(**(job | changes))).error or ""
+
+    assert "does not see the ablation's directory" in outcome(directory=str(tmp_path / "elsewhere"))
+    assert "other code than the one that sent the wave" in outcome()
+    description = wave.path / "wave.json"
+    text = description.read_text()
+    description.write_text(text.replace(wave.about["members"][0]["data"], "0" * 16))
+    assert "other data than the one that planned" in outcome(accept_changes=True)
+    description.write_text(text.replace(wave.about["members"][0]["identity"], "0" * 16))
+    assert "another one on this machine" in outcome(accept_changes=True)
+    description.write_text(text)
+    monkeypatch.setattr(worker, "PATIENCE", 0.0)
+    with wave.claimed():
+        assert "another process is working in this wave" in outcome()
+
+    def broken(*given: Any) -> None:
+        raise ZeroDivisionError("in the loop")
+
+    monkeypatch.setattr(worker, "run_wave", broken)
+    assert "ZeroDivisionError: in the loop" in outcome(accept_changes=True)
+    assert "Traceback" in (wave.path / wave_job.TRACEBACK).read_text()
+    wave.results.write_text("{}")
+    assert outcome() == ""  # finished: nothing is left to do
+
+
+def test_what_goes_on_is_shown_in_lines(tmp_path: Path, monkeypatch: Any) -> None:
+    from rich.console import Console
+
+    from research.ablation.cluster import progress
+
+    monkeypatch.setattr(progress, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", -1.0)
+    first, second = _wave(tmp_path / "first"), _wave(tmp_path / "second")
+    console = Console(record=True, width=200, file=open(os.devnull, "w"))  # noqa: SIM115
+    display = ClusterDisplay(console, [first, second])
+    first.attempts.write_text('{"host": "one"}\n')
+    display.look()
+    first.attempts.write_text('{"host": "one"}\n{"host": "two"}\n{"ho')
+    display.look()
+    display.ended(Outcome("first"))
+    display.ended(Outcome("second", "on two: no data"))
+    display.close()
+    console.file.close()
+    lines = [line.strip() for line in console.export_text().splitlines()]
+    title = "(baseline/seed=0 and 1 more)"
+    assert lines[0] == "wave 0/2  0/4 members  1 in training"
+    assert lines[1] == f"wave first {title}: begun again on two"
+    assert "wave 1/2  2/4 members  0 in training" in lines
+    assert f"wave second {title} failed on two: no data" in lines
