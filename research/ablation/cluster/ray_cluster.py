@@ -98,12 +98,21 @@ class RayWorkers(Workers):
         waiting = {task.remote(job): job for job in jobs}
         try:
             while waiting:
-                ready, _ = self.ray.wait(list(waiting), timeout=TICK)
+                ready, _ = self._wait(list(waiting))
                 for reference in ready:
                     yield self._outcome(reference, waiting.pop(reference))
                 look()
         finally:
             self._cancel(list(waiting))
+
+    def _wait(self, waiting: list[Any]) -> tuple[list[Any], list[Any]]:
+        try:
+            return self.ray.wait(waiting, timeout=TICK)
+        except SystemError as error:
+            # What a signal's handler raised while compiled code of Ray was waiting.
+            if error.__cause__ is None:
+                raise
+            raise error.__cause__ from None
 
     def _outcome(self, reference: Any, job: WaveJob) -> Outcome:
         try:

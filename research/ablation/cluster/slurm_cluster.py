@@ -60,6 +60,8 @@ class SlurmWorkers(Workers):
                 submitted.cancel(check=False)
 
     def _submit(self, jobs: Sequence[WaveJob]) -> list[Any]:
+        from submitit.core.utils import FailedJobError
+
         executor = self.submitit.AutoExecutor(
             folder=self.folder / "%j", cluster=EXECUTOR, slurm_max_num_timeout=self.cluster.retries
         )
@@ -76,7 +78,7 @@ class SlurmWorkers(Workers):
             # Jobs start with the variables of the process that submits them.
             with _variables(jobs[0].environment):
                 return executor.map_array(WaveTask(), jobs)
-        except self.submitit.core.utils.FailedJobError as error:
+        except FailedJobError as error:
             raise UserError(f"--cluster slurm: the jobs were not taken ({str(error).strip()}).") from None
 
     def _outcome(self, submitted: Any, job: WaveJob) -> Outcome:

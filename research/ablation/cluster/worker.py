@@ -62,16 +62,17 @@ def _group_of(wave: Wave, execution: Execution) -> Group:
     """The members of a wave with their data, as they were when it was begun."""
     members = [_member(about) for about in wave.about["members"]]
     groups = group(members, Stock(), execution)
-    if len(groups) > 1:
+    if len(groups) != 1:
         raise UserError(f"{wave.path}: its members share no program on this machine. Train all anew with --fresh.")
-    for ready, about in zip(groups[0].members, wave.about["members"], strict=True):
+    (its,) = groups
+    for ready, about in zip(its.members, wave.about["members"], strict=True):
         data = ready.prepared.fingerprint if ready.prepared is not None else ""
         if data != about["data"]:
             raise UserError(
                 f"{about['name']}: this machine has other data than the one that planned the ablation (fingerprint "
                 f"{data}, there {about['data']}). Let both read the same files."
             )
-    return groups[0]
+    return its
 
 
 def _member(about: dict[str, Any]) -> Member:

@@ -15,7 +15,7 @@ from research.ablation.cluster.wave_job import Outcome, WaveJob
 from research.ablation.run import ablate
 from research.errors import UserError
 
-SLURM = Cluster(kind="slurm", waves=1, minutes=30)
+SLURM = Cluster(kind="slurm", cpus=2, waves=1, minutes=30)  # two devices, as here: the same programs
 pytestmark = pytest.mark.filterwarnings("ignore:.*:ResourceWarning")
 
 
@@ -37,7 +37,7 @@ def test_a_machine_without_slurm_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_of_slurm(tmp_path: Path, monkeypatch: Any) -> None:
-    submitit = pytest.importorskip("submitit")
+    pytest.importorskip("submitit")
     script = tmp_path / "script"
     monkeypatch.setenv("PATH", str(tmp_path))
     for name, text in (("sbatch", f"cat $1 > {script}; echo Submitted batch job 7"), ("srun", ""), ("sacct", "")):
@@ -54,7 +54,9 @@ def test_what_is_asked_of_slurm(tmp_path: Path, monkeypatch: Any) -> None:
     for flag in ("array=0-1%2", "cpus-per-task=3", "gpus-per-node=2", "partition=gpu", "time=90", "requeue"):
         assert f"#SBATCH --{flag}\n" in lines
     assert sorted((tmp_path / "cancelled").read_text().split()) == ["7_0", "7_1"]
-    assert submitit.SlurmExecutor.affinity() > 0
+    (tmp_path / "sbatch").write_text("#!/bin/bash\necho invalid partition specified: gpu >&2; exit 1\n")
+    with pytest.raises(UserError, match=r"the jobs were not taken.*invalid partition specified: gpu"):
+        list(workers.train(jobs, _interrupt))
 
 
 def _interrupt() -> None:
