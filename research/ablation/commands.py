@@ -25,6 +25,9 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("overrides", nargs="*", metavar="path=value", help="such as model.dropout=none,0.1,0.3")
     command.add_argument("--seeds", metavar="N", help="how many, or which, such as 0,1,5 (8, or as the file says)")
     command.add_argument("--folds", type=int, metavar="K", help="cross-validation by patient in K folds")
+    command.add_argument(
+        "--nested", type=int, metavar="K", help="in each fold choose a variant by K inner folds, and score the choice"
+    )
     command.add_argument("--plan", action="store_true", help="show what would be trained; write nothing")
     command.add_argument("--strategy", default="auto", help="auto, map, vmap or separate (auto: measured)")
     command.add_argument("--exact", action="store_true", help="only ways that give the bits of runs of their own")
@@ -95,6 +98,9 @@ def add_metrics(command: argparse.ArgumentParser) -> None:
         action="append",
         help="what is compared, such as auroc; may be given several times, the first is tested (the usual one)",
     )
+    command.add_argument(
+        "--best", action="store_true", help="mark the best row as chosen on test data (that of a search is, always)"
+    )
 
 
 def _ablate(options: argparse.Namespace) -> None:
@@ -103,11 +109,12 @@ def _ablate(options: argparse.Namespace) -> None:
     from research.ablation import file
     from research.ablation.plan import duration, plan_tables
     from research.ablation.run import ablate, plan_only
+    from research.ablation.statistics import smallest_p
     from research.cli import EXECUTION, execution_of, terminal
 
     own = [text for text in options.overrides if not text.startswith(EXECUTION)]
     ablation, source = file.load_ablation(options.file, own)
-    ablation = file.options(ablation, options.seeds, options.folds)
+    ablation = file.options(ablation, options.seeds, options.folds, options.nested)
     shared: dict[str, Any] = {
         "name": options.file.stem,
         "ablations": options.ablations,
@@ -129,17 +136,20 @@ def _ablate(options: argparse.Namespace) -> None:
         time = "" if math.isnan(seconds) else f", about {duration(seconds)} beside compiling"
         more = f"; {there} are there already" if there else ""
         terminal().print(f"{left} members{time}{more}")
+        comparisons = len(ablation.arms()[0]) - 1 + (ablation.inner_folds is not None)
+        if comparisons:
+            terminal().print(smallest_p(len(ablation.seed_numbers()), comparisons).text())
         return
     result = ablate(ablation, source=source, fresh=options.fresh, accept_changes=options.accept_changes, **shared)
-    _show(result, options.metric, shared["execution"].figures)
-    terminal().print(f"{result.trained} members trained, {len(result.outcomes)} in all; {result.directory}")
+    _show(result, options, shared["execution"].figures)
+    terminal().print(f"{result.trained} members trained, {len(result.outcomes) + len(result.inner)} in all; {result.directory}")
 
 
-def _show(result: Any, metrics: list[str] | None, figures: bool) -> None:
+def _show(result: Any, options: argparse.Namespace, figures: bool) -> None:
     from research.ablation.tables import analysis_of, text_tables
     from research.cli import terminal
 
-    analysis = analysis_of(result, metrics or ())
+    analysis = analysis_of(result, options.metric or (), best=options.best)
     for part in text_tables(analysis):
         terminal().print(part)
     for note in result.notes:
@@ -170,9 +180,9 @@ def _table(options: argparse.Namespace) -> None:
 
     result = load_result(options.directory)
     if options.format == "text":
-        _show(result, options.metric, options.figures)
+        _show(result, options, options.figures)
         return
-    analysis = analysis_of(result, options.metric or ())
+    analysis = analysis_of(result, options.metric or (), best=options.best)
     print(written(analysis, options.format), end="")
     if options.figures:
         _draw(result, analysis, terminal(stderr=True))

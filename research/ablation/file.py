@@ -55,18 +55,22 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> tuple[Ablation, 
     return ablation, path if own else None
 
 
-def options(ablation: Ablation, seeds: str | None, folds: int | None) -> Ablation:
+def options(
+    ablation: Ablation, seeds: str | None = None, folds: int | None = None, inner_folds: int | None = None
+) -> Ablation:
     """The ablation with seeds and folds from the command line.
 
     Args:
         ablation: as the file has it.
         seeds: how many, or several with commas between them, such as ``0,1,5``; None keeps those of the file.
         folds: how many; None keeps those of the file.
+        inner_folds: how many; None keeps those of the file.
 
     Raises:
         UserError: for text that is no number.
     """
-    changes: dict[str, Any] = {} if folds is None else {"folds": folds}
+    given = {"folds": folds, "inner_folds": inner_folds}
+    changes: dict[str, Any] = {name: count for name, count in given.items() if count is not None}
     if seeds is not None:
         try:
             numbers = [int(part) for part in seeds.split(",") if part.strip()]
