@@ -114,7 +114,9 @@ def mean_interval(metric: str, part: Components, alone: Interval | None = None, 
         return Interval(math.nan, math.nan, "none: not defined")
     if part.seeds == 1 and alone is not None:
         return alone
-    half = reference(part).half_width(level)
+    # A variance found from K patients has 2 K / (kurtosis - 1) degrees of freedom, here about 2 carriers. Differences
+    # keep to half of that: near a bound they are skewed as well.
+    half = reference(part)._replace(data_freedom=max(2.0, 2 * part.carriers)).half_width(level)
     if part.seeds == 1 and not part.has_data:
         return Interval(math.nan, math.nan, "none: one seed")
     if math.isnan(half):
