@@ -86,7 +86,6 @@ class GroupProgram:
         )
         self.splits = tuple(self.parts[0].splits)
         self.readings = [reading for part in self.parts for reading in part.readings]
-        self._threads = ThreadPoolExecutor(len(self.parts))
 
     def initialise(self) -> tuple[Carry, ...]:
         """The carries before the first update."""
@@ -125,7 +124,10 @@ class GroupProgram:
 
     def _each(self, call: Callable[..., Any], *values: tuple[Any, ...]) -> tuple[Any, ...]:
         """What ``call`` gives for each part; they compile at the same time, and so do the devices run."""
-        return tuple(self._threads.map(call, self.parts, *values))
+        if len(self.parts) == 1:
+            return (call(self.parts[0], *(value[0] for value in values)),)
+        with ThreadPoolExecutor(len(self.parts)) as threads:
+            return tuple(threads.map(call, self.parts, *values))
 
 
 def gathered(parts: tuple[Any, ...]) -> Any:
