@@ -142,7 +142,9 @@ def _ablate(options: argparse.Namespace) -> None:
         return
     result = ablate(ablation, source=source, fresh=options.fresh, accept_changes=options.accept_changes, **shared)
     _show(result, options, shared["execution"].figures)
-    terminal().print(f"{result.trained} members trained, {len(result.outcomes) + len(result.inner)} in all; {result.directory}")
+    terminal().print(
+        f"{result.trained} members trained, {len(result.outcomes) + len(result.inner)} in all; {result.directory}"
+    )
 
 
 def _show(result: Any, options: argparse.Namespace, figures: bool) -> None:

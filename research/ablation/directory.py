@@ -20,9 +20,12 @@ from research.errors import UserError
 from research.experiment_file import add_to_path, is_loaded, load_module, module_name
 from research.spec import to_json
 from research.training.lock import Lock
+from research.training.provenance import differences
 from research.training.run_directory import write_json
 
 FORMAT = 1
+SHOWN = 3
+"""Differences that are named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,12 +175,7 @@ class AblationDirectory:
             UserError: if the directory holds something else, or the ablation of another experiment.
         """
         if self.plan.exists():
-            there = self.read_plan()
-            if there["name"] != about["name"]:
-                raise UserError(
-                    f"{self.path}: the ablation {there['name']!r} is here, not {about['name']!r}. Choose another "
-                    f"directory with --ablations DIR."
-                )
+            self._check_same(self.read_plan(), about)
         elif strange := sorted(p.name for p in self.path.iterdir() if p.name not in ("run.lock", "waves")):
             raise UserError(
                 f"{self.path}: not an ablation directory, for it holds {', '.join(strange[:5])} but no "
@@ -188,6 +186,24 @@ class AblationDirectory:
         module = module_name(source) if source is not None else None
         folder = str(source.resolve().parent) if source is not None else None
         write_json(self.plan, about | {"format": FORMAT, "module": module, "folder": folder})
+
+    def _check_same(self, there: dict[str, Any], about: dict[str, Any]) -> None:
+        """Refuse an ablation of another name, and one of another baseline that shares no member with what is here."""
+        if there["name"] != about["name"]:
+            raise UserError(
+                f"{self.path}: the ablation {there['name']!r} is here, not {about['name']!r}. Choose another directory "
+                f"with --ablations DIR."
+            )
+        here = {identity for wave in self.waves() for identity in wave.identities}
+        if not here or there["fingerprint"] == about["fingerprint"] or here & {m["identity"] for m in about["members"]}:
+            return
+        found = differences(there["baseline"], about["baseline"])
+        shown = ", ".join(f"{path} {old!r} there and {new!r} now" for path, (old, new) in list(found.items())[:SHOWN])
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise UserError(
+            f"{self.path}: the ablation of another experiment is here ({shown}{more}). Choose another directory with "
+            f"--ablations DIR, or train all anew with --fresh (the old results are kept)."
+        )
 
     def load_classes(self) -> Path | None:
         """Define the user's own classes again, from the copy; returns it where there is one."""

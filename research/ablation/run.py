@@ -76,9 +76,9 @@ def ablate(
         now = environment(devices[0], ablation.baseline)
         directory.open()
         stack.callback(directory.close)
-        directory.write_plan(_described(ablation, name, arms, notes, members), source)
         if fresh and directory.waves():
             directory.set_aside()
+        directory.write_plan(_described(ablation, name, arms, notes, members), source)
         taken, waves = _taken(directory, groups, now["code"], accept_changes)
         begun = {identity for wave, _, _ in waves for identity in wave.identities}
         for planned in _planned(workers, groups, taken | begun, devices, strategy, exact):

@@ -143,3 +143,31 @@ def test_the_table_has_every_variant_in_every_format(whole: AblationResult) -> N
     assert json.loads(written(analysis, "json"))["rows"][0]["difference"] is None
     with pytest.raises(UserError, match="--format"):
         written(analysis, "word")
+
+
+def test_the_directory_of_another_ablation_is_left_alone(whole: AblationResult, tmp_path: Path) -> None:
+    before = left(whole)
+    other = replace(EXPERIMENT, {"data.source.patients": 120, "batch_size": 8})
+    with pytest.raises(UserError, match=r"another experiment is here .*batch_size 16 there and 8 now.*--ablations DIR"):
+        ablate(ablation(baseline=other), ablations=whole.directory.parent, **OPTIONS)
+    assert left(load_result(whole.directory)) == before
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "thesis.tex").touch()
+    with pytest.raises(UserError, match=r"not an ablation directory, for it holds thesis\.tex"):
+        ablate(ablation(), ablations=tmp_path, **OPTIONS)
+    with pytest.raises(UserError, match=r"ablation\.json is missing"):
+        load_result(tmp_path)
+
+
+def test_more_folds_than_patients_of_the_rarest_class_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"baseline/seed=0/fold=0: class .* has \d+ patients; at least 60 .* fewer folds"
+    ):
+        ablate(ablation(folds=60), ablations=tmp_path, **OPTIONS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_member_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("research.ablation.choice.memory", lambda devices: 10_000)
+    with pytest.raises(UserError, match=r"baseline/seed=0: one member needs about .* MiB .* make the model smaller"):
+        ablate(ablation(), ablations=tmp_path, **OPTIONS)
