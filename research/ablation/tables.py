@@ -18,6 +18,10 @@ from research.errors import UserError
 from research.evaluation.tables import TITLES, number, p_text, with_interval
 from research.training.metrics_log import finite
 
+COLUMNS = (
+    *("metric", "variant", "seeds", "mean [95 % interval]", "sd over seeds", "sd over patients"),
+    "difference [95 % interval]",
+)
 PRIMARY = ("auroc", "rmse", "concordance", "loss")
 """Which metric is tested unless told: the first of these that there is, or else the first of all."""
 
@@ -56,14 +60,14 @@ def text_tables(analysis: Analysis) -> list[Any]:
         title = TITLES.get(metric, metric.replace("_", " "))
         table = Table(title=f"{title}, test; difference to {analysis.variants[0]}", title_justify="left")
         table.add_column("variant", overflow="fold")
-        for column in ("mean [95 % interval]", "sd", "difference", "p"):
+        for column in ("mean [95 % interval]", "sd: seeds\npatients", "difference", "p"):
             table.add_column(column, justify="right")
         for row in rows(analysis, metric):
             marked = f"{row['variant']} *" if row["variant"] == analysis.selected else row["variant"]
             shown = [
                 marked,
                 with_interval(row["mean"], row["low"], row["high"]).replace(" [", "\n["),
-                number(row["sd_seeds"]),
+                f"{number(row['sd_seeds'])}\n{number(row['sd_data'])}",
                 _change(row).replace(" [", "\n["),
                 p_text(row["p_holm"]),
             ]
@@ -106,18 +110,17 @@ def rows(analysis: Analysis, metric: str) -> list[dict[str, Any]]:
 
 def markdown(analysis: Analysis) -> str:
     """A Markdown table, notes below it."""
-    lines = ["| metric | variant | seeds | mean [95 % interval] | sd | difference [95 % interval] | p |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    lines = [f"| {' | '.join(COLUMNS)} | p |", "|---" * (len(COLUMNS) + 1) + "|"]
     lines += [f"| {' | '.join(cells)} |" for cells in _cells(analysis)]
     return "\n".join([*lines, "", *_remarks(analysis), ""])
 
 
 def latex(analysis: Analysis) -> str:
     """A LaTeX table with the rules of booktabs."""
-    head = r"metric & variant & seeds & mean [95\,\% interval] & sd & difference [95\,\% interval] & $p$ \\"
+    head = " & ".join([*map(_escaped, COLUMNS), "$p$"]) + r" \\"
     body = [" & ".join(map(_escaped, cells)) + r" \\" for cells in _cells(analysis)]
     remarks = [f"% {line}" for line in _remarks(analysis)]
-    lines = [r"\begin{tabular}{llrrrrr}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    lines = [r"\begin{tabular}{llrrrrrr}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     return "\n".join([*lines, *remarks, ""])
 
 
@@ -161,7 +164,8 @@ def _cells(analysis: Analysis) -> list[list[str]]:
             mark = " *" if row["variant"] == analysis.selected else ""
             mean = with_interval(row["mean"], row["low"], row["high"])
             title = TITLES.get(metric, metric.replace("_", " "))
-            cells = [title, f"{row['variant']}{mark}", f"{row['seeds']}", mean, number(row["sd_seeds"])]
+            cells = [title, f"{row['variant']}{mark}", f"{row['seeds']}", mean]
+            cells += [number(row["sd_seeds"]), number(row["sd_data"])]
             found.append([*cells, _change(row), p_text(row["p_holm"])])
     return found
 
