@@ -51,7 +51,8 @@ def choose_way(
         devices: those there are.
         strategy: ``auto``, or a way by name.
         exact: leave out ways that do not give the bits of runs of their own.
-        known: choices of earlier groups; a group whose model and batches are alike takes that one. Added to.
+        known: choices of earlier groups; a group takes that of one alike: in the kind
+            and size of its model, and the shapes of its batches. Added to.
 
     Raises:
         UserError: for an unknown strategy, or one that is not exact where that is asked.
@@ -63,8 +64,11 @@ def choose_way(
     replicas = min(len(devices), len(members))
     if strategy != "auto":
         return Choice(Way(strategy, 1 if strategy == "separate" else replicas), {})  # type: ignore[arg-type]
-    model = group.members[0].fitted.model
-    key = type(group.members[0].fitted.algorithm), type(model), group.outline.batch_size, replicas
+    one = group.members[0]
+    inputs = () if one.prepared is None else jax.tree.leaves(one.prepared.splits["train"].like)
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in inputs)
+    state = state_bytes(group, devices)
+    key = type(one.fitted.algorithm), type(one.fitted.model), group.outline.batch_size, replicas, shapes, state
     if key not in known:
         known[key] = _fastest(group, members, devices, replicas, exact)
     return known[key]

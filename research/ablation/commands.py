@@ -125,7 +125,7 @@ def _ablate(options: argparse.Namespace) -> None:
         "console": terminal(),
     }
     if options.plan:
-        planned, there = plan_only(ablation, **shared)
+        planned, there = plan_only(ablation, fresh=options.fresh, accept_changes=options.accept_changes, **shared)
         for note in ablation.arms()[1]:
             terminal().print(f"note: {note}", style="yellow")
         for part in plan_tables(planned):

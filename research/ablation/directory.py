@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class Wave:
 
     Attributes:
         path: ``waves/<id>`` of the ablation.
-        about: what ``wave.json`` holds: ``members`` (name, identity, data, experiment), ``code``, ``way``,
-            ``environment``, ``total_updates``.
+        about: what ``wave.json`` holds: ``members`` (name, identity, data, code, experiment), ``way``,
+            ``environment``, ``total_updates``, and ``codes`` of the processes that trained it.
     """
 
     path: Path
@@ -86,6 +86,17 @@ class Wave:
         """What it is called in messages."""
         first, more = self.about["members"][0]["name"], len(self.about["members"]) - 1
         return f"wave {self.path.name} ({first}{f' and {more} more' if more else ''})"
+
+    @property
+    def codes(self) -> list[str]:
+        """Hashes of the code of the processes that trained it."""
+        return self.about["codes"]
+
+    def note_code(self, code: str) -> None:
+        """Record that a process with this code goes on with the wave."""
+        if code not in self.codes:
+            self.about["codes"] = [*self.codes, code]
+            write_json(self.path / "wave.json", self.about)
 
     def outcome(self) -> dict[str, Any]:
         """What ``results.json`` holds."""
@@ -168,19 +179,22 @@ class AblationDirectory:
         """Let others have the directory."""
         self._lock.release()
 
-    def write_plan(self, about: dict[str, Any], source: Path | None) -> None:
-        """Record what was asked for last, with a copy of the file that defines classes of the user's own.
+    def check(self, about: dict[str, Any]) -> None:
+        """Whether an ablation may use this directory; ``about`` is what `write_plan` would write.
 
         Raises:
             UserError: if the directory holds something else, or the ablation of another experiment.
         """
         if self.plan.exists():
             self._check_same(self.read_plan(), about)
-        elif strange := sorted(p.name for p in self.path.iterdir() if p.name not in ("run.lock", "waves")):
+        elif strange := sorted(p.name for p in self.path.iterdir() if not p.name.startswith(("run.lock", "waves"))):
             raise UserError(
                 f"{self.path}: not an ablation directory, for it holds {', '.join(strange[:5])} but no "
                 f"ablation.json. Choose an empty or new directory with --ablations DIR."
             )
+
+    def write_plan(self, about: dict[str, Any], source: Path | None) -> None:
+        """Record what was asked for last, with a copy of the file that defines classes of the user's own."""
         if source is not None:
             shutil.copyfile(source, self.source)
         module = module_name(source) if source is not None else None
@@ -224,19 +238,34 @@ class AblationDirectory:
     def waves(self) -> list[Wave]:
         """All waves, finished or not."""
         folders = sorted((self.path / "waves").glob("*/wave.json"))
-        return [Wave(file.parent, read(file)) for file in folders]
+        return [Wave(file.parent, _upgraded(read(file))) for file in folders]
 
-    def begin(self, members: Sequence[Ready], way: Way, code: str, environment: dict[str, Any]) -> Wave:
-        """A new wave; what stands there unfinished of the same members is taken up by `waves` instead."""
-        listed = [_described(ready) for ready in members]
+    def finished(self) -> dict[str, tuple[Wave, int]]:
+        """Wave and place in it of each member that has results, by identity."""
+        found: dict[str, tuple[Wave, int]] = {}
+        for wave in (wave for wave in self.waves() if wave.finished):
+            for number, identity in enumerate(wave.identities):
+                found.setdefault(identity, (wave, number))
+        return found
+
+    def begin(self, members: Sequence[Ready], way: Way, codes: Mapping[str, str], environment: dict[str, Any]) -> Wave:
+        """A new wave; what stands there unfinished of the same members is gone on with instead.
+
+        Args:
+            members: of one group.
+            way: how they are gone through.
+            codes: hash of the code behind each, by identity.
+            environment: of this process.
+        """
+        listed = [_described(ready) | {"code": codes[ready.member.identity]} for ready in members]
         about = {
             "members": listed,
-            "code": code,
+            "codes": [environment["code"]],
             "way": dataclasses.asdict(way),
             "environment": environment,
             "total_updates": members[0].cadence.total,
         }
-        text = json.dumps([[member["identity"], member["data"]] for member in listed] + [code])
+        text = json.dumps([[member[name] for name in ("identity", "data", "code")] for member in listed])
         path = self.path / "waves" / hashlib.sha256(text.encode()).hexdigest()[:12]
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / "wave.json", about)
@@ -258,10 +287,19 @@ def _described(ready: Ready) -> dict[str, Any]:
         "arm": member.arm,
         "seed": member.seed,
         "fold": member.fold,
+        "inner": member.inner,
         "identity": member.identity,
         "data": ready.prepared.fingerprint if ready.prepared is not None else "",
         "experiment": to_json(member.experiment),
     }
+
+
+def _upgraded(about: dict[str, Any]) -> dict[str, Any]:
+    """What ``wave.json`` holds, where it was written before each member had a hash of its own code."""
+    if "codes" in about:
+        return about
+    members = [{"inner": None, "code": about["code"]} | member for member in about["members"]]
+    return about | {"codes": [about["code"]], "members": members}
 
 
 def read(path: Path) -> dict[str, Any]:

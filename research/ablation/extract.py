@@ -48,11 +48,11 @@ def extract(ablation: Path, member: str, to: Path, accept_changes: bool = False)
     execution = Execution()
     setup = set_up(experiment, about["seed"], execution)
     carry = _carry(wave, number, setup)
-    name, run = f"{directory.read_plan()['name']}", RunDirectory(to)
+    name, run = directory.read_plan()["name"], RunDirectory(to)
     now = environment(setup.device, experiment)
-    if wave.about["code"] != now["code"] and not accept_changes:
+    if about["code"] != now["code"] and not accept_changes:
         raise UserError(
-            f"{wave.path}: this member was trained by other code (code {wave.about['code']}, now {now['code']}). Use "
+            f"{wave.path}: this member was trained by other code (code {about['code']}, now {now['code']}). Use "
             f"the old code, or take it as it is with --accept-changes."
         )
     run.open()
@@ -65,21 +65,21 @@ def extract(ablation: Path, member: str, to: Path, accept_changes: bool = False)
 
 
 def _find(directory: AblationDirectory, member: str) -> tuple[Wave, int]:
-    """Wave and place of a member."""
-    names = []
-    for wave in directory.waves():
-        for number, about in enumerate(wave.about["members"]):
-            names.append(about["name"])
-            if about["name"] != member:
-                continue
-            if not wave.finished:
-                raise UserError(f"{member}: its training has not finished. Run research ablate again to finish it.")
-            failed = wave.outcome()["members"][number]["failed_step"]
-            if failed is not None:
-                raise UserError(f"{member}: the loss of its update {failed} was not finite, so there is no model.")
-            return wave, number
-    directory.read_plan()
-    raise UserError(f"{directory.path}: there is no member {member!r}.{did_you_mean(member, names)}")
+    """Wave and place of a member of the ablation as it was asked for last."""
+    identities = {each["name"]: each["identity"] for each in directory.read_plan()["members"]}
+    if member not in identities:
+        raise UserError(
+            f"{directory.path}: there is no member {member!r}.{did_you_mean(member, identities)} Names are "
+            f"ARM/seed=N, such as {next(iter(identities))!r}."
+        )
+    found = directory.finished().get(identities[member])
+    if found is None:
+        raise UserError(f"{member}: its training has not finished. Run research ablate again to finish it.")
+    wave, number = found
+    failed = wave.outcome()["members"][number]["failed_step"]
+    if failed is not None:
+        raise UserError(f"{member}: the loss of its update {failed} was not finite, so there is no model.")
+    return wave, number
 
 
 def _carry(wave: Wave, number: int, setup: Setup) -> Carry:

@@ -139,6 +139,29 @@ def devices_of(execution: Execution) -> list[Any]:
     return [device for device in jax.devices(first.platform) if device.process_index == first.process_index]
 
 
+def check_comparable(groups: Iterable[Group]) -> None:
+    """Whether all arms are judged on the same rows, fold by fold.
+
+    Raises:
+        UserError: naming an arm with other rows, before anything is trained.
+    """
+    first: dict[Any, tuple[str, Any]] = {}
+    seen: dict[int, Any] = {}
+    for ready in (ready for its in groups for ready in its.members):
+        prepared = ready.prepared
+        if prepared is None or ready.fitted.algorithm.rows != "example":
+            continue
+        if id(prepared) not in seen:
+            rows = prepared.splits.get("test", prepared.splits["train"])
+            seen[id(prepared)] = prepared.task, rows.example.tobytes(), rows.targets.tobytes(), rows.targets.shape
+        arm, judged = first.setdefault((ready.member.fold, ready.member.inner), (ready.member.arm, seen[id(prepared)]))
+        if judged != seen[id(prepared)]:
+            raise UserError(
+                f"{arm} and {ready.member.arm}: they have other test rows or targets, so that nothing can be said of "
+                f"their difference. Variants must keep the source of the data, its task and its test split."
+            )
+
+
 def _sizes(ready: Ready) -> Any:
     """Shapes and types of what its programs read."""
     if ready.prepared is None or ready.reading is None:

@@ -93,6 +93,8 @@ class AblationResult:
     def chosen(self, metric: str) -> dict[int, str]:
         """By fold, the arm whose mean over seeds and inner folds is the best; empty without nested selection.
 
+        Arms of which a member failed are not chosen.
+
         Raises:
             UserError: for a metric that there is not.
         """
@@ -101,12 +103,16 @@ class AblationResult:
         for fold in sorted({outcome.fold for outcome in self.inner if outcome.fold is not None}):
             means: dict[str, float] = {}
             for arm in self.arms:
-                members = [o for o in self.inner if (o.arm, o.fold) == (arm, fold) and not o.failed]
-                values = [o.results["metrics"].get(metric, np.nan) for o in members]
-                if values and not np.isnan(values).all():
-                    means[arm] = float(np.nanmean(values))
+                members = [o for o in self.inner if (o.arm, o.fold) == (arm, fold)]
+                values = [np.nan if o.failed else o.results["metrics"].get(metric, np.nan) for o in members]
+                # An arm that failed once must not win by the seeds in which it did not.
+                if not np.isnan(values).any():
+                    means[arm] = float(np.mean(values))
             if not means:
-                raise UserError(f"metric {metric!r} is not defined in the inner folds of fold {fold}; choose another.")
+                raise UserError(
+                    f"metric {metric!r} is not defined in every inner fold and seed of fold {fold} for any variant, so "
+                    f"none can be chosen. Name another with --metric."
+                )
             found[fold] = max(means, key=lambda arm: means[arm] if larger else -means[arm])
         return found
 
@@ -167,25 +173,24 @@ def load_result(path: Path) -> AblationResult:
     """
     directory = AblationDirectory(path)
     plan = directory.read_plan()
-    where: dict[str, tuple[Wave, int, dict[str, Any]]] = {}
-    split = "test"
-    for wave in directory.waves():
-        if wave.finished:
-            outcome = wave.outcome()
-            split = outcome["split"]
-            for number, identity in enumerate(wave.identities):
-                where[identity] = (wave, number, outcome["members"][number])
+    where = directory.finished()
     missing = [member["name"] for member in plan["members"] if member["identity"] not in where]
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(plan['members'])} members are not trained yet, such as {missing[0]}. Run "
             f"the same research ablate again to go on."
         )
-    every = [
-        Outcome(m["name"], m["arm"], m["seed"], m["fold"], m.get("inner"), *where[m["identity"]])
-        for m in plan["members"]
-    ]
+    said = {wave.path: wave.outcome() for wave, _ in where.values()}
+    every = []
+    for member in plan["members"]:
+        wave, number = where[member["identity"]]
+        place = (member[name] for name in ("name", "arm", "seed", "fold"))
+        every.append(Outcome(*place, member.get("inner"), wave, number, said[wave.path]["members"][number]))
+    split = said[every[0].wave.path]["split"]
     notes = list(plan["notes"])
+    codes = sorted({code for outcome in every for code in outcome.wave.codes})
+    if len(codes) > 1:
+        notes.append(f"members were trained by {len(codes)} versions of the code ({', '.join(codes)})")
     if failed := [outcome.name for outcome in every if outcome.failed]:
         shown = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
         notes.append(f"the loss of {len(failed)} members was not finite, and they are left out: {shown}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from research.ablation.cluster.cluster import Cluster, Workers, opened
 from research.ablation.cluster.send import check_portable, plan_for, train_on
 from research.ablation.design import describe_arm, describe_design
 from research.ablation.directory import AblationDirectory, Wave
-from research.ablation.groups import Group, Ready, Stock, devices_of, group
+from research.ablation.groups import Group, Ready, Stock, check_comparable, devices_of, group
 from research.ablation.plan import Planned, plan
 from research.ablation.program import Strategy
 from research.ablation.progress import AblationDisplay
@@ -24,6 +24,7 @@ from research.ablation.waves import run_wave
 from research.errors import UserError
 from research.experiment import Execution
 from research.spec import check, fingerprint, to_json
+from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
 from research.training.progress import PreparingDisplay
 from research.training.provenance import environment
@@ -73,25 +74,29 @@ def ablate(
         here = _here(execution, workers)
         groups = _groups(members, here, console)
         devices = devices_of(here)
-        now = environment(devices[0], ablation.baseline)
+        now, codes = environment(devices[0], ablation.baseline), codes_of(arms, members)
         directory.open()
         stack.callback(directory.close)
         if fresh and directory.waves():
             directory.set_aside()
-        directory.write_plan(_described(ablation, name, arms, notes, members), source)
-        taken, waves = _taken(directory, groups, now["code"], accept_changes)
+        about = _described(ablation, name, arms, notes, members)
+        directory.check(about)
+        taken, waves = _taken(directory, groups, codes, accept_changes)
+        directory.write_plan(about, source)
+        for wave, _, _ in waves:
+            wave.note_code(now["code"])
         begun = {identity for wave, _, _ in waves for identity in wave.identities}
         for planned in _planned(workers, groups, taken | begun, devices, strategy, exact):
-            about = now | {"measured": planned.choice.measured}
+            where = now | {"measured": planned.choice.measured}
             waves += [
-                (directory.begin(part, planned.choice.way, now["code"], about), list(part), planned.group)
+                (directory.begin(part, planned.choice.way, codes, where), list(part), planned.group)
                 for part in planned.waves
             ]
         if workers is None:
             _train_here(waves, execution, devices, console)
         else:
             sent = [wave for wave, _, _ in waves]
-            train_on(workers, directory.path, sent, execution, now["code"], accept_changes, console)
+            train_on(workers, directory.path, sent, execution, codes, accept_changes, console)
     total = sum(len(ready) for _, ready, _ in waves)
     return dataclasses.replace(load_result(directory.path), trained=total)
 
@@ -104,19 +109,27 @@ def plan_only(
     execution: Execution | None = None,
     strategy: Strategy | str = "auto",
     exact: bool = False,
+    fresh: bool = False,
+    accept_changes: bool = False,
     cluster: Cluster | None = None,
     console: Console | None = None,
 ) -> tuple[tuple[Planned, ...], int]:
-    """What `ablate` would train with the same arguments, and how many members are there already; writes nothing."""
+    """What `ablate` would train with the same arguments, and how many members are there already; writes nothing.
+
+    Members of waves that were begun and not finished count as still to be trained.
+
+    Raises:
+        UserError: as `ablate`.
+    """
     execution = execution or Execution()
     directory = AblationDirectory(Path(ablations) / name)
     members = ablation.members()
     with _workers(cluster, execution, directory.path) as workers:
         here = _here(execution, workers)
         groups = _groups(members, here, console)
-        wanted = {ready.member.identity for its in groups for ready in its.members}
-        there = {identity for wave in directory.waves() for identity in wave.identities}
-        return _planned(workers, groups, wanted & there, devices_of(here), strategy, exact), len(wanted & there)
+        codes = codes_of(ablation.arms()[0], members)
+        there = set() if fresh else _taken(directory, groups, codes, accept_changes)[0]
+        return _planned(workers, groups, there, devices_of(here), strategy, exact), len(there)
 
 
 def _workers(
@@ -167,7 +180,15 @@ def _groups(members: Sequence[Member], execution: Execution, console: Console | 
         )
     use_compilation_cache()
     with contextlib.closing(PreparingDisplay(console)) as told:
-        return group(members, Stock(told), execution)
+        groups = group(members, Stock(told), execution)
+    check_comparable(groups)
+    return groups
+
+
+def codes_of(arms: Sequence[Arm], members: Sequence[Member]) -> dict[str, str]:
+    """Hash of the code behind each member, by identity: a variant may use classes that the baseline does not."""
+    by_arm = {arm.name: code_hash(arm.experiment)[0] for arm in arms}
+    return {member.identity: by_arm[member.arm] for member in members}
 
 
 def _described(
@@ -190,38 +211,44 @@ def _described(
 
 
 def _taken(
-    directory: AblationDirectory, groups: Sequence[Group], code: str, accept_changes: bool
+    directory: AblationDirectory, groups: Sequence[Group], codes: Mapping[str, str], accept_changes: bool
 ) -> tuple[set[str], list[tuple[Wave, list[Ready], Group]]]:
-    """Members whose results are there, and waves that were begun and not finished.
+    """Members whose results are there, and waves to go on with: begun, not finished, and with no other member.
 
     Raises:
         UserError: where results are of other code or data.
     """
     wanted = {ready.member.identity: (ready, its) for its in groups for ready in its.members}
-    taken: set[str] = set()
+    ours = [wave for wave in directory.waves() if wanted.keys() & set(wave.identities)]
+    for wave in ours:
+        _check_fresh(wave, wanted, codes, accept_changes)
+    taken = {identity for wave in ours if wave.finished for identity in wave.identities} & wanted.keys()
+    begun = set(taken)
     unfinished = []
-    for wave in directory.waves():
-        ours = [identity for identity in wave.identities if identity in wanted]
-        if not ours:
-            continue
-        _check_fresh(wave, wanted, code, accept_changes)
-        if wave.finished:
-            taken |= set(ours)
-        elif len(ours) == len(wave.identities):
-            unfinished.append((wave, [wanted[identity][0] for identity in ours], wanted[ours[0]][1]))
+    for wave in (wave for wave in ours if not wave.finished):
+        # Part of a wave may be there by now, or not be wanted: what is left of it is trained anew.
+        if set(wave.identities) <= wanted.keys() - begun:
+            begun |= set(wave.identities)
+            unfinished.append(
+                (wave, [wanted[identity][0] for identity in wave.identities], wanted[wave.identities[0]][1])
+            )
     return taken, unfinished
 
 
-def _check_fresh(wave: Wave, wanted: dict[str, tuple[Ready, Group]], code: str, accept_changes: bool) -> None:
-    if wave.about["code"] != code and not accept_changes:
+def _check_fresh(
+    wave: Wave, wanted: Mapping[str, tuple[Ready, Group]], codes: Mapping[str, str], accept_changes: bool
+) -> None:
+    members = [member for member in wave.about["members"] if member["identity"] in wanted]
+    old = [member for member in members if member["code"] != codes[member["identity"]]]
+    if old and not accept_changes:
         raise UserError(
-            f"{wave.path}: {len(wave.identities)} members were trained by other code (code {wave.about['code']}, now "
-            f"{code}). Use the old code, or train all anew with --fresh (the old results are kept), or take them as "
-            f"they are with --accept-changes."
+            f"{wave.path}: {len(old)} members, such as {old[0]['name']}, were trained by other code (code "
+            f"{old[0]['code']}, now {codes[old[0]['identity']]}). Use the old code, or train all anew with --fresh "
+            f"(the old results are kept), or take them as they are with --accept-changes."
         )
-    for member in wave.about["members"]:
-        ready = wanted[member["identity"]][0] if member["identity"] in wanted else None
-        data = ready.prepared.fingerprint if ready is not None and ready.prepared is not None else member["data"]
+    for member in members:
+        ready = wanted[member["identity"]][0]
+        data = ready.prepared.fingerprint if ready.prepared is not None else member["data"]
         if data != member["data"]:
             raise UserError(
                 f"{wave.path}: {member['name']} was trained on other data (fingerprint {member['data']}, now {data}). "

@@ -55,11 +55,11 @@ def run_wave(
         carry = train_members(program, carry, members[0].cadence, execution, log, last, listener)
     if tripwire := Tripwire.armed():
         tripwire.reached("report", members[0].cadence.total)
-    found = _predictions(program, members, carry)
+    found, failed = _predictions(program, members, carry)
     for split, rows in found.items():
         if rows:
             write_members(wave.predictions / f"{split}.parquet", rows)
-    results = _results(members, carry, found) | {"seconds": round(time.perf_counter() - began, 3)}
+    results = _results(members, carry, found, failed) | {"seconds": round(time.perf_counter() - began, 3)}
     write_json(wave.results, results)
     return results
 
@@ -74,14 +74,22 @@ def _restored(program: GroupProgram, last: Checkpoints) -> tuple[tuple[Carry, ..
 
 def _predictions(
     program: GroupProgram, members: Sequence[Ready], carry: tuple[Carry, ...]
-) -> dict[str, dict[int, Predictions | Rows]]:
-    """What the reported weights of each member that did not fail say of validation and test."""
+) -> tuple[dict[str, dict[int, Predictions | Rows]], np.ndarray]:
+    """What the reported weights of each member say of validation and test, and at which update each failed, or -1.
+
+    Those that fail have no predictions. A last update may spoil the weights without any loss that shows it: a member
+    that predicts what is no number has failed too.
+    """
     state = reported_states(program, carry)
-    failed = gathered(tuple(part.failed_step for part in carry))
+    failed, steps = (np.array(values) for values in gathered(tuple((part.failed_step, part.step) for part in carry)))
     splits = [split for split in REPORTED if split in program.splits] or ["rows"]
+    said = {split: gathered(program.predict(state, split)) for split in splits}
+    for rows in said.values():
+        if "prediction" in rows:
+            sound = np.isfinite(rows["prediction"].reshape(len(members), -1)).all(1)
+            failed = np.where((failed < 0) & ~sound, steps, failed)
     found: dict[str, dict[int, Predictions | Rows]] = {}
-    for split in splits:
-        rows = gathered(program.predict(state, split))
+    for split, rows in said.items():
         found[split] = {
             number: as_predictions(
                 ready.fitted, ready.prepared, split, {name: column[number] for name, column in rows.items()}
@@ -89,7 +97,7 @@ def _predictions(
             for number, ready in enumerate(members)
             if failed[number] < 0
         }
-    return found
+    return found, failed
 
 
 def reported_states(program: GroupProgram, carry: tuple[Carry, ...]) -> tuple[Any, ...]:
@@ -109,10 +117,13 @@ def _reported(carry: Carry, deployed: Any) -> Any:
 
 
 def _results(
-    members: Sequence[Ready], carry: tuple[Carry, ...], found: dict[str, dict[int, Predictions | Rows]]
+    members: Sequence[Ready],
+    carry: tuple[Carry, ...],
+    found: dict[str, dict[int, Predictions | Rows]],
+    failed: np.ndarray,
 ) -> dict[str, Any]:
     """What each member came to, in the order of the wave."""
-    steps, stopped, failed = gathered(tuple((part.step, part.stopped, part.failed_step) for part in carry))
+    steps, stopped = gathered(tuple((part.step, part.stopped) for part in carry))
     best = gathered(tuple(None if part.best is None else (part.best.metric, part.best.step) for part in carry))
     reported = list(found)[-1]
     each = []

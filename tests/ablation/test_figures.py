@@ -55,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
     wave = path / "waves" / "only"
     (wave / "predictions").mkdir(parents=True)
     listed = [{"name": member.name, "identity": member.identity} for member in members]
-    write_json(wave / "wave.json", {"members": listed})
+    write_json(wave / "wave.json", {"members": listed, "codes": ["0"]})
     draw = np.random.default_rng(0)
     targets = (np.arange(60) % 3 == 0).astype(np.int32)
     for split in ("validation", "test"):

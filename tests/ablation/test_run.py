@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny import EXPERIMENT, QUIET, left_behind, run
 
 from research.ablation import training
 from research.ablation.ablation import Ablation
 from research.ablation.extract import extract
-from research.ablation.result import AblationResult, load_result
+from research.ablation.result import CHOSEN, AblationResult, load_result
 from research.ablation.run import ablate, plan_only
 from research.ablation.tables import FORMATS, analysis_of, rows, written
 from research.errors import RunError, UserError
+from research.optimizers import AdamW
 from research.spec import replace
 
 VARIANTS = {"slower": {"optimizer.learning_rate": 1e-3}, "no dropout": {"model.dropout": None}}
@@ -110,14 +113,23 @@ def test_a_member_that_fails_disturbs_no_other(whole: AblationResult, tmp_path: 
         analysis_of(alone)
 
 
-def test_results_of_other_code_are_named_and_not_used(whole: AblationResult, monkeypatch: Any) -> None:
+def test_results_of_other_code_are_named_and_not_used(whole: AblationResult, tmp_path: Path, monkeypatch: Any) -> None:
     from research.ablation import run as module
 
-    environment = module.environment
-    monkeypatch.setattr(module, "environment", lambda *given: environment(*given) | {"code": "other"})
-    with pytest.raises(UserError, match=r"trained by other code.*--fresh.*--accept-changes"):
-        ablate(ablation(), ablations=whole.directory.parent, **OPTIONS)
+    code_hash = module.code_hash
+
+    def other(experiment: Any) -> Any:
+        """As where the class of a model without dropout has changed, which the baseline does not use."""
+        return ("other", ()) if experiment.model.dropout is None else code_hash(experiment)
+
+    monkeypatch.setattr(module, "code_hash", other)
+    for call in (ablate, plan_only):
+        with pytest.raises(UserError, match=r"no dropout/seed=0, were trained by other code.*--fresh.*--accept"):
+            call(ablation(), ablations=whole.directory.parent, **OPTIONS)
     assert ablate(ablation(), ablations=whole.directory.parent, accept_changes=True, **OPTIONS).trained == 0
+    shutil.copytree(whole.directory, tmp_path / "experiment")
+    dropped = ablation(variants={"slower": VARIANTS["slower"]})
+    assert ablate(dropped, ablations=tmp_path, **OPTIONS).trained == 0
 
 
 def test_the_plan_says_what_is_left(whole: AblationResult, tmp_path: Path) -> None:
@@ -171,3 +183,70 @@ def test_a_member_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("research.ablation.choice.memory", lambda devices: 10_000)
     with pytest.raises(UserError, match=r"baseline/seed=0: one member needs about .* MiB .* make the model smaller"):
         ablate(ablation(), ablations=tmp_path, **OPTIONS)
+
+
+def test_what_a_variant_does_decides_its_code_and_a_member_is_found_by_it(tmp_path: Path) -> None:
+    first = ablate(ablation(variants={"v": {"optimizer.learning_rate": 1e-3}}, seeds=1), ablations=tmp_path, **OPTIONS)
+    second = ablate(ablation(variants={"v": {"optimizer.learning_rate": 4e-3}}, seeds=1), ablations=tmp_path, **OPTIONS)
+    third = ablate(ablation(variants={"w": {"optimizer.learning_rate": 1e-3}}, seeds=1), ablations=tmp_path, **OPTIONS)
+    assert (first.trained, second.trained, third.trained) == (2, 1, 0)
+    made = extract(third.directory, "w/seed=0", tmp_path / "made")
+    assert made.experiment.optimizer.learning_rate == 1e-3  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"no member 'v/seed=0'.*such as 'baseline/seed=0'"):
+        extract(third.directory, "v/seed=0", tmp_path / "other")
+
+
+def test_what_is_left_of_an_interrupted_wave_is_trained_once(tmp_path: Path, monkeypatch: Any) -> None:
+    from research.ablation import run as module
+
+    def stopped(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(module, "run_wave", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            ablate(ablation(variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
+    planned, there = plan_only(ablation(variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
+    assert there == 0 and len(planned[0].left) == 4
+    assert ablate(ablation(variants={}, seeds=2), ablations=tmp_path, **OPTIONS).trained == 2
+    assert ablate(ablation(variants={}, seeds=4), ablations=tmp_path, **OPTIONS).trained == 2
+    assert ablate(ablation(variants={}, seeds=4), ablations=tmp_path, **OPTIONS).trained == 0
+
+
+def test_a_last_update_that_spoils_the_weights_spoils_no_other_member(tmp_path: Path) -> None:
+    changes = {"steps": 1, "evaluation.every_steps": 1, "evaluation.select": None, "model.widths": ()}
+    baseline = replace(EXPERIMENT, changes)
+    baseline = baseline.replace(optimizer=AdamW(learning_rate=1e-2, weight_decay=1e-2))
+    wild = {"wild": {"optimizer.learning_rate": 3e38, "optimizer.weight_decay": 1000.0}}
+    result = ablate(ablation(baseline=baseline, variants=wild, seeds=1), ablations=tmp_path, **OPTIONS)
+    first, failed = result.outcomes
+    assert not first.failed and failed.failed and first.results["metrics"] and not failed.results["metrics"]
+
+
+def test_arms_with_other_test_rows_are_refused_before_anything_trains(tmp_path: Path) -> None:
+    variants = {"split": {"data.split.seed": 5}}
+    with pytest.raises(UserError, match="baseline and split: they have other test rows"):
+        ablate(ablation(variants=variants, seeds=1), ablations=tmp_path, **OPTIONS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_inner_folds_choose_is_scored_on_the_folds(tmp_path: Path) -> None:
+    worse = {"frozen": {"optimizer.learning_rate": 1e-9}}
+    nested = ablation(variants=worse, seeds=1, folds=2, inner_folds=2)
+    result = ablate(nested, ablations=tmp_path, **OPTIONS)
+    assert result.trained == 2 * 2 * 3 and len(result.outcomes) == 4 and len(result.inner) == 8
+    chosen = result.chosen("auroc")
+    for fold, arm in chosen.items():
+        means = {
+            name: np.mean([o.results["metrics"]["auroc"] for o in result.inner if (o.arm, o.fold) == (name, fold)])
+            for name in result.arms
+        }
+        assert means[arm] == max(means.values())
+    analysis = analysis_of(result, ["auroc"])
+    each = {(o.arm, o.fold): o.results["metrics"]["auroc"] for o in result.outcomes}
+    assert analysis.summary(CHOSEN, "auroc").mean == pytest.approx(np.mean([each[chosen[f], f] for f in (0, 1)]))
+    assert any("chosen in inner folds by auroc" in note for note in analysis.notes)
+    (first, *others) = sorted(result.inner, key=lambda outcome: (outcome.arm, outcome.fold) != (chosen[0], 0))
+    failed = dataclasses.replace(first, results=first.results | {"failed_step": 1})
+    spoilt = dataclasses.replace(result, inner=(failed, *others))
+    assert spoilt.chosen("auroc")[0] != chosen[0]

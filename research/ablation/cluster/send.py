@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def train_on(
     directory: Path,
     waves: Sequence[Wave],
     execution: Execution,
-    code: str,
+    codes: Mapping[str, str],
     accept_changes: bool,
     console: Console | None,
 ) -> None:
@@ -79,7 +79,7 @@ def train_on(
         directory: of the ablation.
         waves: begun or not, none finished.
         execution: how the workers are to run.
-        code: hash of the code here, which the workers must have too.
+        codes: hash of the code behind each member here, by identity; workers must have the same.
         accept_changes: whether they need not.
         console: where to show progress; None shows nothing.
 
@@ -96,7 +96,7 @@ def train_on(
             directory=str(directory.resolve()),
             wave=wave.path.name,
             execution=to_json(execution),
-            code=code,
+            codes={identity: codes[identity] for identity in wave.identities},
             accept_changes=accept_changes,
             folder=str(Path.cwd()),
             environment=environment,

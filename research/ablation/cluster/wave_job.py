@@ -26,7 +26,7 @@ class WaveJob:
         directory: of the ablation, absolute.
         wave: name of the wave's folder.
         execution: JSON of the execution.
-        code: hash of the code of the process that sends it off.
+        codes: hash of the code behind each member, by identity, in the process that sends it off.
         accept_changes: go on where the worker has other code.
         folder: where that process was started; relative paths to data are meant from there.
         environment: variables that the process needs; see `worker_environment`.
@@ -35,7 +35,7 @@ class WaveJob:
     directory: str
     wave: str
     execution: dict[str, Any]
-    code: str
+    codes: dict[str, str]
     accept_changes: bool
     folder: str
     environment: dict[str, str]

@@ -15,6 +15,7 @@ from research.ablation.waves import run_wave
 from research.errors import UserError
 from research.experiment import Execution, Experiment
 from research.spec import from_json
+from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
 from research.training.provenance import environment
 
@@ -47,15 +48,21 @@ def train(job: WaveJob) -> None:
         directory.load_classes()
         use_compilation_cache()
         devices = devices_of(execution)
-        now = environment(devices[0], from_json(directory.read_plan()["baseline"]))
-        if now["code"] != job.code and not job.accept_changes:
-            raise UserError(
-                f"this machine has other code than the one that sent the wave (code {now['code']}, there {job.code}). "
-                f"Let both have the same, or go on all the same with --accept-changes."
-            )
-        _note_attempt(wave, now)
+        if not job.accept_changes:
+            _check_code(wave, job)
+        _note_attempt(wave, environment(devices[0], from_json(directory.read_plan()["baseline"])))
         its = _group_of(wave, execution)
         run_wave(wave, its.members, its.outline, execution, devices, lambda step, record: None)
+
+
+def _check_code(wave: Wave, job: WaveJob) -> None:
+    for member in wave.about["members"]:
+        code, there = code_hash(from_json(member["experiment"]))[0], job.codes[member["identity"]]
+        if code != there:
+            raise UserError(
+                f"this machine has other code than the one that sent the wave (for {member['name']}: code {code}, "
+                f"there {there}). Let both have the same, or go on all the same with --accept-changes."
+            )
 
 
 def _group_of(wave: Wave, execution: Execution) -> Group:
@@ -78,7 +85,7 @@ def _group_of(wave: Wave, execution: Execution) -> Group:
 def _member(about: dict[str, Any]) -> Member:
     experiment = from_json(about["experiment"])
     assert isinstance(experiment, Experiment)
-    member = Member(about["arm"], about["seed"], about["fold"], experiment)
+    member = Member(about["arm"], about["seed"], about["fold"], experiment, about["inner"])
     if member.identity != about["identity"]:
         raise UserError(
             f"{about['name']}: its experiment is another one on this machine. Let all machines have the same code."

@@ -94,7 +94,7 @@ def test_a_wave_needs_the_devices_it_was_begun_on(tmp_path: Path) -> None:
     workers = Workers()
     workers.cluster, workers.slots = Cluster(kind="ray", cpus=1), 1
     with pytest.raises(UserError, match=r"begun on 2 devices, and 1 are there.*--cpus"):
-        send.train_on(workers, tmp_path, [wave], OPTIONS["execution"], "", False, None)
+        send.train_on(workers, tmp_path, [wave], OPTIONS["execution"], {}, False, None)
 
 
 def test_a_class_of_the_program_itself_cannot_travel(monkeypatch: Any) -> None:
@@ -116,7 +116,7 @@ def test_a_worker_says_what_it_does_not_have(tmp_path: Path, monkeypatch: Any) -
             "directory": str(tmp_path / "experiment"),
             "wave": wave.path.name,
             "execution": to_json(OPTIONS["execution"]),
-            "code": "other",
+            "codes": dict.fromkeys(wave.identities, "other"),
             "accept_changes": False,
             "folder": str(Path.cwd()),
             "environment": {},
