@@ -184,8 +184,8 @@ def load_result(path: Path) -> AblationResult:
     every = []
     for member in plan["members"]:
         wave, number = where[member["identity"]]
-        place = (member[name] for name in ("name", "arm", "seed", "fold"))
-        every.append(Outcome(*place, member.get("inner"), wave, number, said[wave.path]["members"][number]))
+        place = {name: member.get(name) for name in ("name", "arm", "seed", "fold", "inner")}
+        every.append(Outcome(**place, wave=wave, number=number, results=said[wave.path]["members"][number]))
     split = said[every[0].wave.path]["split"]
     notes = list(plan["notes"])
     codes = sorted({code for outcome in every for code in outcome.wave.codes})
