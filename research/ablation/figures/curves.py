@@ -78,7 +78,7 @@ def curves_of(result: AblationResult, arms: Sequence[str]) -> tuple[dict[str, di
                 logs[outcome.wave.path] = read_metrics(outcome.wave.curves)
             place = (outcome.wave.path, outcome.number)
             members[outcome.arm].setdefault(outcome.seed, []).append(place)
-    epochs = all("epoch" in record for log in logs.values() for record in log)
+    epochs = _comparable_epochs(result, logs)
     along = "epoch" if epochs else "step"
     found = {}
     for arm, seeds in members.items():
@@ -87,6 +87,17 @@ def curves_of(result: AblationResult, arms: Sequence[str]) -> tuple[dict[str, di
             name: _curve(numbers, name) for name in sorted({n for folds in numbers for m in folds for n in m})
         }
     return found, epochs
+
+
+def _comparable_epochs(result: AblationResult, logs: dict[Path, list[dict[str, Any]]]) -> bool:
+    """Whether everything logged has an epoch, which takes as many updates in all arms (of a fold, where there are)."""
+    if not all("epoch" in record for log in logs.values() for record in log):
+        return False
+    updates: dict[int | None, set[float]] = {}
+    for outcome in result.outcomes:
+        for record in logs.get(outcome.wave.path, [])[:1]:
+            updates.setdefault(outcome.fold, set()).add(round(record["step"] / record["epoch"], 6))
+    return all(len(each) == 1 for each in updates.values())
 
 
 def scale_of(curves: Collection[Curve], loss: bool) -> Scale:
