@@ -7,10 +7,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from research.ablation.search import Search
+from research.ablation.names import distinct_names
+from research.ablation.search import Search, check_values
 from research.errors import UserError
 from research.experiment import Experiment
-from research.spec import Spec, check, fingerprint, replace
+from research.spec import check, fingerprint, replace
 
 BASELINE = "baseline"
 SEEDS = 8
@@ -19,6 +20,12 @@ FOLDS = "data.split.folds"
 INNER_FOLD = "data.split.inner_fold"
 INNER_FOLDS = "data.split.inner_folds"
 LARGEST_SEED = 2**32 - 1
+EDITS = "{'model.dropout': None}"
+EXAMPLES = {
+    "variants": f"{{'no dropout': {EDITS}}}",
+    "grid": "{'optimizer.learning_rate': [1e-4, 1e-3]}",
+    "together": "{'model.dropout': [0.1, 0.3], 'batch_size': [16, 32]}",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +110,14 @@ class Ablation:
         Raises:
             UserError: if there is none, or one comes twice or is no seed.
         """
-        seeds = tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
+        given: Any = self.seeds
+        if isinstance(given, bool | str | bytes | Mapping) or not isinstance(given, int | Iterable):
+            raise UserError(
+                f"seeds: a whole number, or a list of them such as (0, 1, 5), is needed; {given!r} was given."
+            )
+        seeds = tuple(range(given)) if isinstance(given, int) else tuple(given)
         if not seeds:
-            raise UserError(f"seeds: at least one is needed, {self.seeds!r} was given.")
+            raise UserError(f"seeds: at least one is needed, {given!r} was given.")
         wrong = [s for s in seeds if not isinstance(s, int) or isinstance(s, bool) or not 0 <= s <= LARGEST_SEED]
         if wrong or len(set(seeds)) < len(seeds):
             raise UserError(f"seeds: different whole numbers from 0 to {LARGEST_SEED} are needed, {seeds} were given.")
@@ -118,6 +130,7 @@ class Ablation:
             UserError: for a variant that names an unknown field or a wrong value, two variants that are the same
                 experiment, or an empty grid.
         """
+        self.check_fields()
         check(self.baseline)
         found = {fingerprint(self.baseline): Arm(BASELINE, {}, self.baseline)}
         notes = []
@@ -130,7 +143,9 @@ class Ablation:
             there = found.get(identity := fingerprint(experiment))
             if there is None:
                 if name in {arm.name for arm in found.values()}:
-                    raise UserError(f"variants: two are called {name!r}; give them different names.")
+                    raise UserError(
+                        f"variants: {name!r} is the name of a row of the grid or search too; give the variant another."
+                    )
                 found[identity] = Arm(name, dict(edits), experiment)
             elif there.name == BASELINE:
                 notes.append(f"{name} is the baseline itself")
@@ -158,9 +173,40 @@ class Ablation:
             for arm, seed, fold, inner in itertools.product(arms, seeds, folds, inner_folds)
         )
 
+    def check_fields(self) -> None:
+        """Raises `UserError` where variants, grid, together or search are not of the kind that they must be."""
+        for field in ("variants", "grid", "together"):
+            example = EXAMPLES[field]
+            if not isinstance(given := getattr(self, field), Mapping):
+                raise UserError(f"{field}: a dictionary such as {example} is needed; {given!r} was given.")
+            if wrong := [name for name in given if not isinstance(name, str)]:
+                raise UserError(f"{field}: {wrong[0]!r} is no text; a dictionary such as {example} is needed.")
+        from research.ablation.result import CHOSEN  # which comes to this module itself
+
+        taken = (BASELINE, CHOSEN)
+        for name, edits in self.variants.items():
+            if name in taken or "/" in name or not name.strip():
+                raise UserError(
+                    f"variants: {name!r} cannot be a name; it must not be empty, hold '/', or be "
+                    f"{' or '.join(map(repr, taken))}."
+                )
+            if not isinstance(edits, Mapping) or not all(isinstance(path, str) for path in edits):
+                raise UserError(
+                    f"variant {name!r}: a dictionary of edits such as {EDITS} is needed; {edits!r} was given."
+                )
+        for field, lists in (("grid", self.grid), ("together", self.together)):
+            for path, values in lists.items():
+                check_values(field, path, values)
+        if self.search is not None:
+            if not isinstance(self.search, Search):
+                raise UserError(
+                    f"search: a Search, such as Search(ranges=..., trials=20), is needed; {self.search!r} was given."
+                )
+            self.search.check()
+
     def _check_folds(self, arms: int) -> None:
         for name, count in (("folds", self.folds), ("inner_folds", self.inner_folds)):
-            if count is not None and count < 2:
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 2):
                 raise UserError(f"{name}: a whole number of at least 2 is needed, {count!r} was given.")
         if self.folds is not None and self.baseline.data is None:
             raise UserError("folds: this experiment has no data to divide; leave folds out.")
@@ -182,12 +228,7 @@ class Ablation:
     def _edits(self) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
         """Name and edits of each variant, and whether the user wrote it out."""
         for name, edits in self.variants.items():
-            if name == BASELINE or "/" in name or not name.strip():
-                raise UserError(f"variants: {name!r} cannot be a name; it must not be empty, 'baseline' or hold '/'.")
             yield name, edits, True
-        for path, values in {**self.grid, **self.together}.items():
-            if isinstance(values, str) or not len(values):
-                raise UserError(f"grid: {path} has no values; give a list of them, such as [1e-4, 1e-3].")
         rows: list[dict[str, Any]] = []
         if self.grid:
             rows += [dict(zip(self.grid, row, strict=True)) for row in itertools.product(*self.grid.values())]
@@ -198,30 +239,9 @@ class Ablation:
                 raise UserError(f"together: lists of one length are needed; {counts}.")
             rows += [dict(zip(self.together, row, strict=True)) for row in zip(*self.together.values(), strict=True)]
         if self.search is not None:
-            self.search.check()
             rows += self.search.draw()
-        for edits in rows:
-            yield edits_name(edits), edits, False
-
-
-def edits_name(edits: Mapping[str, Any]) -> str:
-    """A short name, such as ``learning_rate=0.001, dropout=none``; paths are cut to what tells them apart."""
-    short = short_names(edits)
-    return ", ".join(f"{short[path]}={_text(value)}" for path, value in edits.items())
-
-
-def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """Of each dotted path its last part, or all of it where that is the last part of another too."""
-    ends = {path: path.rsplit(".", 1)[-1] for path in paths}
-    return {path: end if list(ends.values()).count(end) == 1 else path for path, end in ends.items()}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Spec):
-        return type(value).__name__
-    return "none" if value is None else str(value).replace("/", "|")
+        for name, edits in zip(distinct_names(rows), rows, strict=True):
+            yield name, edits, False
 
 
 def _shown(edits: Mapping[str, Any]) -> str:

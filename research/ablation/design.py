@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from research.ablation.ablation import Ablation, Arm, short_names
+from research.ablation.ablation import Ablation, Arm
+from research.ablation.names import short_names
 from research.ablation.search import Integers, LogUniform, Range, Uniform
 from research.errors import UserError
 from research.spec import Spec, to_json

@@ -41,6 +41,7 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> tuple[Ablation, 
         found = Ablation(baseline=experiment)
     if not isinstance(found, Ablation):
         raise UserError(f"{path}: 'ablation' is a {type(found).__name__}; an Ablation is needed.")
+    found.check_fields()
     baseline, grid = found.baseline, dict(found.grid)
     for text in overrides:
         field, values = parse_alternatives(baseline, text)
@@ -75,6 +76,8 @@ def options(
         try:
             numbers = [int(part) for part in seeds.split(",") if part.strip()]
         except ValueError:
-            raise UserError(f"--seeds: a number, or numbers such as 0,1,5, are needed; {seeds!r} was given.") from None
+            numbers = []
+        if not numbers:
+            raise UserError(f"--seeds: a number, or numbers such as 0,1,5, are needed; {seeds!r} was given.")
         changes["seeds"] = numbers[0] if "," not in seeds else tuple(numbers)
     return dataclasses.replace(ablation, **changes)

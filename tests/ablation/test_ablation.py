@@ -12,10 +12,23 @@ from tiny import EXPERIMENT
 
 from research.ablation.ablation import Ablation
 from research.ablation.file import load_ablation, options
+from research.ablation.result import CHOSEN
 from research.ablation.search import Integers, LogUniform, Search, Uniform
 from research.errors import UserError
+from research.optimizers import SGD, AdamW
 
 VARIANTS = {"no dropout": {"model.dropout": None}, "wider": {"model.widths": (8,)}}
+
+
+def of(kind: Any, **fields: Any) -> Any:
+    """A dataclass with fields of any type, as users make them: the tests' checks of types stand in their way."""
+    made = object.__new__(kind)
+    for field in dataclasses.fields(kind):
+        if field.name not in fields:
+            factory = field.default_factory
+            fields[field.name] = field.default if factory is dataclasses.MISSING else factory()
+        object.__setattr__(made, field.name, fields[field.name])
+    return made
 
 
 def test_each_variant_has_every_seed_and_fold() -> None:
@@ -52,6 +65,23 @@ def test_lists_beside_each_other_are_gone_through_together() -> None:
     assert [arm.name for arm in ablation.arms()[0]][1:] == ["dropout=0.1, average=0.5", "dropout=0.3, average=none"]
 
 
+def test_rows_that_differ_have_names_that_differ() -> None:
+    rates = [0.0010000001, 0.001, 3e-4]
+    parts = [
+        AdamW(learning_rate=0.1, weight_decay=0.2),
+        AdamW(learning_rate=0.1, weight_decay=0.3),
+        SGD(learning_rate=0.1),
+    ]
+    grid = {"optimizer": parts, "model.dropout": [0.25, 0.2500001]}
+    ablation = Ablation(baseline=EXPERIMENT, grid=grid, together={"optimizer.learning_rate": rates})
+    names = [arm.name for arm in ablation.arms()[0]]
+    assert names[1:] == [
+        *(f"optimizer=AdamW(weight_decay={decay}), dropout={d}" for decay in (0.2, 0.3) for d in ("0.25", "0.2500001")),
+        *(f"optimizer=SGD, dropout={d}" for d in ("0.25", "0.2500001")),
+        *("learning_rate=0.0010000001", "learning_rate=0.001", "learning_rate=0.0003"),
+    ]
+
+
 @pytest.mark.parametrize("sampler", ["sobol", "halton", "random"])
 def test_trials_lie_in_their_ranges_and_are_those_of_the_seed(sampler: Any) -> None:
     ranges = {
@@ -80,12 +110,37 @@ def test_trials_lie_in_their_ranges_and_are_those_of_the_seed(sampler: Any) -> N
         ),
         ({"variants": {"baseline": {}}}, "'baseline' cannot be a name"),
         ({"grid": {"model.dropout": []}}, r"grid: model\.dropout has no values"),
+        ({"together": {"model.dropout": []}}, r"together: model\.dropout has no values"),
+        ({"grid": {"model.dropout": 0.1}}, r"grid: model\.dropout is 0\.1; give a list of values"),
+        ({"together": {"model.dropout": "0.1"}}, r"together: model\.dropout is '0\.1'; give a list of values"),
+        ({"grid": {"model.dropout": {0.1, 0.2}}}, r"grid: model\.dropout is \{.*give a list"),
+        ({"grid": ["model.dropout"]}, r"grid: a dictionary such as .* is needed; \['model\.dropout'\] was given"),
+        ({"grid": {3: [1]}}, "grid: 3 is no text"),
+        ({"variants": [{"model.dropout": None}]}, "variants: a dictionary such as .* is needed; "),
+        ({"variants": {"a": None}}, "variant 'a': a dictionary of edits such as .* is needed; None was given"),
+        ({"variants": {"a": {3: 1}}}, "variant 'a': a dictionary of edits"),
+        ({"variants": {CHOSEN: {"model.dropout": None}}}, f"'{CHOSEN}' cannot be a name"),
+        ({"variants": {"batch_size=8": {"batch_size": 9}}, "grid": {"batch_size": [8]}}, "give the variant another"),
+        ({"search": {"batch_size": Integers(4, 8)}}, "search: a Search, such as"),
+        ({"search": of(Search, ranges={"batch_size": 8}, trials=3)}, r"search\.ranges: batch_size is 8; give a range"),
+        (
+            {"search": Search(ranges={"batch_size": of(Integers, low=4, high=8.5)}, trials=3)},
+            "has the limit 8.5; a whole",
+        ),
+        ({"search": of(Search, ranges={"batch_size": Integers(4, 8)}, trials=2.5)}, "trials: a whole number"),
         ({"together": {"model.dropout": [0.1], "batch_size": [4, 8]}}, r"model\.dropout has 1, batch_size has 2"),
         ({"search": Search(ranges={"batch_size": Integers(8, 4)}, trials=3)}, r"batch_size goes from 8 to 4"),
         ({"search": Search(ranges={"model.dropout": LogUniform(0.0, 1.0)}, trials=3)}, "must be positive"),
         ({"seeds": 0}, "seeds: at least one"),
+        ({"seeds": 8.0}, r"seeds: a whole number, or a list .*; 8\.0 was given"),
+        ({"seeds": "8"}, "seeds: a whole number, or a list .*; '8' was given"),
+        ({"seeds": None}, "seeds: a whole number, or a list .*; None was given"),
+        ({"seeds": True}, "seeds: a whole number, or a list .*; True was given"),
         ({"seeds": (1, 1)}, "seeds: different whole numbers"),
         ({"folds": 1}, "folds: a whole number of at least 2"),
+        ({"folds": "5"}, "folds: a whole number of at least 2 is needed, '5' was given"),
+        ({"folds": 2.5}, r"folds: a whole number of at least 2 is needed, 2\.5 was given"),
+        ({"folds": 3, "inner_folds": "3"}, "inner_folds: a whole number of at least 2 is needed, '3' was given"),
         ({"inner_folds": 3, "variants": VARIANTS}, "inner_folds: .* Set folds as well"),
         ({"folds": 3, "inner_folds": 1, "variants": VARIANTS}, "inner_folds: a whole number of at least 2"),
         ({"folds": 3, "inner_folds": 3}, "inner_folds: there is nothing to choose from"),
@@ -93,7 +148,7 @@ def test_trials_lie_in_their_ranges_and_are_those_of_the_seed(sampler: Any) -> N
 )
 def test_mistakes_are_refused_before_anything_trains(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Ablation(baseline=EXPERIMENT, **given).members()
+        of(Ablation, baseline=EXPERIMENT, **given).members()
 
 
 EXPERIMENT_FILE = """
@@ -120,6 +175,9 @@ def test_alternatives_on_the_command_line_become_a_grid(tmp_path: Path) -> None:
     assert options(ablation, "0,5", 4).seed_numbers() == (0, 5)
     with pytest.raises(UserError, match="--seeds"):
         options(ablation, "many", None)
+    for nothing in ("", ","):
+        with pytest.raises(UserError, match=f"--seeds: a number, .*'{nothing}' was given"):
+            options(ablation, nothing, None)
     with pytest.raises(UserError, match="no field"):
         load_ablation(file, ["model.widhts=1,2"])
 
@@ -133,6 +191,13 @@ def test_a_file_may_assign_an_ablation(tmp_path: Path) -> None:
     )
     ablation, _ = load_ablation(file)
     assert [arm.name for arm in ablation.arms()[0]] == ["baseline", "wider"] and len(ablation.members()) == 6
+    file.write_text(
+        EXPERIMENT_FILE
+        + "from research.ablation import Ablation\n"
+        + "ablation = Ablation(baseline=experiment)\nobject.__setattr__(ablation, 'grid', 3)\n"
+    )
+    with pytest.raises(UserError, match="grid: a dictionary"):
+        load_ablation(file)
     file.write_text("ablation = 3\n")
     with pytest.raises(UserError, match="an Ablation is needed"):
         load_ablation(file)
