@@ -154,8 +154,6 @@ def _show(result: Any, options: argparse.Namespace, figures: bool) -> None:
     analysis = analysis_of(result, options.metric or (), best=options.best)
     for part in text_tables(analysis):
         terminal().print(part)
-    for note in result.notes:
-        terminal().print(f"note: {note}", style="yellow")
     if figures:
         _draw(result, analysis, terminal())
 

@@ -46,6 +46,8 @@ def analysis_of(
         known = next((outcome.results["metrics"] for outcome in result.outcomes if not outcome.failed), {"loss": 0})
         names = [next((name for name in PRIMARY if name in known), next(iter(known)))]
     analysis = analyse(result.for_statistics(names[0]), names, names[:1], resamples)
+    notes = (*analysis.notes, *result.notes, *_stopped(result))
+    analysis = dataclasses.replace(analysis, split=result.split, notes=notes)
     if result.inner:
         chosen = ", ".join(f"{arm} in fold {fold}" for fold, arm in result.chosen(names[0]).items())
         note = f"{CHOSEN} by {names[0]}: {chosen}; its row is what choosing so will do on new patients"
@@ -53,12 +55,18 @@ def analysis_of(
     return mark_selected(analysis, names[0]) if best or result.searched else analysis
 
 
+def _stopped(result: AblationResult) -> list[str]:
+    every = (*result.outcomes, *result.inner)
+    count = sum(outcome.results["stopped_early"] for outcome in every)
+    return [f"{count} of {len(every)} members stopped early"] if count else []
+
+
 def text_tables(analysis: Analysis) -> list[Any]:
     """For a terminal: a table a metric, and what to know of it."""
     found: list[Any] = []
     for metric in analysis.metrics:
         title = TITLES.get(metric, metric.replace("_", " "))
-        table = Table(title=f"{title}, test; difference to {analysis.variants[0]}", title_justify="left")
+        table = Table(title=f"{title}, {analysis.split}; difference to {analysis.variants[0]}", title_justify="left")
         table.add_column("variant", overflow="fold")
         for column in ("mean [95 % interval]", "sd: seeds\npatients", "difference", "p"):
             table.add_column(column, justify="right")
@@ -90,6 +98,7 @@ def rows(analysis: Analysis, metric: str) -> list[dict[str, Any]]:
             {
                 "metric": metric,
                 "variant": variant,
+                "selected": variant == analysis.selected,
                 "seeds": summary.seeds,
                 "mean": summary.mean,
                 "low": summary.low,
@@ -111,7 +120,7 @@ def rows(analysis: Analysis, metric: str) -> list[dict[str, Any]]:
 def markdown(analysis: Analysis) -> str:
     """A Markdown table, notes below it."""
     lines = [f"| {' | '.join(COLUMNS)} | p |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [f"| {' | '.join(cells)} |" for cells in _cells(analysis)]
+    lines += [f"| {' | '.join(map(_plain, cells))} |" for cells in _cells(analysis)]
     return "\n".join([*lines, "", *_remarks(analysis), ""])
 
 
@@ -119,7 +128,7 @@ def latex(analysis: Analysis) -> str:
     """A LaTeX table with the rules of booktabs."""
     head = " & ".join([*map(_escaped, COLUMNS), "$p$"]) + r" \\"
     body = [" & ".join(map(_escaped, cells)) + r" \\" for cells in _cells(analysis)]
-    remarks = [f"% {line}" for line in _remarks(analysis)]
+    remarks = [f"% {' '.join(line.split())}" for line in _remarks(analysis)]
     lines = [r"\begin{tabular}{llrrrrrr}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     return "\n".join([*lines, *remarks, ""])
 
@@ -130,14 +139,16 @@ def comma_separated(analysis: Analysis) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(every[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(every)
+    writer.writerows(row | {"selected": str(row["selected"]).lower()} for row in every)
     return file.getvalue()
 
 
 def as_json(analysis: Analysis) -> str:
     """JSON with every number; what is not defined is null."""
     every = [row for metric in analysis.metrics for row in rows(analysis, metric)]
-    about = {name: getattr(analysis, name) for name in ("patients", "unit_name", "notes", "warnings", "selected")}
+    about = {
+        name: getattr(analysis, name) for name in ("split", "patients", "unit_name", "notes", "warnings", "selected")
+    }
     about["settling"] = [settling._asdict() for settling in analysis.settling]
     return json.dumps(finite({"rows": every} | about), indent=1, allow_nan=False) + "\n"
 
@@ -179,10 +190,27 @@ def _change(row: dict[str, Any]) -> str:
 
 def _remarks(analysis: Analysis) -> list[str]:
     settling = [each.text for each in analysis.settling]
-    return [*analysis.notes, *settling, *(f"warning: {warning}" for warning in analysis.warnings)]
+    return [
+        f"metrics of the {analysis.split} split",
+        *analysis.notes,
+        *settling,
+        *(f"warning: {warning}" for warning in analysis.warnings),
+    ]
+
+
+_LATEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%_#${}"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    | {"<": "$<$", ">": "$>$", "|": "$|$", "–": "--", "\n": " "}
+)
+_MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "\n": " "})
 
 
 def _escaped(text: str) -> str:
-    for sign in "&%_#$":
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("<", "$<$").replace("–", "--")
+    """As LaTeX shows it as it is."""
+    return text.translate(_LATEX)
+
+
+def _plain(text: str) -> str:
+    """As a cell of a Markdown table shows it as it is."""
+    return text.translate(_MARKDOWN)

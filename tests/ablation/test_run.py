@@ -107,7 +107,13 @@ def test_a_member_that_fails_disturbs_no_other(whole: AblationResult, tmp_path: 
     assert baseline.results == whole.outcomes[0].results
     with pytest.raises(UserError, match="was not finite, so there is no model"):
         extract(result.directory, "wild/seed=0", tmp_path / "made")
-    assert analysis_of(result).variants == ("baseline",)
+    analysis = analysis_of(result)
+    assert analysis.variants == ("baseline",) and analysis.split == "test"
+    assert [note for note in analysis.notes if "wild/seed=0" in note] == [result.notes[-1]]
+    assert not any("stopped early" in note for note in analysis.notes)
+    stopped = dataclasses.replace(baseline, results=baseline.results | {"stopped_early": True})
+    early = analysis_of(dataclasses.replace(result, outcomes=(stopped, failed)))
+    assert "1 of 2 members stopped early" in early.notes
     alone = dataclasses.replace(result, arms=("wild",), outcomes=(failed,))
     with pytest.raises(RunError, match="wild: no loss was finite"):
         analysis_of(alone)

@@ -21,7 +21,7 @@ from research.ablation.statistics.tests_over_seeds import holm, smallest_p
 from research.errors import UserError, did_you_mean
 from research.evaluation.intervals import Interval
 from research.evaluation.report import FEW_UNITS
-from research.metrics import larger_is_better
+from research.metrics import LARGER_IS_BETTER
 
 FEW_CARRIERS = 10
 """Where fewer patients carry the variance, intervals may hold the truth less often than 95 %."""
@@ -80,6 +80,7 @@ class Analysis:
         notes: what a reader must know to read the numbers.
         warnings: reasons to distrust some of them.
         selected: the variant that was chosen by its test value, empty if none was; see `mark_selected`.
+        split: which split the metrics are of.
     """
 
     variants: tuple[str, ...]
@@ -92,6 +93,7 @@ class Analysis:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     selected: str = ""
+    split: str = "test"
 
     def summary(self, variant: str, metric: str) -> Summary:
         """One of the summaries; raises `UserError` naming what there is."""
@@ -168,7 +170,7 @@ def mark_selected(analysis: Analysis, metric: str, variant: str | None = None) -
     Args:
         analysis: the table.
         metric: by whose mean on the test data it was chosen.
-        variant: the row; the best by default.
+        variant: the row; the best by default, or none, with a note, where it is not known what is better.
 
     Raises:
         UserError: if there is no such metric or variant, or nothing to choose from.
@@ -177,11 +179,17 @@ def mark_selected(analysis: Analysis, metric: str, variant: str | None = None) -
     defined = {name: value for name, value in rows.items() if not math.isnan(value)}
     if not defined:
         raise UserError(f"{metric} is not defined for any variant, so none is the best.")
-    best = max(defined, key=lambda name: defined[name] if larger_is_better(metric) else -defined[name])
-    chosen = best if variant is None else analysis.summary(variant, metric).variant
+    if variant is not None:
+        chosen = analysis.summary(variant, metric).variant
+    elif (larger := LARGER_IS_BETTER.get(metric)) is not None:
+        chosen = max(defined, key=lambda name: defined[name] if larger else -defined[name])
+    else:
+        note = f"no row is marked as the best: it is not known whether a larger {metric} is better or a smaller one"
+        return dataclasses.replace(analysis, notes=(*analysis.notes, note))
+    advice = "Report the test." if analysis.split == "validation" else "Choose on validation, then report the test."
     warning = (
-        f"{chosen} was chosen among {len(rows)} rows by its {metric} on the test data: its value is too good, and no "
-        f"estimate of what it will do on new patients. Choose on validation, then report the test."
+        f"{chosen} was chosen among {len(rows)} rows by its {metric} on the {analysis.split} data: its value is too "
+        f"good, and no estimate of what it will do on new patients. {advice}"
     )
     return dataclasses.replace(analysis, selected=chosen, warnings=(*analysis.warnings, warning))
 
