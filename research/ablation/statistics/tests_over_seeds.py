@@ -62,7 +62,7 @@ def holm(p_values: Sequence[float] | np.ndarray) -> Float[np.ndarray, " C"]:
 
 
 class SmallestP(NamedTuple):
-    """What the exact test over seeds can reach at most.
+    """What the exact test over seeds, which is about these very patients, can reach at most.
 
     Attributes:
         seeds: number of seeds.
@@ -81,17 +81,14 @@ class SmallestP(NamedTuple):
     seeds_wanted: int
 
     def text(self) -> str:
-        """One line for a plan."""
+        """Two lines for a plan, of one seed one."""
         many = f"{self.comparisons} comparison{'s' * (self.comparisons != 1)}"
         if self.seeds < 2:
             return "1 seed: nothing can be said about other seeds, and no p-value will be printed."
-        line = (
-            f"{self.seeds} seeds, {many}: the exact test over seeds can reach p = {self.p_value:.2g}, "
-            f"{self.corrected:.2g} after Holm"
-        )
-        if self.reachable:
-            return f"{line}."
-        return f"{line}: never significant; {self.seeds_wanted} seeds could be."
+        line = f"{self.seeds} seeds, {many}: the exact p over seeds, on these very patients, is at least "
+        line += f"{self.p_value:.2g}" + (f", {self.corrected:.2g} after Holm" if self.comparisons > 1 else "")
+        line += "." if self.reachable else f": never significant; {self.seeds_wanted} seeds could be."
+        return f"{line}\nThe table's p, for new seeds and new patients, is another: it may be smaller or larger."
 
 
 def smallest_p(seeds: int, comparisons: int = 1, level: float = 0.05) -> SmallestP:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from ablation_members import variant
 
-from research.ablation.statistics import holm, sign_flip_p_values, smallest_p
+from research.ablation.statistics import analyse, holm, sign_flip_p_values, smallest_p
 
 
 @pytest.mark.parametrize("pairs", [2, 5, 8, 11])
@@ -55,5 +56,10 @@ def test_smallest_p():
     eight = smallest_p(8, 12)
     assert eight.corrected == pytest.approx(12 / 128) and not eight.reachable
     assert smallest_p(eight.seeds_wanted, 12).reachable and not smallest_p(eight.seeds_wanted - 1, 12).reachable
-    assert "never significant; 9 seeds" in eight.text()
+    first, second = eight.text().splitlines()
+    assert "exact p over seeds, on these very patients, is at least 0.0078, 0.094 after Holm" in first
+    assert "never significant; 9 seeds" in first and "new patients, is another" in second
+    # It is another indeed: the gain is plain to the table's p, which no five seeds can show by the exact test.
+    item = analyse([variant("a"), variant("b", gain=2.0, seed=8)], ("auroc",), resamples=0).differences[0]
+    assert item.p_value is not None and item.p_value < smallest_p(5).p_value == item.p_seeds
     assert "no p-value" in smallest_p(1).text() and not smallest_p(1).reachable
