@@ -14,6 +14,8 @@ from research.evaluation.intervals import LEVEL
 
 MOST_SEEDS = 1000
 POWER = 0.8
+FINITE_SEEDS = 10**6
+"""Where the degrees of freedom of unlimited seeds are as good as unlimited."""
 
 
 class Settling(NamedTuple):
@@ -47,27 +49,29 @@ def seeds_needed(found: Sequence[Difference], power: float = POWER) -> Settling:
         found: differences of one metric, corrected.
         power: that chance.
     """
-    undecided = [item for item in found if not item.decided and abs(item.difference) > 0]
+    open_ones = [item for item in found if not item.decided]
+    undecided = [item for item in open_ones if abs(item.difference) > 0]
     if not undecided:
-        metric = found[0].metric if found else ""
-        nothing = f"{metric}: every difference is decided" if found else "there are no differences"
-        return Settling("", metric, 0, 0, None, f"{nothing}; no more seeds are needed.")
+        return _nothing_to_settle(found, open_ones)
     item = max(undecided, key=lambda each: abs(each.difference))
     parts, size = item.parts, abs(item.difference)
     named = f"{item.variant} ({item.metric} {item.difference:+.3g})"
     if parts.seeds < 2:
         text = f"{named} is undecided; with one seed it cannot be told how many would settle it. Run 3 or more."
         return Settling(item.variant, item.metric, None, None, None, text)
-    level = (1 - LEVEL) / len(undecided)
+    level = (1 - LEVEL) / max(1, sum(each.p_value is not None for each in open_ones))
     chance = float(scipy.special.ndtri(power))
 
-    def settled(seeds: int) -> bool:
+    def settled(seeds: float) -> bool:
         error = math.sqrt(parts.seed_variance / seeds)
-        about = Reference(error, seeds - 1, math.sqrt(parts.shared_variance), max(1.0, parts.carriers))
-        return size >= about.half_width(1 - level) + chance * math.sqrt(parts.variance(seeds))
+        shared = math.sqrt(parts.shared_variance)
+        if error + shared <= 0:
+            return True
+        about = Reference(error, min(seeds, FINITE_SEEDS) - 1, shared, max(1.0, parts.carriers))
+        return size >= about.half_width(1 - level) + chance * math.hypot(error, shared)
 
     unlimited = parts.shared_variance * (float(scipy.special.ndtri(1 - level / 2)) + chance) ** 2
-    if parts.shared_variance > 0 and not settled(MOST_SEEDS):
+    if not settled(math.inf):
         times = unlimited / size**2
         text = f"{named} is undecided, and no number of seeds would settle it: the patients decide."
         if times > 1:
@@ -86,3 +90,18 @@ def seeds_needed(found: Sequence[Difference], power: float = POWER) -> Settling:
         f"large as it looks."
     )
     return Settling(item.variant, item.metric, parts.seeds + more, more, None, text)
+
+
+def _nothing_to_settle(found: Sequence[Difference], open_ones: Sequence[Difference]) -> Settling:
+    """Where there is no difference of a size that seeds could settle: all decided, exactly 0 or not defined."""
+    if not open_ones:
+        metric = found[0].metric if found else ""
+        nothing = f"{metric}: every difference is decided" if found else "there are no differences"
+        return Settling("", metric, 0, 0, None, f"{nothing}; no more seeds are needed.")
+    metric = open_ones[0].metric
+    zero = ", ".join(item.variant for item in open_ones if item.difference == 0)
+    undefined = ", ".join(item.variant for item in open_ones if math.isnan(item.difference))
+    what = [f"the difference of {zero} is exactly 0"] if zero else []
+    what += [f"the difference of {undefined} is not defined"] if undefined else []
+    text = f"{metric}: {' and '.join(what)}, so it cannot be told how many seeds would settle it."
+    return Settling("", metric, None, None, None, text)

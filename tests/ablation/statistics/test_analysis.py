@@ -11,6 +11,7 @@ import scipy.stats
 from ablation_members import predicted, scores, variant
 
 from research.ablation.statistics import (
+    Components,
     Outcomes,
     analyse,
     common_thresholds,
@@ -20,6 +21,7 @@ from research.ablation.statistics import (
     performance_profile,
     seeds_needed,
 )
+from research.ablation.statistics.planning import MOST_SEEDS
 from research.errors import UserError
 from research.evaluation import Predictions, delong
 from research.task import Task
@@ -219,6 +221,35 @@ def test_no_number_of_seeds_makes_up_for_patients():
     found = analyse([a, b], ("auroc",), resamples=0).settling[0]
     assert found.seeds is None and found.patients is not None and found.patients > 1
     assert "no number of seeds" in found.text
+
+
+def test_differences_of_no_size_are_not_called_decided():
+    values = np.arange(4.0)
+    arms = [Outcomes(name, range(4), values={"return": values}) for name in ("a", "twin")]
+    found = analyse(arms).settling[0]
+    assert found.seeds is None and found.more is None
+    assert "twin is exactly 0" in found.text and "no more seeds" not in found.text
+    other = Outcomes("other", (8, 9), values={"return": values[:2]})
+    found = analyse([*arms, other]).settling[0]
+    assert "twin is exactly 0 and the difference of other is not defined" in found.text
+    far = Outcomes("far", range(4), values={"return": values + 9 + 1e-3 * np.array([0, 1, 0, 1])})
+    assert analyse([arms[0], far]).settling[0].more == 0
+    assert "other is not defined" in analyse([arms[0], far, other]).settling[0].text
+
+
+@pytest.mark.parametrize(("shared", "patients_decide"), [(1e-10, False), (1e-4, False), (0.2, True)])
+def test_patients_decide_only_where_unlimited_seeds_do_not_settle_it(shared: float, patients_decide: bool):
+    parts = Components(0.1, 4, 25.0, 25.0 + shared, shared, 30.0)
+    item = dataclasses.replace(
+        analyse([variant("a"), variant("b", seed=2)], ("auroc",), resamples=0).differences[0],
+        difference=0.1,
+        p_value=0.9,
+        p_corrected=0.9,
+        parts=parts,
+    )
+    found = seeds_needed([item])
+    assert found.seeds is None and ("no number of seeds" in found.text) == patients_decide
+    assert (f"more than {MOST_SEEDS} seeds" in found.text) != patients_decide
 
 
 def test_a_row_chosen_on_test_data_is_marked():
