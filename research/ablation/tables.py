@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,15 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from research.ablation.result import CHOSEN, AblationResult
-from research.ablation.statistics import Analysis, analyse, mark_selected
+from research.ablation.statistics import Analysis, Difference, Summary, analyse, mark_selected
 from research.errors import UserError
 from research.evaluation.tables import TITLES, number, p_text, with_interval
 from research.training.metrics_log import finite
 
 COLUMNS = (
     *("metric", "variant", "seeds", "mean [95 % interval]", "sd over seeds", "sd over patients"),
-    "difference [95 % interval]",
+    *("difference [95 % interval]", "p", "p over seeds"),
 )
+FOLD_COLUMNS = ("metric", "variant", "each fold", "pooled", "mean, N & B", "difference, N & B")
+"""Of a second table with folds; N & B stands for the intervals of Nadeau & Bengio."""
 PRIMARY = ("auroc", "rmse", "concordance", "loss")
 """Which metric is tested unless told: the first of these that there is, or else the first of all."""
 
@@ -68,19 +71,20 @@ def text_tables(analysis: Analysis) -> list[Any]:
         title = TITLES.get(metric, metric.replace("_", " "))
         table = Table(title=f"{title}, {analysis.split}; difference to {analysis.variants[0]}", title_justify="left")
         table.add_column("variant", overflow="fold")
-        for column in ("mean [95 % interval]", "sd: seeds\npatients", "difference", "p"):
+        for column in ("mean [95 % interval]", "sd: seeds\npatients", "difference", "p\nover seeds"):
             table.add_column(column, justify="right")
         for row in rows(analysis, metric):
-            marked = f"{row['variant']} *" if row["variant"] == analysis.selected else row["variant"]
             shown = [
-                marked,
+                _names(row)[1],
                 with_interval(row["mean"], row["low"], row["high"]).replace(" [", "\n["),
                 f"{number(row['sd_seeds'])}\n{number(row['sd_data'])}",
                 _change(row).replace(" [", "\n["),
-                p_text(row["p_holm"]),
+                f"{p_text(row['p_holm'])}\n{p_text(row['p_seeds'])}",
             ]
             table.add_row(*map(Text, shown))
         found.append(table)
+        if by_fold := _fold_cells(analysis, metric):
+            found.append(_fold_table(f"{title}, {analysis.split}, by fold", by_fold))
     lines = [*analysis.notes, *(settling.text for settling in analysis.settling)]
     found.append(Text("\n".join(lines)))
     if analysis.warnings:
@@ -88,8 +92,23 @@ def text_tables(analysis: Analysis) -> list[Any]:
     return found
 
 
+def _fold_table(title: str, by_fold: list[list[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("variant", overflow="fold")
+    table.add_column("each fold")
+    table.add_column("pooled", justify="right", no_wrap=True)
+    for column in FOLD_COLUMNS[-2:]:
+        table.add_column(column.replace(", ", "\n"), justify="right", no_wrap=True)
+    for cells in by_fold:
+        table.add_row(*map(Text, cells[1:]))
+    return table
+
+
 def rows(analysis: Analysis, metric: str) -> list[dict[str, Any]]:
-    """A row a variant, with every number; what is not there is None or NaN."""
+    """A row a variant, with every number; what is not there is None or NaN.
+
+    With folds, the value of each, that of the pooled predictions and the intervals of Nadeau & Bengio come last.
+    """
     found = []
     for variant in analysis.variants:
         summary = analysis.summary(variant, metric)
@@ -113,24 +132,49 @@ def rows(analysis: Analysis, metric: str) -> list[dict[str, Any]]:
                 "p_holm": None if contrast is None else contrast.p_corrected,
                 "p_seeds": None if contrast is None else contrast.p_seeds,
             }
+            | _of_folds(summary, contrast)
         )
     return found
 
 
+def _of_folds(summary: Summary, contrast: Difference | None) -> dict[str, Any]:
+    if (folds := summary.folds) is None:
+        return {}
+    change = None if contrast is None else contrast.corrected
+    return {f"fold_{number}": value for number, value in enumerate(folds.each)} | {
+        "pooled": folds.pooled,
+        "corrected_low": folds.corrected.low,
+        "corrected_high": folds.corrected.high,
+        "difference_corrected_low": None if change is None else change.low,
+        "difference_corrected_high": None if change is None else change.high,
+    }
+
+
 def markdown(analysis: Analysis) -> str:
-    """A Markdown table, notes below it."""
-    lines = [f"| {' | '.join(COLUMNS)} | p |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [f"| {' | '.join(map(_plain, cells))} |" for cells in _cells(analysis)]
-    return "\n".join([*lines, "", *_remarks(analysis), ""])
+    """A Markdown table, with folds a second one, notes below."""
+    lines: list[str] = []
+    for columns, body in _written_tables(analysis):
+        lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+        lines += [*(f"| {' | '.join(map(_plain, cells))} |" for cells in body), ""]
+    return "\n".join([*lines, *_remarks(analysis), ""])
 
 
 def latex(analysis: Analysis) -> str:
-    """A LaTeX table with the rules of booktabs."""
-    head = " & ".join([*map(_escaped, COLUMNS), "$p$"]) + r" \\"
-    body = [" & ".join(map(_escaped, cells)) + r" \\" for cells in _cells(analysis)]
+    """A LaTeX table with the rules of booktabs; with folds a second one."""
+    lines: list[str] = []
+    for columns, body in _written_tables(analysis):
+        head = " & ".join(_IN_LATEX.get(name, _escaped(name)) for name in columns) + r" \\"
+        inner = [" & ".join(map(_escaped, cells)) + r" \\" for cells in body]
+        begin = rf"\begin{{tabular}}{{ll{'r' * (len(columns) - 2)}}}"
+        lines += [begin, r"\toprule", head, r"\midrule", *inner, r"\bottomrule", r"\end{tabular}"]
     remarks = [f"% {' '.join(line.split())}" for line in _remarks(analysis)]
-    lines = [r"\begin{tabular}{llrrrrrr}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     return "\n".join([*lines, *remarks, ""])
+
+
+def _written_tables(analysis: Analysis) -> list[tuple[Sequence[str], list[list[str]]]]:
+    """Columns and cells of each table."""
+    by_fold = [cells for metric in analysis.metrics for cells in _fold_cells(analysis, metric)]
+    return [(COLUMNS, _cells(analysis)), *([(FOLD_COLUMNS, by_fold)] if by_fold else [])]
 
 
 def comma_separated(analysis: Analysis) -> str:
@@ -172,13 +216,33 @@ def _cells(analysis: Analysis) -> list[list[str]]:
     found = []
     for metric in analysis.metrics:
         for row in rows(analysis, metric):
-            mark = " *" if row["variant"] == analysis.selected else ""
-            mean = with_interval(row["mean"], row["low"], row["high"])
-            title = TITLES.get(metric, metric.replace("_", " "))
-            cells = [title, f"{row['variant']}{mark}", f"{row['seeds']}", mean]
-            cells += [number(row["sd_seeds"]), number(row["sd_data"])]
-            found.append([*cells, _change(row), p_text(row["p_holm"])])
+            cells = [*_names(row), f"{row['seeds']}", with_interval(row["mean"], row["low"], row["high"])]
+            cells += [number(row["sd_seeds"]), number(row["sd_data"]), _change(row)]
+            found.append([*cells, p_text(row["p_holm"]), p_text(row["p_seeds"])])
     return found
+
+
+def _fold_cells(analysis: Analysis, metric: str) -> list[list[str]]:
+    """Cells of the table of folds; none without them."""
+    found = []
+    for row in rows(analysis, metric):
+        if "pooled" in row:
+            each = " ".join(number(value) for name, value in row.items() if name.startswith("fold_"))
+            limits = [_limits(row[f"{of}corrected_low"], row[f"{of}corrected_high"]) for of in ("", "difference_")]
+            found.append([*_names(row), each, number(row["pooled"]), *limits])
+    return found
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    """Metric and variant, marked where it was chosen by its value."""
+    title = TITLES.get(row["metric"], row["metric"].replace("_", " "))
+    return [title, f"{row['variant']} *" if row["selected"] else row["variant"]]
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    return number(low) if math.isnan(low) else f"[{number(low)}, {number(high)}]"
 
 
 def _change(row: dict[str, Any]) -> str:
@@ -198,6 +262,7 @@ def _remarks(analysis: Analysis) -> list[str]:
     ]
 
 
+_IN_LATEX = {"p": "$p$", "p over seeds": "$p$ over seeds"}
 _LATEX = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%_#${}"}
     | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}

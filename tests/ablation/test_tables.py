@@ -14,6 +14,8 @@ from rich.console import Console
 
 from research.ablation.statistics import Analysis, Outcomes, analyse, mark_selected
 from research.ablation.tables import FORMATS, text_tables, written
+from research.evaluation import Predictions
+from research.task import Task
 
 
 def shown(analysis: Analysis) -> str:
@@ -37,6 +39,54 @@ def read(text: str) -> list[dict[str, str]]:
 def rewards(*names: str) -> Analysis:
     random = np.random.default_rng(0)
     return analyse([Outcomes(name, range(6), values={"loss": random.normal(1, 0.1, 6)}) for name in names])
+
+
+def folded(name: str, gain: float) -> Outcomes:
+    random = np.random.default_rng(int(10 * gain))
+    targets = np.tile([0, 1], 60).astype(np.int32)
+
+    def fold(number: int) -> Predictions:
+        rows = np.arange(120)[number::5]
+        scores = gain * targets[rows] + random.normal(size=len(rows))
+        return Predictions(Task("binary", ("no", "yes")), "test", rows, 1 / (1 + np.exp(-scores)), targets[rows])
+
+    return Outcomes(name, range(6), [[fold(number) for number in range(5)] for _ in range(6)])
+
+
+def test_folds_are_shown_in_every_format() -> None:
+    names = "baseline", "a variant with quite a long name"
+    analysis = analyse([folded(names[0], 1.0), folded(names[1], 1.6)], ("auroc", "brier"), ("auroc",), resamples=0)
+    found = every_format(analysis)
+    for metric in analysis.metrics:
+        for name in names:
+            folds = analysis.summary(name, metric).folds
+            assert folds is not None
+            values = [*folds.each, folds.pooled, folds.corrected.low, folds.corrected.high]
+            if name != names[0]:
+                change = analysis.difference(name, metric).corrected
+                assert change is not None
+                values += [change.low, change.high]
+            for form in ("text", "markdown", "latex"):
+                assert all(f"{value:.3f}" in found[form] for value in values), form
+            columns = [f"fold_{n}" for n in range(5)] + ["pooled", "corrected_low", "corrected_high"]
+            columns += ["difference_corrected_low", "difference_corrected_high"]
+            for lines in (read(found["csv"]), json.loads(found["json"])["rows"]):
+                row = next(row for row in lines if (row["metric"], row["variant"]) == (metric, name))
+                assert [float(row[column]) for column in columns[: len(values)]] == pytest.approx(values)
+    without = every_format(rewards("a", "b"))
+    assert not any("fold" in text or "N & B" in text or "pooled" in text for text in without.values())
+
+
+def test_the_exact_p_has_a_column_in_every_format() -> None:
+    analysis = rewards("a", "b")
+    item = analysis.differences[0]
+    assert item.p_seeds is not None and item.p_corrected is not None
+    found = every_format(analysis)
+    for form in ("text", "markdown", "latex"):
+        assert "over seeds" in found[form].split("exact p")[0].split("sd over seeds")[-1].replace("$p$", "p")
+        assert f"{item.p_seeds:.3f}" in found[form] and f"{item.p_corrected:.3f}" in found[form]
+    assert item.p_seeds != pytest.approx(item.p_corrected, abs=1e-3)
+    assert float(read(found["csv"])[1]["p_seeds"]) == item.p_seeds
 
 
 def test_the_split_is_the_one_that_is_reported() -> None:

@@ -239,7 +239,8 @@ def _notes(analysis: Analysis, found: list[Measurements]) -> tuple[str, ...]:
         notes.append("one seed: no seed variance, no test of significance; intervals are of the patients alone")
     tested = sum(item.p_value is not None for item in analysis.differences)
     if tested:
-        notes.append(f"p: whether new seeds and new patients would differ; Holm's correction over {tested} comparisons")
+        many = f"{tested} comparison{'s' * (tested != 1)}"
+        notes.append(f"p: whether new seeds and new patients would differ; Holm's correction over {many}")
         least = smallest_p(min(len(d.seeds) for d in analysis.differences if d.p_value is not None), tested)
         notes.append(
             "exact p over seeds: whether other seeds would differ on these very patients; "
@@ -248,7 +249,7 @@ def _notes(analysis: Analysis, found: list[Measurements]) -> tuple[str, ...]:
     if found[0].folds:
         notes.append(
             "folds: the mean over folds, each patient held out once; intervals take the training patients as given "
-            "(LeDell et al. 2015), those of Nadeau & Bengio (2003) allow for others"
+            "(LeDell et al. 2015), those of Nadeau & Bengio (N & B, 2003) allow for others"
         )
     return tuple(notes)
 
