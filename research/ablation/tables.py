@@ -235,7 +235,8 @@ def _fold_cells(analysis: Analysis, metric: str) -> list[list[str]]:
 
 def _names(row: dict[str, Any]) -> list[str]:
     """Metric and variant, marked where it was chosen by its value."""
-    title = TITLES.get(row["metric"], row["metric"].replace("_", " "))
+    metric: str = row["metric"]
+    title = TITLES.get(metric, metric.replace("_", " "))
     return [title, f"{row['variant']} *" if row["selected"] else row["variant"]]
 
 

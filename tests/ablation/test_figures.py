@@ -68,7 +68,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
             for name in ("train/loss", "validation/auroc", "validation/loss"):
                 record[name] = draw.uniform(0.5, 0.6, len(members)).tolist()
             log.write(record)
-    each = [{"name": m.name, "failed_step": None, "metrics": {"auroc": 0.0, "log_loss": 0.0}} for m in members]
+    ended = {"failed_step": None, "stopped_early": False, "metrics": {"auroc": 0.0, "log_loss": 0.0}}
+    each = [{"name": m.name} | ended for m in members]
     write_json(wave / "results.json", {"split": "test", "members": each})
     return load_result(path)
 
@@ -342,6 +343,7 @@ def test_the_command_draws_unless_told_not_to(
     main(["ablate", str(file), "model.dropout=none,0.1", f"execution.figures={str(wanted).lower()}"])
     said = capsys.readouterr().out
     assert (here / "figures" / "forest.png").exists() is wanted is ("figures: " in said)
+    assert " ".join(said.split()).count("is the baseline itself") == 1  # the note of the directory
 
 
 def test_an_older_directory_lacks_the_grid_and_says_so(
