@@ -6,7 +6,7 @@ from research.ablation.statistics.contrasts import Difference
 from research.ablation.statistics.crossvalidation import OverFolds
 from research.ablation.statistics.outcomes import Outcomes, pooled
 from research.ablation.statistics.planning import Settling, seeds_needed
-from research.ablation.statistics.profiles import Profile, common_thresholds, interquartile_mean, performance_profile
+from research.ablation.statistics.profiles import Profile, interquartile_mean, performance_profile
 from research.ablation.statistics.tests_over_seeds import SmallestP, holm, sign_flip_p_values, smallest_p
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "SmallestP",
     "Summary",
     "analyse",
-    "common_thresholds",
     "components",
     "holm",
     "interquartile_mean",

@@ -9,12 +9,11 @@ import numpy as np
 
 from research.ablation.statistics.bootstrap import hierarchical_interval
 from research.ablation.statistics.components import Components, components
-from research.ablation.statistics.crossvalidation import corrected_interval, corrected_p_value
+from research.ablation.statistics.crossvalidation import corrected_interval
 from research.ablation.statistics.intervals import explain, reference
 from research.ablation.statistics.measuring import Measurements, of_seeds
 from research.ablation.statistics.tests_over_seeds import sign_flip_p_values
 from research.evaluation.intervals import LEVEL, Interval
-from research.metrics import LARGER_IS_BETTER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +33,9 @@ class Difference:
         p_corrected: after Holm's correction over all p-values of the analysis; None likewise.
         p_seeds: of the exact test over seeds: whether, on these very patients, other seeds would differ too; None for
             one seed.
-        better: seeds in which the variant is the better; None for metrics of which it is not known what is better.
         parts: the variance components.
         bootstrap: interval of the hierarchical bootstrap, for comparison.
         corrected: with folds, the interval of Nadeau & Bengio over folds, for comparison.
-        corrected_p: its p-value.
     """
 
     variant: str
@@ -51,11 +48,9 @@ class Difference:
     p_value: float | None
     p_corrected: float | None
     p_seeds: float | None
-    better: int | None
     parts: Components
     bootstrap: Interval
     corrected: Interval | None = None
-    corrected_p: float | None = None
 
     @property
     def decided(self) -> bool:
@@ -91,8 +86,6 @@ def _difference(metric: str, baseline: Measurements, variant: Measurements, seed
     )
     parts = components(change, moves)
     low, high, method, p_value = _conclusion(parts)
-    larger = LARGER_IS_BETTER.get(metric)
-    better = None if larger is None or not seeds else int(((change > 0) if larger else (change < 0)).sum())
     over_folds = None
     if metric in variant.folds and seeds:
         over_folds = (variant.folds[metric][at[1]] - baseline.folds[metric][at[0]]).mean(0)
@@ -107,11 +100,9 @@ def _difference(metric: str, baseline: Measurements, variant: Measurements, seed
         p_value=p_value,
         p_corrected=None,
         p_seeds=None,
-        better=better,
         parts=parts,
         bootstrap=hierarchical_interval(resampled, variant.unit_name, seed),
         corrected=None if over_folds is None else corrected_interval(over_folds),
-        corrected_p=None if over_folds is None else corrected_p_value(over_folds),
     )
     return item, change
 

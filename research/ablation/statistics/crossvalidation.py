@@ -72,11 +72,3 @@ def corrected_interval(folds: Float[np.ndarray, " K"], level: float = LEVEL) -> 
         return Interval(math.nan, math.nan, "none: no variation")
     half = float(scipy.special.stdtrit(len(folds) - 1, (1 + level) / 2)) * error
     return Interval(float(folds.mean()) - half, float(folds.mean()) + half, f"Nadeau & Bengio, {len(folds)} folds")
-
-
-def corrected_p_value(folds: Float[np.ndarray, " K"]) -> float:
-    """Two-sided p-value of a mean of 0 in the same way; NaN where the folds do not vary."""
-    error = corrected_error(folds)
-    if not error > 0:
-        return math.nan
-    return 2 * float(scipy.special.stdtr(len(folds) - 1, -abs(float(folds.mean())) / error))

@@ -55,10 +55,3 @@ def performance_profile(
     share = reached.mean(1)
     limits = np.array([wilson(float(value), len(values), level) for value in share]).reshape(-1, 2)
     return Profile(np.asarray(thresholds), share, limits[:, 0], limits[:, 1])
-
-
-def common_thresholds(values: list[np.ndarray], count: int = 101) -> Float[np.ndarray, " T"]:
-    """Thresholds from the least to the largest value of all variants."""
-    every = np.concatenate(values)
-    every = every[~np.isnan(every)]
-    return np.linspace(every.min(), every.max(), count) if len(every) else np.zeros(0)

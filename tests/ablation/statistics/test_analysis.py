@@ -14,7 +14,6 @@ from research.ablation.statistics import (
     Components,
     Outcomes,
     analyse,
-    common_thresholds,
     holm,
     interquartile_mean,
     mark_selected,
@@ -34,7 +33,7 @@ def test_difference_without_examples_is_scipys_paired_test():
     item, expected = analysis.differences[0], scipy.stats.ttest_rel(b, a)
     assert item.p_value == pytest.approx(expected.pvalue) and item.p_corrected == item.p_value
     assert (item.low, item.high) == pytest.approx(tuple(expected.confidence_interval()), rel=1e-4)
-    assert analysis.patients == 0 and item.better is None
+    assert analysis.patients == 0
 
 
 def test_difference_of_one_seed_is_delongs_without_a_p_value():
@@ -55,11 +54,11 @@ def test_a_large_gain_is_decided_and_a_twin_is_not():
         [variant("a"), variant("twin", seed=7), variant("better", gain=2.0, seed=8)], ("auroc", "brier"), resamples=200
     )
     better, twin = analysis.difference("better", "auroc"), analysis.difference("twin", "auroc")
-    assert better.decided and better.low > 0 and better.better == 5 and better.p_seeds == 0.0625
+    assert better.decided and better.low > 0 and better.p_seeds == 0.0625
     assert better.p_value is not None and better.p_corrected is not None and not twin.decided
     assert 2 * better.p_value <= better.p_corrected <= 4 * better.p_value
     assert twin.low < 0 < twin.high
-    assert analysis.difference("better", "brier").better == 5  # lower is better there
+    assert analysis.difference("better", "brier").high < 0  # lower is better there
     assert better.bootstrap.low < better.difference < better.bootstrap.high
     assert analysis.summary("a", "auroc").deviation == pytest.approx(
         np.std(analysis.summary("a", "auroc").values, ddof=1)
@@ -193,7 +192,6 @@ def test_interquartile_mean_and_profile():
     profile = performance_profile("auroc", values, np.array([0.75, 0.8, 0.95]))
     assert profile.share.tolist() == [0.5, 0.5, 0] and (profile.low <= profile.share).all()
     assert performance_profile("brier", values, np.array([0.75])).share.tolist() == [0.25]
-    assert common_thresholds([values, np.array([0.2])], 3).tolist() == pytest.approx([0.2, 0.55, 0.9])
 
 
 def test_seeds_that_would_settle_a_difference():
