@@ -86,8 +86,8 @@ def seeds_needed(found: Sequence[Difference], power: float = POWER) -> Settling:
         low, high = (low, middle) if settled(middle) else (middle + 1, high)
     more = max(1, low - parts.seeds)
     text = (
-        f"{named} is undecided; about {more} more seeds ({parts.seeds + more} in all) would settle it, if it is as "
-        f"large as it looks."
+        f"{named} is undecided; about {more} more seed{'s' * (more != 1)} ({parts.seeds + more} in all) would settle "
+        f"it, if it is as large as it looks."
     )
     return Settling(item.variant, item.metric, parts.seeds + more, more, None, text)
 

@@ -85,10 +85,10 @@ class SmallestP(NamedTuple):
         many = f"{self.comparisons} comparison{'s' * (self.comparisons != 1)}"
         if self.seeds < 2:
             return "1 seed: nothing can be said about other seeds, and no p-value will be printed."
-        line = f"{self.seeds} seeds, {many}: the exact p over seeds, on these very patients, is at least "
-        line += f"{self.p_value:.2g}" + (f", {self.corrected:.2g} after Holm" if self.comparisons > 1 else "")
+        line = f"{self.seeds} seeds, {many}: exact p over seeds at least {self.p_value:.2g}"
+        line += f", {self.corrected:.2g} after Holm" if self.comparisons > 1 else ""
         line += "." if self.reachable else f": never significant; {self.seeds_wanted} seeds could be."
-        return f"{line}\nThe table's p, for new seeds and new patients, is another: it may be smaller or larger."
+        return f"{line}\nIt is of these very patients; the table's p, for new ones too, may be smaller or larger."
 
 
 def smallest_p(seeds: int, comparisons: int = 1, level: float = 0.05) -> SmallestP:

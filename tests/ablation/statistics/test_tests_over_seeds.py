@@ -57,8 +57,8 @@ def test_smallest_p():
     assert eight.corrected == pytest.approx(12 / 128) and not eight.reachable
     assert smallest_p(eight.seeds_wanted, 12).reachable and not smallest_p(eight.seeds_wanted - 1, 12).reachable
     first, second = eight.text().splitlines()
-    assert "exact p over seeds, on these very patients, is at least 0.0078, 0.094 after Holm" in first
-    assert "never significant; 9 seeds" in first and "new patients, is another" in second
+    assert "exact p over seeds at least 0.0078, 0.094 after Holm" in first
+    assert "never significant; 9 seeds" in first and "of these very patients; the table's p" in second
     # It is another indeed: the gain is plain to the table's p, which no five seeds can show by the exact test.
     item = analyse([variant("a"), variant("b", gain=2.0, seed=8)], ("auroc",), resamples=0).differences[0]
     assert item.p_value is not None and item.p_value < smallest_p(5).p_value == item.p_seeds
