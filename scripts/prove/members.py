@@ -1,6 +1,6 @@
-"""Whether members of an ablation equal runs of their own, for each family of models; prints a dated table.
+"""Whether members of an ablation equal runs of their own, by model and algorithm; prints a dated table.
 
-    python scripts/prove/members.py [--only perceptron cnn resnet lstm transformer folds] [--updates 20]
+    python scripts/prove/members.py [--only perceptron folds cnn resnet lstm transformer gan bandit] [--updates 20]
 
 Each way through the members of one group (see `research.ablation.program`) beside runs of each member: carries, records
 of the log and predictions after some updates and an evaluation. Ways that are called exact must not differ in a bit,
@@ -24,10 +24,14 @@ from typing import Any
 import jax
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "algorithms"))
 
 from members import alone, as_group, furthest, one_group, unequal
 from series import MadeUp
+from toy_bandit import ToyBandit
+from toy_gan import Players, ToyGAN, TwoOptimizers
 
+from research.ablation.groups import Group
 from research.ablation.program import EXACT, Way
 from research.data import Augmentation, ImageData, SeriesData, Split, SyntheticTable, SyntheticXray, TableData
 from research.experiment import Evaluation, Experiment, Selection
@@ -47,10 +51,27 @@ FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "lstm": (SERIES, RNN(cell="lstm", widths=(8,), dropout=0.2), {}),
     "transformer": (SERIES, SeriesTransformer(width=8, depth=2, heads=2, dropout=0.2), {}),
 }
+NETWORKS = Players(generator=MLP(widths=(8,)), discriminator=MLP(widths=(8,)))
+ALGORITHMS: dict[str, tuple[Experiment, str, Sequence[Any]]] = {
+    "gan": (
+        Experiment(data=TABLE, model=NETWORKS, algorithm=ToyGAN(), optimizer=TwoOptimizers(), steps=100),
+        "optimizer.generator.learning_rate",
+        (1e-3, 2e-3),
+    ),
+    "bandit": (
+        Experiment(algorithm=ToyBandit(step_size=0.2), steps=300, evaluation=Evaluation(every_steps=100)),
+        "algorithm.step_size",
+        (0.1, 0.2),
+    ),
+}
+"""Experiments that are trained by other algorithms, a number of each by its path, and two values."""
 
 
-def rows_of(name: str, updates: int, ways: Sequence[Way]) -> list[tuple[bool, str]]:
-    """For each way whether it is as equal as it says, and its line of the table."""
+def group_of(name: str) -> Group:
+    """Members of two values of a number, and some seeds."""
+    if name in ALGORITHMS:
+        experiment, path, values = ALGORITHMS[name]
+        return one_group(experiment, path, values)
     data, model, more = FAMILIES[name]
     experiment = Experiment(
         data=data,
@@ -61,7 +82,12 @@ def rows_of(name: str, updates: int, ways: Sequence[Way]) -> list[tuple[bool, st
         batch_size=8,
         evaluation=Evaluation(every_steps=20, select=Selection()),
     )
-    found = one_group(experiment, "optimizer.weight_decay", [0.01, 0.1], **more)
+    return one_group(experiment, "optimizer.weight_decay", [0.01, 0.1], **more)
+
+
+def rows_of(name: str, updates: int, ways: Sequence[Way]) -> list[tuple[bool, str]]:
+    """For each way whether it is as equal as it says, and its line of the table."""
+    found = group_of(name)
     runs, lines = alone(found, updates), []
     for way in ways:
         pairs = list(zip(as_group(found, way, updates), runs, strict=True))
@@ -75,7 +101,8 @@ def rows_of(name: str, updates: int, ways: Sequence[Way]) -> list[tuple[bool, st
 def main() -> int:
     """Print the table; 1 where a way that is called exact is not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=FAMILIES, choices=FAMILIES, help="only these families")
+    every = [*FAMILIES, *ALGORITHMS]
+    parser.add_argument("--only", nargs="*", default=every, choices=every, help="only these")
     parser.add_argument("--updates", type=int, default=20, help="updates before the comparison (20)")
     options = parser.parse_args()
     today = datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -14,11 +14,13 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "prove" / "members.py"
 
 def test_members_equal_runs_of_their_own() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "RESEARCH_CACHE_DIR")}
-    command = [sys.executable, str(SCRIPT), "--only", "perceptron", "--updates", "5"]
+    kinds = ("perceptron", "gan", "bandit")
+    command = [sys.executable, str(SCRIPT), "--only", *kinds, "--updates", "5"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| perceptron")]
-    assert len(lines) == 4 and all(line.endswith("| 0 | 0 |") for line in lines[:3])
+    for kind in kinds:
+        lines = [line for line in done.stdout.splitlines() if line.startswith(f"| {kind}")]
+        assert len(lines) == 4 and all(line.endswith("| 0 | 0 |") for line in lines[:3])
 
 
 def test_members_are_shared_out_evenly() -> None:

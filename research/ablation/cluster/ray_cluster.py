@@ -39,6 +39,13 @@ def connected(cluster: Cluster) -> Iterator[RayWorkers]:
     except ImportError as error:
         raise missing("Ray", error) from None
     if ray.is_initialized():
+        here = ray.get_runtime_context().gcs_address
+        if cluster.address not in (None, here):
+            _check_answers(cluster.address)
+            raise UserError(
+                f"--address: {cluster.address} was given, and this process is connected to the Ray cluster at {here} "
+                f"already. Leave the address out, or call ray.shutdown() first."
+            )
         yield RayWorkers(ray, cluster)
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

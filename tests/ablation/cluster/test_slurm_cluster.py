@@ -47,7 +47,7 @@ def test_what_is_asked_of_slurm(tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "scancel").chmod(0o755)
     wanted = Cluster(kind="slurm", cpus=3, gpus=2, partition="gpu", minutes=90)
     workers = slurm_cluster.SlurmWorkers(wanted, tmp_path / "slurm")
-    jobs = [WaveJob("/ablation", name, {}, "", False, "/", {"XLA_FLAGS": ""}) for name in ("a", "b")]
+    jobs = [WaveJob("/ablation", name, {}, {}, False, "/", {"XLA_FLAGS": ""}) for name in ("a", "b")]
     with pytest.raises(KeyboardInterrupt):
         list(workers.train(jobs, _interrupt))
     lines = script.read_text()
@@ -65,7 +65,7 @@ def _interrupt() -> None:
 
 def test_a_job_that_leaves_no_result_is_told(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
-    job = WaveJob(str(tmp_path), "a", {}, "", False, "/", {})
+    job = WaveJob(str(tmp_path), "a", {}, {}, False, "/", {})
 
     class Lost:
         job_id = "7_0"
