@@ -57,7 +57,7 @@ def step_keys(keys: UInt32[Array, "B 2"], steps: int) -> UInt32[Array, "S B 2"]:
 def fold_in(key: UInt32[Array, "... 2"], data: UInt32[Array, ...]) -> UInt32[Array, "... 2"]:
     """The bits of `jax.random.fold_in` for threefry keys, ``key`` and ``data`` broadcast against one another.
 
-    On a CPU JAX's own goes through the rounds in a loop, which takes a third of a small network's step; this is one
+    On a CPU JAX's own goes through the rounds in a loop, which takes a quarter of a small network's step; this is one
     expression without a loop. Threefry-2x32 with 20 rounds: Salmon et al., "Parallel random numbers: as easy as 1, 2,
     3", SC 2011.
 
