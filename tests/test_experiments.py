@@ -11,7 +11,6 @@ import pytest
 from tiny import log_of
 
 from research.cli import main
-from research.data.source import Source
 from research.experiment import Experiment
 from research.experiment_file import load_experiment
 from research.schedules import Schedule
@@ -52,6 +51,7 @@ GOLDEN = {
     "synthetic_vitals_gru": ((0.778479695, 0.683288932), (0.697258353, 0.678964615), (0.719580472, 0.670624614)),
     "vitals_gru": ((0.795046389, 0.408473432), (0.460256815, 0.423290551), (0.419691741, 0.443610728)),
     "vitals_grud": ((0.743624687, 0.615315259), (0.676032305, 0.562260926), (0.565627575, 0.544794381)),
+    "vitals_transformer": ((1.229817629, 0.522573948), (0.569005787, 0.44786483), (0.461118758, 0.475292265)),
     "ecg200_resnet": ((0.701122761,),),
     "ecg_fcn": ((1.240414739,),),
     "ecg_lstm": ((0.977265775,),),
@@ -64,7 +64,6 @@ GOLDEN = {
         (0.857396126, 0.734814465),
         (0.700356603, 0.68040359),
     ),
-    "vitals_transformer": ((1.229817629, 0.522573948), (0.569005787, 0.44786483), (0.461118758, 0.475292265)),
     "wisconsin_mlp": ((0.653609753, 0.357969403), (0.275197268, 0.207867786), (0.182388902, 0.151535213)),
 }
 """Loss of train and validation after 2, 4 and 6 updates, of quick ones 10, 20, 30; seed 0.
@@ -81,20 +80,23 @@ def experiment_of(file: Path) -> Experiment:
     return load_experiment(file)[0]
 
 
-LOADED: dict[str, Any] = {}
-"""What the last source gave: experiments on one source follow one another, and some take ten seconds to read."""
+READ: dict[str, Any] = {}
+PREPARED: dict[str, Any] = {}
+"""What came of the last source and the last data: those alike follow one another, and some take ten seconds."""
 
 
-def remember(source: type[Source], monkeypatch: pytest.MonkeyPatch) -> None:
-    load = source.load
+def remember(kind: type[Any], method: str, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``method`` of equal specs, called one after the other, be computed once."""
+    compute = getattr(kind, method)
 
-    def once(self: Source) -> Any:
-        if repr(self) not in LOADED:
-            LOADED.clear()
-            LOADED[repr(self)] = load(self)
-        return LOADED[repr(self)]
+    def once(self: Any, *options: Any, **named: Any) -> Any:
+        key = repr((self, options, named))
+        if key not in known:
+            known.clear()
+            known[key] = compute(self, *options, **named)
+        return known[key]
 
-    monkeypatch.setattr(source, "load", once)
+    monkeypatch.setattr(kind, method, once)
 
 
 def test_every_file_has_golden_losses():
@@ -112,7 +114,8 @@ def test_golden_losses(name: str, tmp_path: Path, request: pytest.FixtureRequest
     changes = {"epochs": None, "steps": updates, "evaluation.every_steps": every, "evaluation.resamples": 100}
     experiment = replace(experiment, changes | SMALLER.get(name, {}))
     assert experiment.data is not None
-    remember(type(experiment.data.source), monkeypatch)
+    remember(type(experiment.data.source), "load", READ, monkeypatch)
+    remember(type(experiment.data), "prepare", PREPARED, monkeypatch)
     records = log_of(experiment, tmp_path / "log")
     validated = "validation/loss" in records[-1]
     assert [record["step"] for record in records] == list(range(every if validated else updates, updates + 1, every))

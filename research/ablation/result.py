@@ -180,7 +180,8 @@ def load_result(path: Path) -> AblationResult:
             f"{path}: {len(missing)} of {len(plan['members'])} members are not trained yet, such as {missing[0]}. Run "
             f"the same research ablate again to go on."
         )
-    said = {wave.path: wave.outcome() for wave, _ in where.values()}
+    used = {wave.path: wave for wave, _ in where.values()}
+    said = {path: wave.outcome() for path, wave in used.items()}
     every = []
     for member in plan["members"]:
         wave, number = where[member["identity"]]

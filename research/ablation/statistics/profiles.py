@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 
 from research.evaluation.intervals import LEVEL, wilson
@@ -17,8 +16,9 @@ def interquartile_mean(values: Float[np.ndarray, " S"]) -> float:
 
     Fewer than four seeds have no quarter to leave out, and it is their mean.
     """
-    defined = values[~np.isnan(values)]
-    return float(scipy.stats.trim_mean(defined, 0.25)) if len(defined) else float("nan")
+    defined = np.sort(values[~np.isnan(values)])
+    cut = len(defined) // 4
+    return float(defined[cut : len(defined) - cut].mean()) if len(defined) else float("nan")
 
 
 class Profile(NamedTuple):
