@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from research.ablation.directory import AblationDirectory, Wave
-from research.ablation.program import parts_of
+from research.ablation.program import member_of, parts_of
 from research.errors import UserError, did_you_mean
 from research.experiment import Execution, Experiment
 from research.runner import Result, claim, run_in
@@ -92,7 +92,7 @@ def _carry(wave: Wave, number: int, setup: Setup) -> Carry:
             raise UserError(f"{wave.last}: the checkpoint is missing.")
         carries = last.restore(step, like, setup.device)
     (part,) = (n for n, members in enumerate(parts) if number in members)
-    return jax.tree.map(lambda array: array[number - parts[part].start], carries[part])
+    return member_of(carries[part], number - parts[part].start)
 
 
 def _plant(run: RunDirectory, carry: Carry, wave: Wave, number: int) -> None:

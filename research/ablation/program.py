@@ -42,6 +42,7 @@ CHUNK = 16
 """Members that ``vmap`` takes at once."""
 
 _EXECUTABLES: dict[Any, Any] = {}
+_LIKES: dict[Any, Any] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,10 +163,13 @@ class _Part:
         return self._call("initialise", self._initialise, (self.spec, self.run, self.data), (self.example,))
 
     def carry_like(self) -> Carry:
-        everyone = jax.vmap(self._initialise, in_axes=(0, 0, 0, None))
-        like = jax.eval_shape(everyone, self.spec, self.run, self.data, self.example)
+        members, shared = (self.spec, self.run, self.data), (self.example,)
+        key = self._key("like", members, shared)
+        if key not in _LIKES:
+            everyone = jax.vmap(self._initialise, in_axes=(0, 0, 0, None))
+            _LIKES[key] = jax.eval_shape(everyone, *members, *shared)
         place = jax.sharding.SingleDeviceSharding(self.device)
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), like)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), _LIKES[key])
 
     def _initialise(self, spec: Any, run: Any, data: Any, example: Any) -> Carry:
         return steps.initialise(self.outline, spec, run, self._own(example, data))
@@ -231,7 +235,7 @@ class _Part:
     ) -> Any:
         """``one(*member, *shared)`` of each member; the member argument ``donate`` is given away."""
         if self.strategy == "separate":
-            each = [_member(members, number) for number in range(len(self.data))]
+            each = [member_of(members, number) for number in range(len(self.data))]
             compiled = self._executable(name, one, each[0], shared, donate)
             return _stacked([compiled(*member, *shared) for member in each])
 
@@ -245,12 +249,16 @@ class _Part:
     def _executable(
         self, name: str, function: Callable[..., Any], members: tuple[Any, ...], shared: tuple[Any, ...], donate: int
     ) -> Any:
-        leaves, structure = jax.tree.flatten((members, shared))
-        key = (name, self.outline, self.strategy, self._several, structure, tuple(map(jax.typeof, leaves)), self.device)
+        key = self._key(name, members, shared)
         if key not in _EXECUTABLES:
             given = () if donate < 0 else (donate,)
             _EXECUTABLES[key] = jax.jit(function, donate_argnums=given).lower(*members, *shared).compile()
         return _EXECUTABLES[key]
+
+    def _key(self, name: str, members: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+        """All that a program of that name depends on."""
+        leaves, structure = jax.tree.flatten((members, shared))
+        return name, self.outline, self.strategy, self._several, structure, tuple(map(jax.typeof, leaves)), self.device
 
 
 def compiled_programs(name: str = "") -> int:
@@ -264,8 +272,20 @@ def _rows(prepared: Any, split: str) -> Batch:
     return put(examples, prepared.task, None, room)
 
 
-def _member(values: Any, number: int) -> Any:
-    return jax.tree.map(lambda array: array[number], values)
+def member_of(values: Any, number: int) -> Any:
+    """One member's part of what has a first axis of members."""
+    return jax.tree.map(lambda array: _row(array, number), values)
+
+
+# Compiled for each shape: uncompiled, indexing and stacking take longer than the updates of a small network.
+@jax.jit
+def _row(array: Any, number: Any) -> Any:
+    return array[number]
+
+
+@jax.jit
+def _stack(arrays: Sequence[Any]) -> Any:
+    return jnp.stack(arrays)
 
 
 def _numbers(values: Sequence[Any]) -> Any:
@@ -277,7 +297,7 @@ def _numbers(values: Sequence[Any]) -> Any:
 
 
 def _stacked(values: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *values)
+    return jax.tree.map(lambda *leaves: _stack(leaves), *values)
 
 
 def _one_or_stacked(values: Sequence[Any]) -> Any:

@@ -105,6 +105,7 @@ def reported_states(program: GroupProgram, carry: tuple[Carry, ...]) -> tuple[An
     return tuple(_reported(part, deployed) for part, deployed in zip(carry, program.deploy(carry), strict=True))
 
 
+@jax.jit
 def _reported(carry: Carry, deployed: Any) -> Any:
     if carry.best is None:
         return deployed
