@@ -14,8 +14,6 @@ from research.ablation.program import GroupProgram, Way, gathered
 from research.experiment import Execution, Experiment
 from research.training.setup import set_up
 
-WAYS = (Way("map"), Way("map", 2), Way("separate"), Way("vmap", 2))
-
 
 def one_group(experiment: Experiment, path: str, values: Sequence[Any], seeds: int = 2, **more: Any) -> Group:
     """The group of one field's values and some seeds."""
@@ -30,7 +28,7 @@ def as_group(found: Group, way: Way, updates: int) -> list[Any]:
     window, offset, _ = program.window(0, updates)
     carry = program.advance(program.initialise(), window, offset, updates)
     carry, record = program.record(carry, True)
-    rows = program.predict(program.deploy(carry), "test" if program.splits else "rows")
+    rows = program.predict(program.deploy(carry), "validation" if program.splits else "rows")
     stacked = gathered(tuple(zip(carry, record, rows, strict=True)))
     return [jax.tree.map(lambda array: array[number], stacked) for number in range(program.count)]  # noqa: B023
 
@@ -44,7 +42,7 @@ def alone(found: Group, updates: int) -> list[Any]:
         carry = setup.program.advance(setup.program.initialise(), window, updates)
         carry, record = setup.program.record(carry, setup.splits.get("validation"), True)
         state = setup.experiment.algorithm.deployed(setup.experiment, carry.state)
-        rows = setup.program.predict(state, setup.splits.get("test"))
+        rows = setup.program.predict(state, setup.splits.get("validation"))
         each.append(jax.device_get((carry, record, rows)))
     return each
 

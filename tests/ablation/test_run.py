@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_ablation import LINEAR
 from tiny import EXPERIMENT, QUIET, left_behind, run
 
 from research.ablation import training
@@ -20,10 +21,13 @@ from research.ablation.result import CHOSEN, AblationResult, load_result
 from research.ablation.run import ablate, plan_only
 from research.ablation.tables import FORMATS, analysis_of, rows, written
 from research.errors import RunError, UserError
-from research.optimizers import AdamW
 from research.spec import replace
 
-VARIANTS = {"slower": {"optimizer.learning_rate": 1e-3}, "no dropout": {"model.dropout": None}}
+BASELINE = EXPERIMENT.replace(steps=40)
+SHORT = EXPERIMENT.replace(steps=10)
+"""The programs of these two are the same."""
+
+VARIANTS = {"slower": {"optimizer.learning_rate": 1e-3}, "linear": {"model.widths": ()}}
 OPTIONS: dict[str, Any] = {
     "name": "experiment",
     "execution": QUIET.replace(checkpoint_every=20),
@@ -32,7 +36,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def ablation(**changes: Any) -> Ablation:
-    return Ablation(**({"baseline": EXPERIMENT, "variants": VARIANTS, "seeds": 2} | changes))
+    return Ablation(**({"baseline": BASELINE, "variants": VARIANTS, "seeds": 2} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,7 @@ def left(result: AblationResult) -> dict[str, bytes]:
 
 def test_every_member_is_trained_once(whole: AblationResult, tmp_path: Path) -> None:
     assert whole.trained == 6 and len(whole.outcomes) == 6 and whole.arms == ("baseline", *VARIANTS)
-    assert len({outcome.wave.path for outcome in whole.outcomes}) == 2  # without dropout the program is another
+    assert len({outcome.wave.path for outcome in whole.outcomes}) == 2  # the linear one has a program of its own
     again = ablate(ablation(), ablations=whole.directory.parent, **OPTIONS)
     assert again.trained == 0 and left(again) == left(whole)
     more = ablate(ablation(seeds=(0, 1, 7)), ablations=whole.directory.parent, **OPTIONS)
@@ -63,7 +67,7 @@ def test_every_member_is_trained_once(whole: AblationResult, tmp_path: Path) -> 
 
 def test_a_member_becomes_the_run_that_it_is(whole: AblationResult, tmp_path: Path) -> None:
     made = extract(whole.directory, "slower/seed=1", tmp_path / "made")
-    own = run(replace(EXPERIMENT, VARIANTS["slower"]), tmp_path, seed=1)
+    own = run(replace(BASELINE, VARIANTS["slower"]), tmp_path, seed=1)
     assert left_behind(made.directory) == left_behind(own.directory)
     value = next(o for o in whole.outcomes if o.name == "slower/seed=1").results["metrics"]["auroc"]
     assert value == pytest.approx(own.metrics["auroc"].value)
@@ -82,7 +86,7 @@ def test_interrupted_and_resumed_it_leaves_the_same_bits(
     def failing(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls in (9, 12):
+        if calls in (6, 10):  # in the second wave, before its first checkpoint and after it
             raise KeyboardInterrupt
         return advance(*arguments)
 
@@ -125,12 +129,12 @@ def test_results_of_other_code_are_named_and_not_used(whole: AblationResult, tmp
     code_hash = module.code_hash
 
     def other(experiment: Any) -> Any:
-        """As where the class of a model without dropout has changed, which the baseline does not use."""
-        return ("other", ()) if experiment.model.dropout is None else code_hash(experiment)
+        """As where a class that a linear model is made of has changed, which the baseline does not use."""
+        return code_hash(experiment) if experiment.model.widths else ("other", ())
 
     monkeypatch.setattr(module, "code_hash", other)
     for call in (ablate, plan_only):
-        with pytest.raises(UserError, match=r"no dropout/seed=0, were trained by other code.*--fresh.*--accept"):
+        with pytest.raises(UserError, match=r"linear/seed=0, were trained by other code.*--fresh.*--accept"):
             call(ablation(), ablations=whole.directory.parent, **OPTIONS)
     assert ablate(ablation(), ablations=whole.directory.parent, accept_changes=True, **OPTIONS).trained == 0
     shutil.copytree(whole.directory, tmp_path / "experiment")
@@ -165,7 +169,7 @@ def test_the_table_has_every_variant_in_every_format(whole: AblationResult) -> N
 
 def test_the_directory_of_another_ablation_is_left_alone(whole: AblationResult, tmp_path: Path) -> None:
     before = left(whole)
-    other = replace(EXPERIMENT, {"data.source.patients": 120, "batch_size": 8})
+    other = replace(BASELINE, {"data.source.patients": 120, "batch_size": 8})
     with pytest.raises(UserError, match=r"another experiment is here .*batch_size 16 there and 8 now.*--ablations DIR"):
         ablate(ablation(baseline=other), ablations=whole.directory.parent, **OPTIONS)
     assert left(load_result(whole.directory)) == before
@@ -181,7 +185,7 @@ def test_more_folds_than_patients_of_the_rarest_class_are_refused(tmp_path: Path
     with pytest.raises(
         UserError, match=r"baseline/seed=0/fold=0: class .* has \d+ patients; at least 60 .* fewer folds"
     ):
-        ablate(ablation(folds=60), ablations=tmp_path, **OPTIONS)
+        ablate(ablation(variants={}, seeds=1, folds=60), ablations=tmp_path, **OPTIONS)
     assert not list(tmp_path.iterdir())
 
 
@@ -192,9 +196,11 @@ def test_a_member_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_a_variant_does_decides_its_code_and_a_member_is_found_by_it(tmp_path: Path) -> None:
-    first = ablate(ablation(variants={"v": {"optimizer.learning_rate": 1e-3}}, seeds=1), ablations=tmp_path, **OPTIONS)
-    second = ablate(ablation(variants={"v": {"optimizer.learning_rate": 4e-3}}, seeds=1), ablations=tmp_path, **OPTIONS)
-    third = ablate(ablation(variants={"w": {"optimizer.learning_rate": 1e-3}}, seeds=1), ablations=tmp_path, **OPTIONS)
+    def called(name: str, rate: float) -> AblationResult:
+        variants = {name: {"optimizer.learning_rate": rate}}
+        return ablate(ablation(baseline=SHORT, variants=variants, seeds=1), ablations=tmp_path, **OPTIONS)
+
+    first, second, third = called("v", 1e-3), called("v", 4e-3), called("w", 1e-3)
     assert (first.trained, second.trained, third.trained) == (2, 1, 0)
     made = extract(third.directory, "w/seed=0", tmp_path / "made")
     assert made.experiment.optimizer.learning_rate == 1e-3  # type: ignore[attr-defined]
@@ -211,18 +217,16 @@ def test_what_is_left_of_an_interrupted_wave_is_trained_once(tmp_path: Path, mon
     with monkeypatch.context() as context:
         context.setattr(module, "run_wave", stopped)
         with pytest.raises(KeyboardInterrupt):
-            ablate(ablation(variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
-    planned, there = plan_only(ablation(variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
+            ablate(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
+    planned, there = plan_only(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
     assert there == 0 and len(planned[0].left) == 4
-    assert ablate(ablation(variants={}, seeds=2), ablations=tmp_path, **OPTIONS).trained == 2
-    assert ablate(ablation(variants={}, seeds=4), ablations=tmp_path, **OPTIONS).trained == 2
-    assert ablate(ablation(variants={}, seeds=4), ablations=tmp_path, **OPTIONS).trained == 0
+    assert ablate(ablation(baseline=SHORT, variants={}, seeds=2), ablations=tmp_path, **OPTIONS).trained == 2
+    assert ablate(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS).trained == 2
+    assert ablate(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS).trained == 0
 
 
 def test_a_last_update_that_spoils_the_weights_spoils_no_other_member(tmp_path: Path) -> None:
-    changes = {"steps": 1, "evaluation.every_steps": 1, "evaluation.select": None, "model.widths": ()}
-    baseline = replace(EXPERIMENT, changes)
-    baseline = baseline.replace(optimizer=AdamW(learning_rate=1e-2, weight_decay=1e-2))
+    baseline = replace(LINEAR, {"steps": 1, "evaluation.every_steps": 1})
     wild = {"wild": {"optimizer.learning_rate": 3e38, "optimizer.weight_decay": 1000.0}}
     result = ablate(ablation(baseline=baseline, variants=wild, seeds=1), ablations=tmp_path, **OPTIONS)
     first, failed = result.outcomes
@@ -238,7 +242,7 @@ def test_arms_with_other_test_rows_are_refused_before_anything_trains(tmp_path: 
 
 def test_what_inner_folds_choose_is_scored_on_the_folds(tmp_path: Path) -> None:
     worse = {"frozen": {"optimizer.learning_rate": 1e-9}}
-    nested = ablation(variants=worse, seeds=1, folds=2, inner_folds=2)
+    nested = ablation(baseline=LINEAR.replace(steps=10), variants=worse, seeds=1, folds=2, inner_folds=2)
     result = ablate(nested, ablations=tmp_path, **OPTIONS)
     assert result.trained == 2 * 2 * 3 and len(result.outcomes) == 4 and len(result.inner) == 8
     chosen = result.chosen("auroc")

@@ -14,7 +14,7 @@ from toy_bandit import ARMS, ToyBandit
 from toy_gan import Players, ToyGAN, TwoOptimizers
 
 import research
-from research.ablation.program import EXACT, Way
+from research.ablation.program import Way
 from research.data import SyntheticTable, TableData
 from research.evaluation import Rows
 from research.experiment import Evaluation, Execution, Experiment, Selection
@@ -99,13 +99,11 @@ def test_any_chunking_gives_the_same_bits(setups: dict[str, Setup], name: str) -
 
 
 @EVERY
-def test_members_of_an_ablation_equal_runs_of_their_own(name: str) -> None:
-    """But for rounding: compiled in haste, as in tests, two programs may differ in the last bit; see test_program."""
+def test_members_of_an_ablation_nearly_equal_runs_of_their_own(name: str) -> None:
+    """The way that takes sums in another order; those that are equal to the bit are compared in test_program."""
     found = one_group(EXPERIMENTS[name], PATHS[name][0], PATHS[name][1:], seeds=1)
-    runs = alone(found, 7)
-    for way in (Way("map", 2), Way("vmap")):
-        for member, run in zip(as_group(found, way, 7), runs, strict=True):
-            assert furthest(member, run) < (1e-6 if way.strategy in EXACT else 1e-4)
+    for member, run in zip(as_group(found, Way("vmap"), 7), alone(found, 7), strict=True):
+        assert furthest(member, run) < 1e-4
 
 
 @EVERY
