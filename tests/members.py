@@ -25,7 +25,7 @@ def one_group(experiment: Experiment, path: str, values: Sequence[Any], seeds: i
 def as_group(found: Group, way: Way, updates: int) -> list[Any]:
     """What the programs of a group give each member: carry, record and rows after some updates and an event."""
     program = GroupProgram(found.members, found.outline, way, jax.devices())
-    window, offset, _ = program.window(0, updates)
+    window, offset, _ = program.window(0)
     carry = program.advance(program.initialise(), window, offset, updates)
     carry, record = program.record(carry, True)
     rows = program.predict(program.deploy(carry), "validation" if program.splits else "rows")

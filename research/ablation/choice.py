@@ -1,17 +1,16 @@
-"""How a group is trained: which way through its members is fastest here, and how many fit into memory at once."""
+"""Which way through the members of a group is fastest here, measured for a few updates, among those that fit."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 import jax
 
 from research.ablation.groups import Group, Ready
+from research.ablation.memory import TooLarge, check_room, room_on, size_of
 from research.ablation.program import GroupProgram, Strategy, Way
 from research.errors import UserError
 
@@ -21,10 +20,6 @@ ADVANTAGE = 1.5
 MEASURED_SECONDS = 0.3
 WORTH_MEASURING = 10
 """Other ways are tried where the training is expected to take so many times the compiling of one."""
-
-MEMORY_SHARE = 0.25
-COPIES = 3
-"""Copies of a member's carry that are in memory at once: two while one is made of the other, and one being saved."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +42,7 @@ def choose_way(
 
     Args:
         group: the group.
-        members: those of a wave, on which ways are measured; their programs are compiled by it.
+        members: those of a wave, on which ways are measured; the programs that train them are compiled by it.
         devices: those there are.
         strategy: ``auto``, or a way by name.
         exact: leave out ways that do not give the bits of runs of their own.
@@ -56,6 +51,7 @@ def choose_way(
 
     Raises:
         UserError: for an unknown strategy, or one that is not exact where that is asked.
+        TooLarge: where ways are to be measured, and these members do not fit into memory.
     """
     if strategy not in ("auto", *get_args(Strategy)):
         raise UserError(f"strategy: {strategy!r} is not known. Allowed: auto, {', '.join(get_args(Strategy))}.")
@@ -67,7 +63,7 @@ def choose_way(
     one = group.members[0]
     inputs = () if one.prepared is None else jax.tree.leaves(one.prepared.splits["train"].like)
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in inputs)
-    state = state_bytes(group, devices)
+    state = size_of(GroupProgram(group.members[:1], group.outline, Way("map"), devices).carry_like())
     key = type(one.fitted.algorithm), type(one.fitted.model), group.outline.batch_size, replicas, shapes, state
     if key not in known:
         known[key] = _fastest(group, members, devices, replicas, exact)
@@ -79,14 +75,17 @@ def _fastest(group: Group, members: Sequence[Ready], devices: Sequence[Any], rep
     if len(members) == 1:
         return Choice(first, {})
     began = time.perf_counter()
-    measured = {first: _microseconds(group, members, first, devices)}
+    measured = {first: _cost(group, members, first, devices)}
     compiling = time.perf_counter() - began
     training = 1e-6 * measured[first] * len(members) * group.cadence.total
     if training > WORTH_MEASURING * compiling:
         others = [Way("map"), Way("separate")] if replicas > 1 else [Way("separate")]
         others += [] if exact else [Way("vmap", replicas)]
         for way in others:
-            measured[way] = _microseconds(group, members, way, devices)
+            try:
+                measured[way] = _cost(group, members, way, devices)
+            except TooLarge:
+                continue
     best = min((way for way in measured if way.strategy != "vmap"), key=lambda way: measured[way])
     for way, cost in measured.items():
         if way.strategy == "vmap" and cost * ADVANTAGE < measured[best]:
@@ -94,63 +93,31 @@ def _fastest(group: Group, members: Sequence[Ready], devices: Sequence[Any], rep
     return Choice(best, {str(way): round(cost, 2) for way, cost in measured.items()})
 
 
-def _microseconds(group: Group, members: Sequence[Ready], way: Way, devices: Sequence[Any]) -> float:
-    """Microseconds per update of a member, once compiled."""
+def _cost(group: Group, members: Sequence[Ready], way: Way, devices: Sequence[Any]) -> float:
+    """Microseconds per update of a member by a way; raises `TooLarge` if it does not fit, before anything runs."""
+    room = room_on(devices[: way.replicas])
     program = GroupProgram(members, group.outline, way, devices)
-    length = min(group.cadence.total, 64)
-    carry, count = program.initialise(), 1
+    check_room(program.compile(whole=False).memory, room)
+    return microseconds(program, group.cadence.total)[0]
+
+
+def microseconds(program: GroupProgram, total: int) -> tuple[float, Any]:
+    """Microseconds per update of a member, from as many updates as take a moment, and the carry after them.
+
+    Args:
+        program: of the members, its programs compiled.
+        total: updates of the training, of which no more are made.
+    """
+    window, offset, left = program.window(0)
+    most, count = min(left, total), 1
+    carry = program.initialise()
     while True:
-        window, offset, left = program.window(0, length)
-        count = min(count, left)
         jax.block_until_ready(carry)
         began = time.perf_counter()
         carry = program.advance(carry, window, offset, count)
         jax.block_until_ready(carry)
         took = time.perf_counter() - began
-        # The first pass compiles.
-        if count > 1 and (took > MEASURED_SECONDS or count == left):
-            return 1e6 * took / count / len(members)
-        if left == 1:
-            return 1e6 * took / len(members)
-        count = min(left, max(2, 2 * count))
-
-
-def state_bytes(group: Group, devices: Sequence[Any]) -> int:
-    """Bytes that the state of a member takes, with the copies that are made of it."""
-    like = GroupProgram(group.members[:1], group.outline, Way("map"), devices).carry_like()
-    return COPIES * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
-
-
-def wave_size(members: Sequence[Ready], needed: int, devices: Sequence[Any]) -> int:
-    """How many members are trained together so that their states fit into a part of the memory.
-
-    Args:
-        members: of one group.
-        needed: bytes of each, from `state_bytes`.
-        devices: where they are trained.
-
-    Raises:
-        UserError: if not even one fits.
-    """
-    room = int(MEMORY_SHARE * memory(devices))
-    if needed > room:
-        raise UserError(
-            f"{members[0].member.name}: one member needs about {needed / 2**20:.0f} MiB for its state, and "
-            f"{room / 2**20:.0f} MiB are set apart for that ({MEMORY_SHARE:.0%} of the free memory). Train it alone "
-            f"with research run, or make the model smaller."
-        )
-    return max(1, min(len(members), room // max(1, needed)))
-
-
-def memory(devices: Sequence[Any]) -> int:
-    """Free memory in bytes: of all devices together, or of the machine where they are its processors."""
-    if devices[0].platform != "cpu":
-        statistics = [device.memory_stats() or {} for device in devices]
-        return sum(each.get("bytes_limit", 8 * 2**30) - each.get("bytes_in_use", 0) for each in statistics)
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    return 4 * 2**30
+        # The first pass warms up.
+        if (count > 1 or most == 1) and (took > MEASURED_SECONDS or count == most):
+            return 1e6 * took / count / program.count, carry
+        count = min(most, max(2, 2 * count))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +106,7 @@ def _ablate(options: argparse.Namespace) -> None:
     cluster = _cluster(options)
     share_out(None if cluster is None else cluster.cpus)
     from research.ablation import file
-    from research.ablation.plan import duration, plan_tables
+    from research.ablation.plan import plan_tables, time_text
     from research.ablation.run import ablate, plan_only
     from research.ablation.statistics import smallest_p
     from research.cli import EXECUTION, execution_of, terminal
@@ -131,11 +130,8 @@ def _ablate(options: argparse.Namespace) -> None:
         for part in plan_tables(planned):
             terminal().print(part)
         left = sum(len(each.left) for each in planned)
-        seconds = sum(each.seconds for each in planned)
-        # Only --strategy auto measures, and a single member is not worth it.
-        time = "" if math.isnan(seconds) else f", about {duration(seconds)} beside compiling"
         more = f"; {there} are there already" if there else ""
-        terminal().print(f"{left} members{time}{more}")
+        terminal().print(f"{left} members{time_text(planned)}{more}")
         comparisons = len(ablation.arms()[0]) - 1 + (ablation.inner_folds is not None)
         if comparisons:
             terminal().print(smallest_p(len(ablation.seed_numbers()), comparisons).text())

@@ -17,7 +17,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,15 @@ import numpy as np
 from jax import lax
 
 from research import keys
+from research.ablation.executables import Executable, executable
 from research.ablation.groups import Ready
+from research.ablation.memory import Memory, size_of
 from research.data.batch import Batch
 from research.data.feed import Reading
 from research.data.resident import fold_room, put
 from research.training import steps
 from research.training.carry import Carry
+from research.training.loop import Cadence
 from research.training.setup import first_row
 from research.training.steps import Outline, Run
 
@@ -41,8 +44,29 @@ EXACT = ("map", "separate")
 CHUNK = 16
 """Members that ``vmap`` takes at once."""
 
-_EXECUTABLES: dict[Any, Any] = {}
-_LIKES: dict[Any, Any] = {}
+WINDOW_ENTRIES = 2**20
+WINDOW_STEPS = 4096
+
+REPORTED = ("validation", "test")
+"""Splits that are predicted at the end, where there are any."""
+
+SAVING = 3
+"""States in the memory of a processor while one is saved: itself, the copy that is saved, and what is written of it."""
+
+_CARRIES: dict[Any, Any] = {}
+"""Shapes of a member's carry, by what decides them."""
+
+
+class Compiled(NamedTuple):
+    """What compiling the programs of some members told.
+
+    Attributes:
+        seconds: how long compiling them took, now or earlier in this process; devices compile at the same time.
+        memory: what the members take, of each device.
+    """
+
+    seconds: float
+    memory: tuple[Memory, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +109,28 @@ class GroupProgram:
             _Part([members[number] for number in part], outline, way.strategy, device)
             for part, device in zip(parts_of(len(members), way.replicas), devices, strict=False)
         )
-        self.splits = tuple(self.parts[0].splits)
-        self.readings = [reading for part in self.parts for reading in part.readings]
+        splits = tuple(self.parts[0].splits)
+        self.reported = tuple(split for split in REPORTED if split in splits) or ("rows",)
+        rows = sum(r.batch_size * r.batches_per_update for part in self.parts for r in part.readings)
+        self.length = max(1, min(WINDOW_STEPS, WINDOW_ENTRIES // max(1, rows)))
+        self.cadence = members[0].cadence
+
+    def compile(self, whole: bool = True) -> Compiled:
+        """Compile the programs of a wave of these members, and run none; calls find them compiled.
+
+        Args:
+            whole: also those that evaluate, log and predict; False for those that begin and train.
+        """
+        found = self._each(lambda part: part.compile(self, whole))
+        return Compiled(max(seconds for seconds, _ in found), tuple(memory for _, memory in found))
+
+    def resident(self) -> tuple[Memory, ...]:
+        """What lies on each device all the time; compiles nothing."""
+        return tuple(part.resident(self.length) for part in self.parts)
+
+    def training_programs(self) -> tuple[str, ...]:
+        """Names of the compiled programs that train these members, whatever the device; none before they are used."""
+        return tuple(sorted({part.training for part in self.parts if part.training}))
 
     def initialise(self) -> tuple[Carry, ...]:
         """The carries before the first update."""
@@ -96,15 +140,15 @@ class GroupProgram:
         """Shapes, types and places of the carries, as what a checkpoint is restored into; compiles nothing."""
         return tuple(part.carry_like() for part in self.parts)
 
-    def window(self, step: int, length: int) -> tuple[tuple[Any, ...], int, int]:
+    def window(self, step: int) -> tuple[tuple[Any, ...], int, int]:
         """Rows of the updates from ``step`` on; where in them that is, and how many are left.
 
         Args:
             step: updates made so far.
-            length: updates that a window holds.
         """
-        start = step - step % length
-        return tuple(part.window(start, length) for part in self.parts), step - start, length - (step - start)
+        offset = step % self.length
+        windows = tuple(part.window(step - offset, self.length) for part in self.parts)
+        return windows, offset, self.length - offset
 
     def advance(self, carry: tuple[Carry, ...], window: tuple[Any, ...], offset: int, count: int) -> tuple[Carry, ...]:
         """The carries after up to ``count`` more updates, from ``offset`` in the window on; donates ``carry``."""
@@ -158,18 +202,52 @@ class _Part:
         self.example = self._put(_one_or_stacked(examples)) if data else None
         self._several = len(data) > 1
         self._window: tuple[int, Any] = (-1, None)
+        self.training = ""
+        self._noted: dict[str, tuple[float, int]] | None = None
+        self._known: set[int] = set()
+
+    def compile(self, group: GroupProgram, whole: bool) -> tuple[float, Memory]:
+        """Seconds that compiling the programs took, and the memory of the one that needs most; see `GroupProgram`."""
+        carry, window, cadence = self.carry_like(), self.window(0, group.length), group.cadence
+        there = (self.spec, self.run, self.data, self.order, self.splits, self.example, window, carry)
+        self._known, self._noted = {id(leaf) for leaf in jax.tree.leaves(there)}, {}
+        try:
+            self.initialise()
+            self.advance(carry, window, 0, 1)
+            if whole:
+                if cadence.evaluate is not None:
+                    self.record(carry, True)
+                if _only_logs(cadence):
+                    self.record(carry, False)
+                state = self.deploy(carry)
+                for split in group.reported:
+                    self.predict(state, split)
+            noted = self._noted
+        finally:
+            self._noted = None
+        memory = self.resident(group.length)
+        working = {name: added for name, (_, added) in noted.items()}
+        working["initialise"] -= memory.state  # which is only made there
+        by = max(working, key=lambda name: working[name])
+        seconds = sum(each for each, _ in noted.values())
+        return seconds, dataclasses.replace(memory, working=max(0, working[by]), by=by)
+
+    def resident(self, length: int) -> Memory:
+        """What lies on the device all the time, with windows of some length."""
+        copies = SAVING if self.device.platform == "cpu" else 1
+        state = size_of((self.spec, self.run, self.data, self.order)) + copies * size_of(self.carry_like())
+        return Memory(size_of((self.splits, self.example)), size_of(self.window(0, length)), state)
 
     def initialise(self) -> Carry:
         return self._call("initialise", self._initialise, (self.spec, self.run, self.data), (self.example,))
 
     def carry_like(self) -> Carry:
-        members, shared = (self.spec, self.run, self.data), (self.example,)
-        key = self._key("like", members, shared)
-        if key not in _LIKES:
-            everyone = jax.vmap(self._initialise, in_axes=(0, 0, 0, None))
-            _LIKES[key] = jax.eval_shape(everyone, *members, *shared)
-        place = jax.sharding.SingleDeviceSharding(self.device)
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), _LIKES[key])
+        one = (*member_of((self.spec, self.run, self.data), 0), self.example)
+        leaves, structure = jax.tree.flatten(one)
+        key = self.outline, self._several, structure, tuple(map(jax.typeof, leaves))
+        if key not in _CARRIES:
+            _CARRIES[key] = jax.eval_shape(self._initialise, *one)
+        return jax.tree.map(lambda leaf: self._like(leaf, (len(self.data), *leaf.shape)), _CARRIES[key])
 
     def _initialise(self, spec: Any, run: Any, data: Any, example: Any) -> Carry:
         return steps.initialise(self.outline, spec, run, self._own(example, data))
@@ -233,37 +311,55 @@ class _Part:
     def _call(
         self, name: str, one: Callable[..., Any], members: tuple[Any, ...], shared: tuple[Any, ...], donate: int = -1
     ) -> Any:
-        """``one(*member, *shared)`` of each member; the member argument ``donate`` is given away."""
+        """``one(*member, *shared)`` of each member; the member argument ``donate`` is given away.
+
+        While programs are only to be compiled, it gives the shapes of that.
+        """
         if self.strategy == "separate":
-            each = [member_of(members, number) for number in range(len(self.data))]
-            compiled = self._executable(name, one, each[0], shared, donate)
-            return _stacked([compiled(*member, *shared) for member in each])
+            each = [member_of(members, number) for number in range(1 if self._noted is not None else len(self.data))]
+            program = self._executable(name, one, each[0], shared, donate)
+            if self._noted is not None:
+                self._note(name, program, (each[0], shared), len(self.data))
+                return jax.tree.map(lambda leaf: self._like(leaf, (len(self.data), *leaf.shape)), program.like)
+            return _stacked([program.compiled(*member, *shared) for member in each])
 
         def all_of(*arguments: Any) -> Any:
             own, rest = arguments[: len(members)], arguments[len(members) :]
             chunk = CHUNK if self.strategy == "vmap" else None
             return lax.map(lambda member: one(*member, *rest), own, batch_size=chunk)
 
-        return self._executable(name, all_of, members, shared, donate)(*members, *shared)
+        program = self._executable(name, all_of, members, shared, donate)
+        if self._noted is not None:
+            self._note(name, program, (members, shared), 1)
+            return jax.tree.map(lambda leaf: self._like(leaf, leaf.shape), program.like)
+        return program.compiled(*members, *shared)
 
     def _executable(
         self, name: str, function: Callable[..., Any], members: tuple[Any, ...], shared: tuple[Any, ...], donate: int
-    ) -> Any:
-        key = self._key(name, members, shared)
-        if key not in _EXECUTABLES:
-            given = () if donate < 0 else (donate,)
-            _EXECUTABLES[key] = jax.jit(function, donate_argnums=given).lower(*members, *shared).compile()
-        return _EXECUTABLES[key]
+    ) -> Executable:
+        about = self.outline, self.strategy, self._several
+        found = executable(name, about, function, (*members, *shared), donate, self.device)
+        if name == "advance":
+            self.training = found.name
+        return found
 
-    def _key(self, name: str, members: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
-        """All that a program of that name depends on."""
-        leaves, structure = jax.tree.flatten((members, shared))
-        return name, self.outline, self.strategy, self._several, structure, tuple(map(jax.typeof, leaves)), self.device
+    def _note(self, name: str, program: Executable, arguments: Any, times: int) -> None:
+        """Note what a program, which is called so many times for its members, needs beside what is there anyway."""
+        assert self._noted is not None
+        # Some kinds of devices do not tell.
+        told = program.compiled.memory_analysis()
+        results = getattr(told, "output_size_in_bytes", size_of(program.like))
+        temporary, reused = getattr(told, "temp_size_in_bytes", 0), getattr(told, "alias_size_in_bytes", 0)
+        added = results - reused + size_of([leaf for leaf in jax.tree.leaves(arguments) if id(leaf) not in self._known])
+        if self.strategy == "separate":
+            # What is given and the results of all members are there at once, and two copies while these are joined.
+            added = times * (added + 2 * results)
+        self._noted[name] = program.seconds, added + temporary
 
-
-def compiled_programs(name: str = "") -> int:
-    """How many programs of groups this process has compiled; with a name, such as ``advance``, only these."""
-    return sum(not name or key[0] == name for key in _EXECUTABLES)
+    def _like(self, leaf: Any, shape: tuple[int, ...]) -> Any:
+        """The shape and type of an array on the device."""
+        place = jax.sharding.SingleDeviceSharding(self.device)
+        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=place, weak_type=leaf.weak_type)
 
 
 def _rows(prepared: Any, split: str) -> Batch:
@@ -272,9 +368,19 @@ def _rows(prepared: Any, split: str) -> Batch:
     return put(examples, prepared.task, None, room)
 
 
+def _only_logs(cadence: Cadence) -> bool:
+    """Whether there are events without evaluation."""
+    return cadence.evaluate is None or (cadence.log is not None and cadence.log % cadence.evaluate > 0)
+
+
 def member_of(values: Any, number: int) -> Any:
-    """One member's part of what has a first axis of members."""
-    return jax.tree.map(lambda array: _row(array, number), values)
+    """One member's part of what has a first axis of members: of arrays, or of the shapes of such."""
+
+    def own(array: Any) -> Any:
+        is_shape = isinstance(array, jax.ShapeDtypeStruct)
+        return array.update(shape=array.shape[1:]) if is_shape else _row(array, number)
+
+    return jax.tree.map(own, values)
 
 
 # Compiled for each shape: uncompiled, indexing and stacking take longer than the updates of a small network.

@@ -16,7 +16,7 @@ from research.ablation.cluster.send import check_portable, plan_for, train_on
 from research.ablation.design import describe_arm, describe_design
 from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.groups import Group, Ready, Stock, check_comparable, devices_of, group
-from research.ablation.plan import Planned, plan
+from research.ablation.plan import Means, Planned, plan
 from research.ablation.program import Strategy
 from research.ablation.progress import AblationDisplay
 from research.ablation.result import AblationResult, load_result
@@ -86,8 +86,9 @@ def ablate(
         for wave, _, _ in waves:
             wave.note_code(now["code"])
         begun = {identity for wave, _, _ in waves for identity in wave.identities}
-        for planned in _planned(workers, groups, taken | begun, devices, strategy, exact):
-            where = now | {"measured": planned.choice.measured}
+        means = Means(devices, strategy, exact)
+        for planned in _planned(workers, groups, taken | begun, means, console):
+            where = now | {"measured": planned.choice.measured, "memory": planned.bytes}
             waves += [
                 (directory.begin(part, planned.choice.way, codes, where), list(part), planned.group)
                 for part in planned.waves
@@ -114,9 +115,10 @@ def plan_only(
     cluster: Cluster | None = None,
     console: Console | None = None,
 ) -> tuple[tuple[Planned, ...], int]:
-    """What `ablate` would train with the same arguments, and how many members are there already; writes nothing.
+    """What `ablate` would train with the same arguments, and how many members are there already.
 
-    Members of waves that were begun and not finished count as still to be trained.
+    Writes nothing but compiled programs, into their cache: those that `ablate` uses. Members of waves that were begun
+    and not finished count as still to be trained.
 
     Raises:
         UserError: as `ablate`.
@@ -129,7 +131,8 @@ def plan_only(
         groups = _groups(members, here, console)
         codes = codes_of(ablation.arms()[0], members)
         there = set() if fresh else _taken(directory, groups, codes, accept_changes)[0]
-        return _planned(workers, groups, there, devices_of(here), strategy, exact), len(there)
+        means = Means(devices_of(here), strategy, exact, measures=True)
+        return _planned(workers, groups, there, means, console), len(there)
 
 
 def _workers(
@@ -147,11 +150,12 @@ def _here(execution: Execution, workers: Workers | None) -> Execution:
 
 
 def _planned(
-    workers: Workers | None, groups: Sequence[Group], done: set[str], devices: Sequence[Any], strategy: str, exact: bool
+    workers: Workers | None, groups: Sequence[Group], done: set[str], means: Means, console: Console | None
 ) -> tuple[Planned, ...]:
-    if workers is None:
-        return plan(groups, done, devices, strategy, exact)
-    return plan_for(workers, groups, done, devices, strategy, exact)
+    with contextlib.closing(PreparingDisplay(console)) as told:
+        if workers is None:
+            return plan(groups, done, means, told)
+        return plan_for(workers, groups, done, means, told)
 
 
 def _train_here(

@@ -20,9 +20,6 @@ from research.training.tripwire import Tripwire
 Listener = Callable[[int, dict[str, Any]], None]
 """Told of each event: the step, and the record of the log."""
 
-WINDOW_ENTRIES = 2**20
-WINDOW_STEPS = 4096
-
 
 def train_members(
     program: GroupProgram,
@@ -43,13 +40,12 @@ def train_members(
         Interrupted: after SIGTERM or SIGINT, once the state is saved.
     """
     step = max(int(part.step.max()) for part in carry)
-    length = _window_length(program)
     pending: list[tuple[int, tuple[Any, ...]]] = []
     pace, saved_at, tripwire = Pace(), time.monotonic(), Tripwire.armed()
     living = bool(_live(carry).any())
     with interruptions() as interrupted:
         while step < cadence.total and living:
-            window, offset, left = program.window(step, length)
+            window, offset, left = program.window(step)
             count = min(_next(cadence, step, tripwire) - step, pace.updates, left)
             carry = program.advance(carry, window, offset, count)
             step += count
@@ -84,11 +80,6 @@ def _next(cadence: Cadence, step: int, tripwire: Tripwire | None) -> int:
     if tripwire is not None and tripwire.moment == "update" and step < tripwire.step:
         return min(stop, tripwire.step)
     return stop
-
-
-def _window_length(program: GroupProgram) -> int:
-    rows = [reading.batch_size * reading.batches_per_update for reading in program.readings]
-    return max(1, min(WINDOW_STEPS, WINDOW_ENTRIES // max(1, sum(rows))))
 
 
 def _live(carry: tuple[Carry, ...]) -> Bool[np.ndarray, " M"]:

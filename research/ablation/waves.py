@@ -27,8 +27,6 @@ from research.training.run_directory import write_json
 from research.training.steps import Outline
 from research.training.tripwire import Tripwire
 
-REPORTED = ("validation", "test")
-
 
 def run_wave(
     wave: Wave,
@@ -82,8 +80,7 @@ def _predictions(
     """
     state = reported_states(program, carry)
     failed, steps = (np.array(values) for values in gathered(tuple((part.failed_step, part.step) for part in carry)))
-    splits = [split for split in REPORTED if split in program.splits] or ["rows"]
-    said = {split: gathered(program.predict(state, split)) for split in splits}
+    said = {split: gathered(program.predict(state, split)) for split in program.reported}
     for rows in said.values():
         if "prediction" in rows:
             sound = np.isfinite(rows["prediction"].reshape(len(members), -1)).all(1)

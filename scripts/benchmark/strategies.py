@@ -85,8 +85,8 @@ def together(family: str, seconds: float, rounds: int) -> dict[str, Any]:
     (its,) = group(members, Stock(), Execution())
     choice = choose_way(its, its.members, jax.devices(), "auto", False, {})
     program = GroupProgram(its.members, its.outline, choice.way, jax.devices())
-    length = min(its.cadence.total, 64)
-    window, offset, _ = program.window(0, length)
+    window, offset, left = program.window(0)
+    length = min(left, 64)
     carry = program.initialise()
 
     def advance(carry: Any, times: int) -> tuple[Any, float]:

@@ -16,6 +16,7 @@ from tiny import EXPERIMENT, QUIET, left_behind, run
 
 from research.ablation import training
 from research.ablation.ablation import Ablation
+from research.ablation.executables import compiled_programs
 from research.ablation.extract import extract
 from research.ablation.result import CHOSEN, AblationResult, load_result
 from research.ablation.run import ablate, plan_only
@@ -37,6 +38,12 @@ OPTIONS: dict[str, Any] = {
 
 def ablation(**changes: Any) -> Ablation:
     return Ablation(**({"baseline": BASELINE, "variants": VARIANTS, "seeds": 2} | changes))
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans measure two updates."""
+    monkeypatch.setattr("research.ablation.choice.MEASURED_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +153,10 @@ def test_the_plan_says_what_is_left(whole: AblationResult, tmp_path: Path) -> No
     planned, there = plan_only(ablation(seeds=(0, 1, 11)), ablations=whole.directory.parent, **OPTIONS)
     assert there == 6 and sorted(len(each.left) for each in planned) == [1, 2]
     assert not (tmp_path / "experiment").exists()
+    # What is planned is compiled, and is what trains: these two groups have been trained in this process.
+    before = compiled_programs()
+    anew, _ = plan_only(ablation(), ablations=whole.directory.parent, fresh=True, **OPTIONS)
+    assert compiled_programs() == before and all(each.compiled > 0 and each.training > 0 for each in anew)
     with pytest.raises(UserError, match="vmap does not give the bits"):
         plan_only(ablation(), ablations=tmp_path, strategy="vmap", exact=True)
     with pytest.raises(UserError, match=r"execution\.feed"):
@@ -190,8 +201,8 @@ def test_more_folds_than_patients_of_the_rarest_class_are_refused(tmp_path: Path
 
 
 def test_a_member_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("research.ablation.choice.memory", lambda devices: 10_000)
-    with pytest.raises(UserError, match=r"baseline/seed=0: one member needs about .* MiB .* make the model smaller"):
+    monkeypatch.setattr("research.ablation.memory.free", lambda devices: 10_000)
+    with pytest.raises(UserError, match=r"baseline/seed=0: one member needs .* MiB .* its state.* 0\.0 MiB are there"):
         ablate(ablation(), ablations=tmp_path, **OPTIONS)
 
 

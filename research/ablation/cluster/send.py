@@ -15,8 +15,9 @@ from research.ablation.cluster.progress import ClusterDisplay
 from research.ablation.cluster.wave_job import WaveJob, worker_environment
 from research.ablation.directory import Wave
 from research.ablation.groups import Group
-from research.ablation.plan import Planned, plan
+from research.ablation.plan import Means, Planned, plan
 from research.ablation.program import Way
+from research.data.prepare import Listener
 from research.errors import RunError, UserError
 from research.experiment import Execution
 from research.experiment_file import classes_of
@@ -24,18 +25,24 @@ from research.spec import to_json
 
 
 def plan_for(
-    workers: Workers, groups: Sequence[Group], done: set[str], devices: Sequence[Any], strategy: str, exact: bool
+    workers: Workers, groups: Sequence[Group], done: set[str], means: Means, listener: Listener | None = None
 ) -> tuple[Planned, ...]:
     """The plan for workers of a cluster; arguments and errors as of `research.ablation.plan.plan`.
 
-    ``auto`` measures here where this machine has what a worker has, and is ``map`` otherwise.
+    ``auto`` measures here where this machine has what a worker has, and is ``map`` otherwise. So does a plan that is
+    only shown; else the workers compile.
     """
     count, on_cpu = workers.cluster.devices, workers.cluster.gpus == 0
-    alike = (devices[0].platform == "cpu") == on_cpu and len(devices) >= count
-    if strategy == "auto" and not alike:
-        strategy = "map"
-    waves = workers.cluster.waves or workers.slots
-    found = plan(groups, done, devices[:count], strategy, exact, waves)
+    alike = (means.devices[0].platform == "cpu") == on_cpu and len(means.devices) >= count
+    means = dataclasses.replace(
+        means,
+        devices=means.devices[:count],
+        strategy="map" if means.strategy == "auto" and not alike else means.strategy,
+        waves=workers.cluster.waves or workers.slots,
+        compiles=means.measures and alike,
+        measures=means.measures and alike,
+    )
+    found = plan(groups, done, means, listener)
     return tuple(
         dataclasses.replace(each, choice=dataclasses.replace(each.choice, way=_shared_out(each, count, alike)))
         for each in found
