@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from research.ablation.ablation import Ablation, Arm
-from research.ablation.names import short_names
+from research.ablation.names import number_texts, short_names
 from research.ablation.search import Integers, LogUniform, Range, Uniform
 from research.errors import UserError
 from research.spec import Spec, to_json
+from research.training.provenance import differences
 
 Scale = Literal["linear", "log", "categories"]
 
@@ -125,15 +129,57 @@ def value_at(experiment: Any, path: str) -> Any:
     return experiment
 
 
-def value_text(value: Any) -> str:
-    """A value of a field, as in the names of the arms."""
+def value_texts(values: Sequence[Any]) -> list[str]:
+    """A text of each value of a field, much as in the names of the arms: different where the values are.
+
+    Numbers have as many digits, and parts of one class those fields, as tell them apart.
+
+    Args:
+        values: as JSON has them.
+    """
+    keys = [json.dumps(value, sort_keys=True) for value in values]
+    different = dict(zip(keys, values, strict=True))
+    numbers = number_texts([value for value in different.values() if isinstance(value, float)])
+    texts: dict[str, str] = {}
+    times: Counter[str] = Counter()
+    for key, value in different.items():
+        alike = [
+            other for other in different.values() if isinstance(other, dict) and _class_of(other) == _class_of(value)
+        ]
+        text = numbers[value] if isinstance(value, float) else _text(value, alike)
+        times[text] += 1
+        texts[key] = text if times[text] == 1 else f"{text} ({times[text]})"
+    return [texts[key] for key in keys]
+
+
+def _text(value: Any, alike: Sequence[Mapping[str, Any]] = ()) -> str:
+    """One value; of a part those fields in which others of its class differ from it."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, dict):
-        return str(value.get("spec", value.get("python", ""))).rsplit(":", 1)[-1]
     if isinstance(value, list):
-        return f"({', '.join(map(value_text, value))})"
-    return "none" if value is None else str(value)
+        return f"({', '.join(map(_text, value))})"
+    if not isinstance(value, dict):
+        return "none" if value is None else str(value)
+    fields = {path: None for other in alike for path in differences(alike[0], other)}
+    short = short_names(fields)
+    held = []
+    for path in fields:
+        there = list(map(_value_or_none, alike, itertools.repeat(path)))
+        held.append(f"{short[path]}={value_texts(there)[list(alike).index(value)]}")
+    return _class_of(value) + (f"({', '.join(held)})" if held else "")
+
+
+def _value_or_none(part: Mapping[str, Any], path: str) -> Any:
+    """What is at a path below a part; None where it has nothing there, or a value instead of a part with fields."""
+    found: Any = part
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _class_of(value: Any) -> str:
+    """The name of the class of a part, or of a class or function; empty for others."""
+    return str(value.get("spec", value.get("python", ""))).rsplit(":", 1)[-1] if isinstance(value, dict) else ""
 
 
 def _described(values: Range) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
     values = [_plain(value) for value in values]
     keys = [_key(value) for value in values]
     different = dict(zip(keys, values, strict=True))
-    numbers = _number_texts([value for value in different.values() if isinstance(value, float)])
+    numbers = number_texts([value for value in different.values() if isinstance(value, float)])
     texts: dict[Any, str] = {}
     times: Counter[str] = Counter()
     for key, value in different.items():
@@ -71,7 +71,7 @@ def _key(value: Any) -> Any:
     return key
 
 
-def _number_texts(numbers: Sequence[float]) -> dict[float, str]:
+def number_texts(numbers: Sequence[float]) -> dict[float, str]:
     """Each number in the fewest digits in which no other reads like it."""
     texts: dict[float, str] = {}
     for digits in range(FEWEST_DIGITS, MOST_DIGITS + 1):

@@ -10,10 +10,12 @@ import pytest
 from tiny import EXPERIMENT
 
 from research.ablation.ablation import Ablation
-from research.ablation.design import Design, describe_arm, describe_design, read_design, value_text
+from research.ablation.design import Design, describe_arm, describe_design, read_design, value_texts
+from research.ablation.figures.arms import labels_of
 from research.ablation.search import Integers, LogUniform, Search, Uniform
 from research.errors import UserError
 from research.optimizers import SGD, AdamW
+from research.schedules import StepDecay, WarmupCosine
 
 
 def recorded(**parts: Any) -> Design:
@@ -41,9 +43,31 @@ def test_parts_and_tuples_are_values_too() -> None:
     grid = {"optimizer": [SGD(learning_rate=0.1), AdamW(learning_rate=0.1)], "model.widths": [(4,), (8, 8)]}
     design = recorded(grid=grid)
     optimizer, widths = design.grid
-    assert [value_text(value) for value in optimizer.values] == ["SGD", "AdamW"]
-    assert [value_text(value) for value in widths.values] == ["(4)", "(8, 8)"]
+    assert value_texts(optimizer.values) == ["SGD", "AdamW"]
+    assert value_texts(widths.values) == ["(4)", "(8, 8)"]
     assert len(design.on(design.grid)) == 4 and "baseline" not in design.on(design.grid)
+
+
+def test_values_that_differ_have_texts_that_differ() -> None:
+    rates = [
+        WarmupCosine(peak=0.1, warmup=0.05),
+        WarmupCosine(peak=0.1, warmup=0.1),
+        WarmupCosine(peak=0.01, warmup=0.1),
+        StepDecay(),
+    ]
+    (axis,) = recorded(grid={"optimizer.learning_rate": [*rates, 0.1, 0.10000001, 0.1]}).grid
+    texts = value_texts(axis.values)
+    assert texts == [
+        *("WarmupCosine(warmup=0.05, peak=0.1)", "WarmupCosine(warmup=0.1, peak=0.1)"),
+        *("WarmupCosine(warmup=0.1, peak=0.01)", "StepDecay", "0.1", "0.10000001"),
+    ]
+    labels = labels_of(axis, 18)
+    assert len(set(labels)) == len(labels) == 6 and max(map(len, labels)) <= 18
+    nested = [AdamW(learning_rate=rate) for rate in (WarmupCosine(peak=0.1), WarmupCosine(peak=0.2), 0.5)]
+    (axis,) = recorded(grid={"optimizer": nested}).grid
+    assert len(set(value_texts(axis.values))) == 3
+    assert value_texts([True, 1, 1.0, [1], [1.0], None, None])[-1] == "none"
+    assert len(set(value_texts([True, 1, 1.0, [1], [1.0], None, None]))) == 6
 
 
 def test_trials_lie_on_axes_with_the_scale_of_their_ranges() -> None:

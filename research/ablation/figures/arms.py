@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from research.ablation.design import Axis, value_texts
 from research.ablation.statistics import Analysis
 from research.evaluation.tables import TITLES
 from research.metrics import LARGER_IS_BETTER
@@ -39,6 +40,19 @@ def ranked(analysis: Analysis, metric: str) -> list[str]:
     sign = sign_of(metric) or 1
     means = {name: sign * analysis.summary(name, metric).mean for name in analysis.variants[1:]}
     return sorted(means, key=lambda name: math.inf if math.isnan(means[name]) else -means[name])
+
+
+def labels_of(axis: Axis, longest: int) -> list[str]:
+    """A label of at most so many letters for each category of an axis; different where the categories are."""
+    texts = value_texts(axis.values)
+    found: list[str] = []
+    for text in texts:
+        label, times = style.shortened(text, longest), 1
+        while label in found:
+            times += 1
+            label = f"{style.shortened(text, longest - len(f' ({times})'))} ({times})"
+        found.append(label)
+    return found
 
 
 def drawn_arms(analysis: Analysis, metric: str) -> tuple[dict[str, dict[str, Any]], str]:

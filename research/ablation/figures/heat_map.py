@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from research.ablation.design import Axis, Design, value_text
-from research.ablation.figures.arms import scale_limits, seeds_text, sign_of, title_of
+from research.ablation.design import Axis, Design
+from research.ablation.figures.arms import labels_of, scale_limits, seeds_text, sign_of, title_of
 from research.ablation.statistics import Analysis
 from research.evaluation.tables import number, with_interval
 from research.reporting import style
@@ -118,7 +118,7 @@ def _layout(pairs: Sequence[Pair], title: str, facts: str) -> tuple[Any, list[An
 
 
 def _names(axis: Axis) -> list[str]:
-    return [style.shortened(value_text(value), 24) for value in axis.values]
+    return labels_of(axis, 24)
 
 
 def _longest(axis: Axis) -> int:

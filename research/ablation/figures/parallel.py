@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from research.ablation.design import Axis, Design, value_text
-from research.ablation.figures.arms import ranked, scale_limits, seeds_text, sign_of, title_of
+from research.ablation.design import Axis, Design
+from research.ablation.figures.arms import labels_of, ranked, scale_limits, seeds_text, sign_of, title_of
 from research.ablation.statistics import Analysis
 from research.evaluation.tables import number
 from research.reporting import style
@@ -81,7 +81,7 @@ def ticks(axis: Axis) -> list[Tick]:
     from matplotlib.ticker import LogLocator, MaxNLocator
 
     if axis.scale == "categories":
-        return [(height(value, axis), style.shortened(value_text(value), 18)) for value in axis.values]
+        return [(height(value, axis), label) for value, label in zip(axis.values, labels_of(axis, 18), strict=True)]
     values = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(axis.low, axis.high)
     if axis.scale == "log":
         values = LogLocator(numticks=8).tick_values(axis.low, axis.high)
