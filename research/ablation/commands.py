@@ -170,11 +170,17 @@ def _draw(result: Any, analysis: Any, console: Any) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
+    from research.ablation.members_table import write_tables
     from research.ablation.result import load_result
     from research.ablation.tables import analysis_of, written
     from research.cli import terminal
+    from research.errors import RunError
 
     result = load_result(options.directory)
+    try:
+        write_tables(options.directory)
+    except RunError as error:
+        terminal(stderr=True).print(f"note: {error}", style="yellow")
     if options.format == "text":
         _show(result, options, options.figures)
         return

@@ -16,6 +16,7 @@ from research.ablation.cluster.send import check_portable, plan_for, train_on
 from research.ablation.design import describe_arm, describe_design
 from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.groups import Group, Ready, Stock, check_comparable, devices_of, group
+from research.ablation.members_table import write_tables
 from research.ablation.plan import Means, Planned, plan
 from research.ablation.program import Strategy
 from research.ablation.progress import AblationDisplay
@@ -93,8 +94,10 @@ def ablate(
                 (directory.begin(part, planned.choice.way, codes, where), list(part), planned.group)
                 for part in planned.waves
             ]
-        if workers is None:
-            _train_here(waves, execution, devices, console)
+        if not waves:
+            write_tables(directory.path)
+        elif workers is None:
+            _train_here(directory.path, waves, execution, devices, console)
         else:
             sent = [wave for wave, _, _ in waves]
             train_on(workers, directory.path, sent, execution, codes, accept_changes, console)
@@ -159,6 +162,7 @@ def _planned(
 
 
 def _train_here(
+    directory: Path,
     waves: Sequence[tuple[Wave, list[Ready], Group]],
     execution: Execution,
     devices: Sequence[Any],
@@ -171,6 +175,7 @@ def _train_here(
             display.begin(wave, ready)
             with wave.claimed():
                 run_wave(wave, ready, its.outline, execution, devices, display)
+            write_tables(directory)
             display.end()
 
 

@@ -383,7 +383,11 @@ def _join_columns(stem: str, columns: dict[str, np.ndarray], task: Task) -> np.n
 def _write(path: Path, columns: dict[str, np.ndarray], about: dict[str, Any]) -> None:
     arrays = [pa.array(v, type=pa.string()) if v.dtype == object else pa.array(v) for v in columns.values()]
     table = pa.table(arrays, names=list(columns))
-    table = table.replace_schema_metadata({_FORMAT: json.dumps(about, sort_keys=True).encode()})
+    write_parquet(path, table.replace_schema_metadata({_FORMAT: json.dumps(about, sort_keys=True).encode()}))
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table so that a reader sees the old file or the whole new one; raises `RunError` if that fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

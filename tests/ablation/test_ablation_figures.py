@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -13,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from made_ablation import GRID, made_in
 from tiny import EXPERIMENT
 
 from research.ablation.ablation import Ablation
 from research.ablation.design import describe_arm, describe_design, read_design
-from research.ablation.directory import AblationDirectory
 from research.ablation.figures import write_figures
 from research.ablation.figures.arms import drawn_arms, ranked
 from research.ablation.figures.curves import Curve, curves_of, scale_of
@@ -27,50 +26,18 @@ from research.ablation.figures.learning import learning_curves
 from research.ablation.figures.parallel import parallel
 from research.ablation.figures.profiles import profiles
 from research.ablation.result import AblationResult, load_result
-from research.ablation.run import _described as described
 from research.ablation.search import LogUniform, Search
 from research.ablation.statistics import Analysis, Outcomes, analyse, mark_selected
 from research.ablation.tables import analysis_of, rows
 from research.cli import main
-from research.evaluation import Predictions
-from research.evaluation.predictions import write_members
 from research.metrics import larger_is_better
-from research.task import Task
-from research.training.metrics_log import MetricsLog
-from research.training.run_directory import write_json
-
-TASK = Task("binary", ("well", "ill"))
-GRID = {"optimizer.learning_rate": [1e-3, 2e-2], "optimizer.weight_decay": [0.0, 0.01]}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
-    """An ablation of four arms and three seeds as training leaves it, its numbers made up."""
+    """An ablation of four arms and three seeds."""
     path = tmp_path_factory.mktemp("figures") / "study"
-    path.mkdir()
-    ablation = Ablation(baseline=EXPERIMENT, grid=GRID, seeds=3)
-    (arms, notes), members = ablation.arms(), ablation.members()
-    directory = AblationDirectory(path)
-    directory.write_plan(described(ablation, "study", arms, notes, members), None)
-    wave = path / "waves" / "only"
-    (wave / "predictions").mkdir(parents=True)
-    listed = [{"name": member.name, "identity": member.identity} for member in members]
-    write_json(wave / "wave.json", {"members": listed, "codes": ["0"]})
-    draw = np.random.default_rng(0)
-    targets = (np.arange(60) % 3 == 0).astype(np.int32)
-    for split in ("validation", "test"):
-        scores = 1 / (1 + np.exp(-draw.normal(size=(len(members), 60)) - 1.5 * targets))
-        found = {n: Predictions(TASK, split, np.arange(60), row, targets) for n, row in enumerate(scores)}
-        write_members(wave / "predictions" / f"{split}.parquet", found)
-    with contextlib.closing(MetricsLog(wave / "curves.jsonl", 0, None)) as log:
-        for step in range(10, 60, 10):
-            record: dict[str, Any] = {"step": step, "epoch": step / 4, "member": list(range(len(members)))}
-            for name in ("train/loss", "validation/auroc", "validation/loss"):
-                record[name] = draw.uniform(0.5, 0.6, len(members)).tolist()
-            log.write(record)
-    ended = {"failed_step": None, "stopped_early": False, "metrics": {"auroc": 0.0, "log_loss": 0.0}}
-    each = [{"name": m.name} | ended for m in members]
-    write_json(wave / "results.json", {"split": "test", "members": each})
+    made_in(path)
     return load_result(path)
 
 
@@ -328,6 +295,7 @@ def test_figures_are_made_again_from_the_directory_alone(
     assert main(["table", str(here), "--figures", "--format", "json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["rows"] and "figures:" in said.err
+    assert (here / "members.parquet").exists() and (here / "curves.parquet").exists()
     assert {path: path.read_bytes() for path in found.paths} == before
 
 

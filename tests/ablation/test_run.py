@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from small_ablation import LINEAR
 from tiny import EXPERIMENT, QUIET, left_behind, run
@@ -70,6 +71,10 @@ def test_every_member_is_trained_once(whole: AblationResult, tmp_path: Path) -> 
     more = ablate(ablation(seeds=(0, 1, 7)), ablations=whole.directory.parent, **OPTIONS)
     assert more.trained == 3 and len(more.outcomes) == 9
     assert left(whole).items() <= left(more).items()
+    members: Any = pd.read_parquet(whole.directory / "members.parquet").set_index("member")
+    for outcome in more.outcomes:
+        assert members["test/auroc"][outcome.name] == outcome.results["metrics"]["auroc"]
+    assert members["wave"].nunique() == 4 and members["model.dropout"]["no dropout/seed=7"] != 0.2
 
 
 def test_a_member_becomes_the_run_that_it_is(whole: AblationResult, tmp_path: Path) -> None:

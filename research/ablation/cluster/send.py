@@ -15,6 +15,7 @@ from research.ablation.cluster.progress import ClusterDisplay
 from research.ablation.cluster.wave_job import WaveJob, worker_environment
 from research.ablation.directory import Wave
 from research.ablation.groups import Group
+from research.ablation.members_table import write_tables
 from research.ablation.plan import Means, Planned, plan
 from research.ablation.program import Way
 from research.data.prepare import Listener
@@ -117,6 +118,8 @@ def train_on(
         for outcome in outcomes:
             if outcome.error is not None:
                 failed[outcome.wave] = outcome.error
+            else:
+                write_tables(directory)
             display.ended(outcome)
     if failed:
         named = {wave.path.name: wave for wave in waves}
