@@ -28,7 +28,7 @@ def as_group(found: Group, way: Way, updates: int) -> list[Any]:
     window, offset, _ = program.window(0)
     carry = program.advance(program.initialise(), window, offset, updates)
     carry, record = program.record(carry, True)
-    rows = program.predict(program.deploy(carry), "validation" if program.splits else "rows")
+    rows = program.predict(program.deploy(carry), "rows" if program.reported == ("rows",) else "validation")
     stacked = gathered(tuple(zip(carry, record, rows, strict=True)))
     return [jax.tree.map(lambda array: array[number], stacked) for number in range(program.count)]  # noqa: B023
 

@@ -74,7 +74,8 @@ def test_every_member_is_trained_once(whole: AblationResult, tmp_path: Path) -> 
     members: Any = pd.read_parquet(whole.directory / "members.parquet").set_index("member")
     for outcome in more.outcomes:
         assert members["test/auroc"][outcome.name] == outcome.results["metrics"]["auroc"]
-    assert members["wave"].nunique() == 4 and members["model.dropout"]["no dropout/seed=7"] != 0.2
+    assert members["wave"].nunique() == 4 and members["optimizer.learning_rate"]["slower/seed=7"] == 1e-3
+    assert members["model.widths"]["linear/seed=7"] != members["model.widths"]["baseline/seed=7"]
 
 
 def test_a_member_becomes_the_run_that_it_is(whole: AblationResult, tmp_path: Path) -> None:
