@@ -96,11 +96,12 @@ def ablate(
             ]
         if not waves:
             write_tables(directory.path)
-        elif workers is None:
-            _train_here(directory.path, waves, execution, devices, console)
+        display = AblationDisplay(console, [wave for wave, _, _ in waves], _numbered([its for _, _, its in waves]))
+        stack.callback(display.close)
+        if workers is None:
+            _train_here(directory.path, waves, execution, devices, display)
         else:
-            sent = [wave for wave, _, _ in waves]
-            train_on(workers, directory.path, sent, execution, codes, accept_changes, console)
+            train_on(workers, directory.path, [wave for wave, _, _ in waves], execution, codes, accept_changes, display)
     total = sum(len(ready) for _, ready, _ in waves)
     return dataclasses.replace(load_result(directory.path), trained=total)
 
@@ -166,17 +167,21 @@ def _train_here(
     waves: Sequence[tuple[Wave, list[Ready], Group]],
     execution: Execution,
     devices: Sequence[Any],
-    console: Console | None,
+    display: AblationDisplay,
 ) -> None:
     """Train waves one after the other in this process."""
-    total = sum(len(ready) for _, ready, _ in waves)
-    with contextlib.closing(AblationDisplay(console, total, len(waves))) as display:
-        for wave, ready, its in waves:
-            display.begin(wave, ready)
-            with wave.claimed():
-                run_wave(wave, ready, its.outline, execution, devices, display)
-            write_tables(directory)
-            display.end()
+    for wave, ready, its in waves:
+        display.begin(wave)
+        with wave.claimed():
+            run_wave(wave, ready, its.outline, execution, devices, display)
+        write_tables(directory)
+        display.ended(wave)
+
+
+def _numbered(groups: Sequence[Group]) -> list[int]:
+    """A number for each different group, from 0."""
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(map(id, groups)))}
+    return [numbers[id(its)] for its in groups]
 
 
 def _groups(members: Sequence[Member], execution: Execution, console: Console | None) -> tuple[Group, ...]:

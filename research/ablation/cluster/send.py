@@ -8,16 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from research.ablation.cluster.cluster import Workers
-from research.ablation.cluster.progress import ClusterDisplay
 from research.ablation.cluster.wave_job import WaveJob, worker_environment
 from research.ablation.directory import Wave
 from research.ablation.groups import Group
 from research.ablation.members_table import write_tables
 from research.ablation.plan import Means, Planned, plan
 from research.ablation.program import Way
+from research.ablation.progress import AblationDisplay
 from research.data.prepare import Listener
 from research.errors import RunError, UserError
 from research.experiment import Execution
@@ -78,7 +76,7 @@ def train_on(
     execution: Execution,
     codes: Mapping[str, str],
     accept_changes: bool,
-    console: Console | None,
+    display: AblationDisplay,
 ) -> None:
     """Train waves on the workers; returns once all are finished.
 
@@ -89,7 +87,7 @@ def train_on(
         execution: how the workers are to run.
         codes: hash of the code behind each member here, by identity; workers must have the same.
         accept_changes: whether they need not.
-        console: where to show progress; None shows nothing.
+        display: told of what goes on.
 
     Raises:
         UserError: for waves that were begun on more devices than a worker has.
@@ -112,17 +110,15 @@ def train_on(
         for wave in waves
     ]
     failed: dict[str, str] = {}
-    with contextlib.ExitStack() as stack:
-        display = stack.enter_context(contextlib.closing(ClusterDisplay(console, waves)))
-        outcomes = stack.enter_context(contextlib.closing(workers.train(jobs, display.look)))
+    named = {wave.path.name: wave for wave in waves}
+    with contextlib.closing(workers.train(jobs, display.look)) as outcomes:
         for outcome in outcomes:
             if outcome.error is not None:
                 failed[outcome.wave] = outcome.error
             else:
                 write_tables(directory)
-            display.ended(outcome)
+            display.ended(named[outcome.wave], outcome.error)
     if failed:
-        named = {wave.path.name: wave for wave in waves}
         lines = [f"  {named[name].title}: {error}" for name, error in failed.items()]
         raise RunError(
             "\n".join([f"{len(failed)} of {len(waves)} waves were not trained:", *lines])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ from small_ablation import OPTIONS, ablation
 from research.ablation import Cluster, run
 from research.ablation.cluster import send, wave_job, worker
 from research.ablation.cluster.cluster import Workers
-from research.ablation.cluster.progress import ClusterDisplay
-from research.ablation.cluster.wave_job import Outcome, WaveJob, train_wave, worker_environment
+from research.ablation.cluster.wave_job import WaveJob, train_wave, worker_environment
 from research.ablation.directory import AblationDirectory, Wave
+from research.ablation.plan import Means
+from research.ablation.progress import AblationDisplay
 from research.ablation.run import ablate
 from research.cli import main
 from research.errors import UserError
@@ -94,7 +96,7 @@ def test_a_wave_needs_the_devices_it_was_begun_on(tmp_path: Path) -> None:
     workers = Workers()
     workers.cluster, workers.slots = Cluster(kind="ray", cpus=1), 1
     with pytest.raises(UserError, match=r"begun on 2 devices, and 1 are there.*--cpus"):
-        send.train_on(workers, tmp_path, [wave], OPTIONS["execution"], {}, False, None)
+        send.train_on(workers, tmp_path, [wave], OPTIONS["execution"], {}, False, AblationDisplay(None, [wave], [0]))
 
 
 def test_a_class_of_the_program_itself_cannot_travel(monkeypatch: Any) -> None:
@@ -107,6 +109,7 @@ def test_a_class_of_the_program_itself_cannot_travel(monkeypatch: Any) -> None:
 def test_a_worker_says_what_it_does_not_have(tmp_path: Path, monkeypatch: Any) -> None:
     with monkeypatch.context() as untrained:
         untrained.setattr(run, "run_wave", lambda *given: None)
+        untrained.setattr(run, "Means", functools.partial(Means, compiles=False))
         with pytest.raises(UserError, match="members are not trained yet"):
             ablate(ablation(), ablations=tmp_path, **OPTIONS)
     (wave,) = AblationDirectory(tmp_path / "experiment").waves()
@@ -144,29 +147,3 @@ def test_a_worker_says_what_it_does_not_have(tmp_path: Path, monkeypatch: Any) -
     assert "Traceback" in (wave.path / wave_job.TRACEBACK).read_text()
     wave.results.write_text("{}")
     assert outcome() == ""  # finished: nothing is left to do
-
-
-def test_what_goes_on_is_shown_in_lines(tmp_path: Path, monkeypatch: Any) -> None:
-    from rich.console import Console
-
-    from research.ablation.cluster import progress
-
-    monkeypatch.setattr(progress, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(progress, "QUIET_SECONDS", -1.0)
-    first, second = _wave(tmp_path / "first"), _wave(tmp_path / "second")
-    console = Console(record=True, width=200, file=open(os.devnull, "w"))  # noqa: SIM115
-    display = ClusterDisplay(console, [first, second])
-    first.attempts.write_text('{"host": "one"}\n')
-    display.look()
-    first.attempts.write_text('{"host": "one"}\n{"host": "two"}\n{"ho')
-    display.look()
-    display.ended(Outcome("first"))
-    display.ended(Outcome("second", "on two: no data"))
-    display.close()
-    console.file.close()
-    lines = [line.strip() for line in console.export_text().splitlines()]
-    title = "(baseline/seed=0 and 1 more)"
-    assert lines[0] == "wave 0/2  0/4 members  1 in training"
-    assert lines[1] == f"wave first {title}: begun again on two"
-    assert "wave 1/2  2/4 members  0 in training" in lines
-    assert f"wave second {title} failed on two: no data" in lines

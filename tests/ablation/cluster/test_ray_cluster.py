@@ -106,7 +106,7 @@ def test_lost_workers_mistakes_and_interruptions_change_no_bit(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as interrupting:
-        interrupting.setattr(send.ClusterDisplay, "look", look)
+        interrupting.setattr(send.AblationDisplay, "look", look)
         interrupting.setenv(VARIABLE, f"update:30:{file}")
         with pytest.raises(KeyboardInterrupt):
             ablate(whole, ablations=tmp_path, cluster=RAY, **OPTIONS)
