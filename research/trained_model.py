@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -37,16 +36,7 @@ def begin(setup: Setup, carry: Carry) -> Carry:
         setup: the run.
         carry: as `Program.initialise` gives it.
     """
-    start = setup.experiment.start_from
-    if start is not None:
-        state = start_from.transfer(carry.state, start)
-        best = carry.best
-        if best is not None:
-            deployed = setup.experiment.algorithm.deployed(setup.experiment, state)
-            best = dataclasses.replace(best, state=jax.tree.map(lambda x: x.copy(), deployed))
-        carry = dataclasses.replace(carry, state=state, best=best)
-        carry = jax.device_put(carry, setup.device)
-    return carry
+    return start_from.begin(setup.experiment, carry, setup.device)
 
 
 def restore(setup: Setup, directory: RunDirectory) -> Carry:

@@ -289,7 +289,7 @@ def _described(ready: Ready) -> dict[str, Any]:
         "fold": member.fold,
         "inner": member.inner,
         "identity": member.identity,
-        "data": ready.prepared.fingerprint if ready.prepared is not None else "",
+        "data": ready.data,
         "experiment": to_json(member.experiment),
     }
 

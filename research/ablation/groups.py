@@ -13,10 +13,11 @@ from research.data.feed import Reading
 from research.data.prepare import Listener, Prepared
 from research.data.resident import fold_room
 from research.errors import UserError
-from research.experiment import Execution, Experiment
+from research.experiment import Execution, Experiment, StartFrom
 from research.spec import fingerprint
 from research.training.loop import Cadence
 from research.training.setup import cadence_of, check_fit, choose_device, length_of, reading_of, with_fitted
+from research.training.start_from import content_hash
 from research.training.steps import Outline, traced_part
 
 
@@ -31,6 +32,7 @@ class Ready:
         reading: which rows each update reads; None without data.
         total_updates: length of its training.
         cadence: when what happens.
+        start: hash of the weights of another run that it begins with; empty for fresh ones.
     """
 
     member: Member
@@ -39,6 +41,13 @@ class Ready:
     reading: Reading | None
     total_updates: int
     cadence: Cadence
+    start: str = ""
+
+    @property
+    def data(self) -> str:
+        """Fingerprint of its data, and of the weights that it begins with where another run has trained them."""
+        data = "" if self.prepared is None else self.prepared.fingerprint
+        return f"{data} from {self.start}" if self.start else data
 
     @property
     def order(self) -> Any:
@@ -80,18 +89,21 @@ class Stock:
     def __init__(self, listener: Listener | None = None) -> None:
         self.listener = listener
         self._prepared: dict[str, Prepared] = {}
+        self._starts: dict[StartFrom, str] = {}
 
     def ready(self, member: Member, execution: Execution) -> Ready:
         """A member with its data.
 
         Raises:
-            UserError: naming the member, for data, batch size or metric that do not fit.
+            UserError: naming the member, for data, batch size or metric that do not fit, or weights to start from that
+                are not there.
         """
         experiment = member.experiment
         try:
+            start = self._start(experiment.start_from)
             if experiment.data is None or not experiment.algorithm.uses_data:
                 cadence = cadence_of(experiment, execution, None, False, None)
-                return Ready(member, experiment, None, None, length_of(experiment, None), cadence)
+                return Ready(member, experiment, None, None, length_of(experiment, None), cadence, start)
             key = fingerprint(experiment.data)
             if key not in self._prepared:
                 self._prepared[key] = experiment.data.prepare(False, self.listener)
@@ -100,9 +112,16 @@ class Stock:
             check_fit(experiment, prepared)
             cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, None)
             fitted = with_fitted(experiment, prepared)
-            return Ready(member, fitted, prepared, reading, length_of(experiment, reading), cadence)
+            return Ready(member, fitted, prepared, reading, length_of(experiment, reading), cadence, start)
         except UserError as error:
             raise type(error)(f"{member.name}: {error}") from None
+
+    def _start(self, start: StartFrom | None) -> str:
+        if start is None:
+            return ""
+        if start not in self._starts:
+            self._starts[start] = content_hash(start)
+        return self._starts[start]
 
 
 def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tuple[Group, ...]:

@@ -35,6 +35,7 @@ from research.training import steps
 from research.training.carry import Carry
 from research.training.loop import Cadence
 from research.training.setup import first_row
+from research.training.start_from import begin
 from research.training.steps import Outline, Run
 
 Strategy = Literal["map", "vmap", "separate"]
@@ -133,7 +134,7 @@ class GroupProgram:
         return tuple(sorted({part.training for part in self.parts if part.training}))
 
     def initialise(self) -> tuple[Carry, ...]:
-        """The carries before the first update."""
+        """The carries before the first update: fresh weights, or those that a member starts from."""
         return self._each(lambda part: part.initialise())
 
     def carry_like(self) -> tuple[Carry, ...]:
@@ -190,7 +191,8 @@ class _Part:
         orders = {ready.order: ready.reading for ready in members}
         numbers = {order: number for number, order in enumerate(orders)}
         self.readings: list[Reading] = [reading for reading in orders.values() if reading is not None]
-        specs = [steps.traced_part(ready.fitted) for ready in members]
+        self._experiments = [ready.fitted for ready in members]
+        specs = [steps.traced_part(experiment) for experiment in self._experiments]
         self.spec = self._put(jax.tree.map(lambda *leaves: _numbers(leaves), *specs))
         seeds = np.asarray([ready.member.seed for ready in members], np.uint32)
         self.run = self._put(Run(seeds, np.asarray([ready.total_updates for ready in members], np.int32)))
@@ -239,7 +241,11 @@ class _Part:
         return Memory(size_of((self.splits, self.example)), size_of(self.window(0, length)), state)
 
     def initialise(self) -> Carry:
-        return self._call("initialise", self._initialise, (self.spec, self.run, self.data), (self.example,))
+        carry = self._call("initialise", self._initialise, (self.spec, self.run, self.data), (self.example,))
+        if self._noted is not None or all(experiment.start_from is None for experiment in self._experiments):
+            return carry
+        each = enumerate(self._experiments)
+        return _stacked([begin(experiment, member_of(carry, number), self.device) for number, experiment in each])
 
     def carry_like(self) -> Carry:
         one = (*member_of((self.spec, self.run, self.data), 0), self.example)

@@ -261,8 +261,7 @@ def _check_fresh(
             f"(the old results are kept), or take them as they are with --accept-changes."
         )
     for member in members:
-        ready = wanted[member["identity"]][0]
-        data = ready.prepared.fingerprint if ready.prepared is not None else member["data"]
+        data = wanted[member["identity"]][0].data
         if data != member["data"]:
             raise UserError(
                 f"{wave.path}: {member['name']} was trained on other data (fingerprint {member['data']}, now {data}). "

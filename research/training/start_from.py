@@ -13,9 +13,32 @@ import numpy as np
 
 from research.algorithms.algorithm import State
 from research.errors import UserError, did_you_mean
-from research.experiment import StartFrom
+from research.experiment import Experiment, StartFrom
 from research.models.functional import lies_below, paths
+from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
+
+
+def begin(experiment: Experiment, carry: Carry, device: Any) -> Carry:
+    """The carry of a run that has not started: fresh weights, or those it starts from.
+
+    Args:
+        experiment: what is trained.
+        carry: as `research.training.program.Program.initialise` gives it.
+        device: where it is to be.
+
+    Raises:
+        UserError: as `transfer`.
+    """
+    start = experiment.start_from
+    if start is None:
+        return carry
+    state = transfer(carry.state, start)
+    best = carry.best
+    if best is not None:
+        deployed = experiment.algorithm.deployed(experiment, state)
+        best = dataclasses.replace(best, state=jax.tree.map(lambda x: x.copy(), deployed))
+    return jax.device_put(dataclasses.replace(carry, state=state, best=best), device)
 
 
 def transfer(state: State, start: StartFrom) -> State:

@@ -23,6 +23,8 @@ from research.ablation.result import CHOSEN, AblationResult, load_result
 from research.ablation.run import ablate, plan_only
 from research.ablation.tables import FORMATS, analysis_of, rows, written
 from research.errors import RunError, UserError
+from research.evaluation import Predictions
+from research.experiment import StartFrom
 from research.spec import replace
 
 BASELINE = EXPERIMENT.replace(steps=40)
@@ -114,6 +116,22 @@ def test_interrupted_and_resumed_it_leaves_the_same_bits(
     wanted = {name: bits for name, bits in left(first).items() if "seed=7" not in name}
     assert {name: bits for name, bits in left(resumed).items() if name in wanted}.items() <= wanted.items()
     assert {outcome.name for outcome in resumed.outcomes} <= wanted.keys()
+
+
+def test_members_begin_with_the_weights_that_runs_begin_with(tmp_path: Path) -> None:
+    first = run(LINEAR, tmp_path / "first")
+    start = StartFrom(run=str(first.directory))
+    baseline = replace(LINEAR, {"steps": 2, "evaluation.every_steps": 2, "start_from": start})
+    own = run(baseline, tmp_path / "own", seed=1)
+    members = ablation(baseline=baseline, variants={}, seeds=(1,))
+    (said,) = ablate(members, ablations=tmp_path, **OPTIONS).predictions().values()
+    wanted = own.predictions["test"]
+    assert isinstance(said, Predictions) and isinstance(wanted, Predictions)
+    assert said.prediction.tobytes() == wanted.prediction.tobytes()
+    shutil.rmtree(first.directory / "checkpoints")
+    shutil.copytree(own.directory / "checkpoints", first.directory / "checkpoints")
+    with pytest.raises(UserError, match=r"baseline/seed=1 was trained on other data \(fingerprint \w+ from \w+, now"):
+        ablate(members, ablations=tmp_path, **OPTIONS)
 
 
 def test_a_member_that_fails_disturbs_no_other(whole: AblationResult, tmp_path: Path) -> None:

@@ -73,11 +73,10 @@ def _group_of(wave: Wave, execution: Execution) -> Group:
         raise UserError(f"{wave.path}: its members share no program on this machine. Train all anew with --fresh.")
     (its,) = groups
     for ready, about in zip(its.members, wave.about["members"], strict=True):
-        data = ready.prepared.fingerprint if ready.prepared is not None else ""
-        if data != about["data"]:
+        if ready.data != about["data"]:
             raise UserError(
                 f"{about['name']}: this machine has other data than the one that planned the ablation (fingerprint "
-                f"{data}, there {about['data']}). Let both read the same files."
+                f"{ready.data}, there {about['data']}). Let both read the same files."
             )
     return its
 
