@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 DEVICES = "--xla_force_host_platform_device_count"
+FEWEST_RESAMPLES = 100
 
 ABLATE = """. FILE assigns an Ablation to 'ablation', or an Experiment to 'experiment'. path=value changes the baseline;
 path=value,value,... makes a variant of each, and of each combination where several are given (tuples in brackets). The
@@ -98,11 +99,18 @@ def add_metrics(command: argparse.ArgumentParser) -> None:
         help="what is compared, such as auroc; may be given several times, the first is tested (the usual one)",
     )
     command.add_argument(
+        "--bootstrap",
+        type=int,
+        metavar="N",
+        help="show intervals of the hierarchical bootstrap over seeds and patients too, of N resamples",
+    )
+    command.add_argument(
         "--best", action="store_true", help="mark the best row as chosen on test data (that of a search is, always)"
     )
 
 
 def _ablate(options: argparse.Namespace) -> None:
+    _check_bootstrap(options.bootstrap)
     cluster = _cluster(options)
     share_out(None if cluster is None else cluster.cpus)
     from research.ablation import file
@@ -144,14 +152,31 @@ def _ablate(options: argparse.Namespace) -> None:
 
 
 def _show(result: Any, options: argparse.Namespace, figures: bool) -> None:
-    from research.ablation.tables import analysis_of, text_tables
+    from research.ablation.tables import text_tables
     from research.cli import terminal
 
-    analysis = analysis_of(result, options.metric or (), best=options.best)
+    analysis = _analysis(result, options)
     for part in text_tables(analysis):
         terminal().print(part)
     if figures:
         _draw(result, analysis, terminal())
+
+
+def _analysis(result: Any, options: argparse.Namespace) -> Any:
+    from research.ablation.tables import analysis_of
+
+    return analysis_of(result, options.metric or (), options.bootstrap or 0, options.best)
+
+
+def _check_bootstrap(resamples: int | None) -> None:
+    """Raise `UserError`, before anything trains, for so few resamples that intervals mean nothing."""
+    from research.errors import UserError
+
+    if resamples is not None and resamples < FEWEST_RESAMPLES:
+        raise UserError(
+            f"--bootstrap: at least {FEWEST_RESAMPLES} resamples are needed, {resamples} was given; 1000 is usual. "
+            f"Leave it out for no bootstrap."
+        )
 
 
 def _draw(result: Any, analysis: Any, console: Any) -> None:
@@ -172,10 +197,11 @@ def _draw(result: Any, analysis: Any, console: Any) -> None:
 def _table(options: argparse.Namespace) -> None:
     from research.ablation.members_table import write_tables
     from research.ablation.result import load_result
-    from research.ablation.tables import analysis_of, written
+    from research.ablation.tables import written
     from research.cli import terminal
     from research.errors import RunError
 
+    _check_bootstrap(options.bootstrap)
     result = load_result(options.directory)
     try:
         write_tables(options.directory)
@@ -184,7 +210,7 @@ def _table(options: argparse.Namespace) -> None:
     if options.format == "text":
         _show(result, options, options.figures)
         return
-    analysis = analysis_of(result, options.metric or (), best=options.best)
+    analysis = _analysis(result, options)
     print(written(analysis, options.format), end="")
     if options.figures:
         _draw(result, analysis, terminal(stderr=True))

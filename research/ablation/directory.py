@@ -99,7 +99,13 @@ class Wave:
             write_json(self.path / "wave.json", self.about)
 
     def outcome(self) -> dict[str, Any]:
-        """What ``results.json`` holds."""
+        """What ``results.json`` holds.
+
+        ``split`` that is reported, ``members`` in the order of the wave, ``seconds``, and of ``programs`` the names of
+        those that train its members (``training``; the same name is the same program, on whatever device) and how many
+        programs of that kind the process had compiled by then, one a device and those that were only tried included
+        (``compiled``).
+        """
         return read(self.results)
 
     def attempted(self) -> list[dict[str, Any]]:
@@ -270,6 +276,15 @@ class AblationDirectory:
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / "wave.json", about)
         return Wave(path, about)
+
+    def training_programs(self) -> set[str]:
+        """Names of the programs that have trained the members of finished waves."""
+        return {
+            name
+            for wave in self.waves()
+            if wave.finished
+            for name in wave.outcome().get("programs", {}).get("training", ())
+        }
 
     def set_aside(self) -> Path:
         """Rename the waves to make room for new ones; nothing is deleted. Returns the new name."""

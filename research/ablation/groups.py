@@ -73,15 +73,6 @@ class Group:
     outline: Outline
     cadence: Cadence
 
-    def data(self) -> tuple[Prepared, ...]:
-        """The different data of the members, in the order in which they first come."""
-        found = {id(ready.prepared): ready.prepared for ready in self.members if ready.prepared is not None}
-        return tuple(found.values())
-
-    def readings(self) -> dict[Any, Reading]:
-        """The different orders in which the members read, by `Ready.order`."""
-        return {ready.order: ready.reading for ready in reversed(self.members) if ready.reading is not None}
-
 
 class Stock:
     """Data prepared once for all members that have the same."""

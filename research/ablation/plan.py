@@ -76,15 +76,19 @@ class Planned:
     def compiling(self) -> float:
         """Seconds that all compiling is expected to take; NaN where nothing was compiled.
 
-        It is what was measured of the first wave, and as much again for a wave of another size, which is not compiled.
+        It is what was measured of the first wave, and as much again for a wave that needs other programs, which are not
+        compiled: one of other members in number, or of other orders of the rows or data.
         """
-        if self.choice.way.strategy == "separate":
-            return self.compiled
-        sizes = [{len(part) for part in parts} for parts in zip(*self._parts(), strict=False)]
-        return self.compiled * max(map(len, sizes))
+        return self.compiled * max(len(set(kinds)) for kinds in zip(*map(self._kinds, self.waves), strict=False))
 
-    def _parts(self) -> list[list[range]]:
-        return [parts_of(len(wave), self.choice.way.replicas) for wave in self.waves]
+    def _kinds(self, wave: Sequence[Ready]) -> list[tuple[int, int, int]]:
+        """What the programs of a wave depend on, of each device."""
+        found = []
+        for part in parts_of(len(wave), self.choice.way.replicas):
+            own = [wave[number] for number in part]
+            together = 0 if self.choice.way.strategy == "separate" else len(own)
+            found.append((together, len({ready.order for ready in own}), len({id(ready.prepared) for ready in own})))
+        return found
 
     @property
     def training(self) -> float:

@@ -10,9 +10,9 @@ import numpy as np
 
 from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.statistics import Outcomes
-from research.errors import RunError, UserError
+from research.errors import RunError, UserError, did_you_mean
 from research.evaluation.predictions import Predictions, Rows, read_members
-from research.metrics import larger_is_better
+from research.metrics import LARGER_IS_BETTER
 
 CHOSEN = "chosen in inner folds"
 """Name of the row for what nested selection takes."""
@@ -96,9 +96,20 @@ class AblationResult:
         Arms of which a member failed are not chosen.
 
         Raises:
-            UserError: for a metric that there is not.
+            UserError: for a metric that there is not, or of which it is not known what is better.
         """
-        larger = larger_is_better(metric)
+        if metric not in LARGER_IS_BETTER:
+            there = sorted({name for outcome in self.inner for name in outcome.results["metrics"]})
+            usable = ", ".join(name for name in there if name in LARGER_IS_BETTER)
+            advice = f"Name another with --metric: {usable}." if usable else "No metric of these members can choose."
+            if metric not in there:
+                meant = did_you_mean(metric, there)
+                raise UserError(f"metric {metric!r} is not among those of these members.{meant} {advice}")
+            raise UserError(
+                f"metric {metric!r} cannot choose in inner folds, for it is not known whether a larger one is better "
+                f"or a smaller one. {advice}"
+            )
+        larger = LARGER_IS_BETTER[metric]
         found = {}
         for fold in sorted({outcome.fold for outcome in self.inner if outcome.fold is not None}):
             means: dict[str, float] = {}
@@ -122,7 +133,7 @@ class AblationResult:
         Seeds with a member that failed are left out, and arms in which all did.
 
         Args:
-            metric: by which is chosen in inner folds.
+            metric: by which is chosen in inner folds; empty leaves what is chosen out.
 
         Raises:
             RunError: if no seed of the baseline is left.
@@ -130,7 +141,7 @@ class AblationResult:
         test = self.predictions()
         validation = self.predictions("validation") if self.split != "validation" else {}
         arms = {arm: [outcome for outcome in self.outcomes if outcome.arm == arm] for arm in self.arms}
-        if self.inner:
+        if self.inner and metric:
             chosen = self.chosen(metric)
             arms[CHOSEN] = [outcome for outcome in self.outcomes if chosen[outcome.fold or 0] == outcome.arm]
         found = [self._of_arm(name, outcomes, test, validation) for name, outcomes in arms.items()]

@@ -17,6 +17,7 @@ from research.ablation.result import CHOSEN, AblationResult
 from research.ablation.statistics import Analysis, Difference, Summary, analyse, mark_selected
 from research.errors import UserError
 from research.evaluation.tables import TITLES, number, p_text, with_interval
+from research.metrics import LARGER_IS_BETTER
 from research.training.metrics_log import finite
 
 COLUMNS = (
@@ -25,6 +26,8 @@ COLUMNS = (
 )
 FOLD_COLUMNS = ("metric", "variant", "each fold", "pooled", "mean, N & B", "difference, N & B")
 """Of a second table with folds; N & B stands for the intervals of Nadeau & Bengio."""
+BOOTSTRAP_COLUMNS = ("metric", "variant", "mean, bootstrap", "difference, bootstrap")
+"""Of a further table where the hierarchical bootstrap was asked for."""
 PRIMARY = ("auroc", "rmse", "concordance", "loss")
 """Which metric is tested unless told: the first of these that there is, or else the first of all."""
 
@@ -46,16 +49,28 @@ def analysis_of(
     """
     names = list(metrics)
     if not names:
-        known = next((outcome.results["metrics"] for outcome in result.outcomes if not outcome.failed), {"loss": 0})
-        names = [next((name for name in PRIMARY if name in known), next(iter(known)))]
-    analysis = analyse(result.for_statistics(names[0]), names, names[:1], resamples)
+        known = _known(result) or ["loss"]
+        names = [next((name for name in PRIMARY if name in known), known[0])]
+    # Which arm is the better one is not known of every metric.
+    chooses = bool(result.inner) and (names[0] in LARGER_IS_BETTER or names[0] not in _known(result))
+    analysis = analyse(result.for_statistics(names[0] if chooses else ""), names, names[:1], resamples)
     notes = (*analysis.notes, *result.notes, *_stopped(result))
     analysis = dataclasses.replace(analysis, split=result.split, notes=notes)
-    if result.inner:
+    if result.inner and not chooses:
+        why = f"it is not known whether a larger {names[0]} is better or a smaller one"
+        note = f"no row for what is {CHOSEN}: {why}; name a metric of which it is, by --metric"
+        analysis = dataclasses.replace(analysis, notes=(*analysis.notes, note))
+    elif result.inner:
         chosen = ", ".join(f"{arm} in fold {fold}" for fold, arm in result.chosen(names[0]).items())
         note = f"{CHOSEN} by {names[0]}: {chosen}; its row is what choosing so will do on new patients"
         analysis = dataclasses.replace(analysis, notes=(*analysis.notes, note))
-    return mark_selected(analysis, names[0]) if best or result.searched else analysis
+    arms = [name for name in analysis.variants if name != CHOSEN]
+    return mark_selected(analysis, names[0], among=arms) if best or result.searched else analysis
+
+
+def _known(result: AblationResult) -> list[str]:
+    """Names of the metrics that members have."""
+    return next((list(outcome.results["metrics"]) for outcome in result.outcomes if not outcome.failed), [])
 
 
 def _stopped(result: AblationResult) -> list[str]:
@@ -85,6 +100,11 @@ def text_tables(analysis: Analysis) -> list[Any]:
         found.append(table)
         if by_fold := _fold_cells(analysis, metric):
             found.append(_fold_table(f"{title}, {analysis.split}, by fold", by_fold))
+        if by_bootstrap := _bootstrap_cells(analysis, metric):
+            table = Table(*BOOTSTRAP_COLUMNS[1:], title=f"{title}, {analysis.split}", title_justify="left")
+            for cells in by_bootstrap:
+                table.add_row(*map(Text, cells[1:]))
+            found.append(table)
     lines = [*analysis.notes, *(settling.text for settling in analysis.settling)]
     found.append(Text("\n".join(lines)))
     if analysis.warnings:
@@ -107,7 +127,8 @@ def _fold_table(title: str, by_fold: list[list[str]]) -> Table:
 def rows(analysis: Analysis, metric: str) -> list[dict[str, Any]]:
     """A row a variant, with every number; what is not there is None or NaN.
 
-    With folds, the value of each, that of the pooled predictions and the intervals of Nadeau & Bengio come last.
+    With folds, the value of each, that of the pooled predictions and the intervals of Nadeau & Bengio come last; after
+    them those of the hierarchical bootstrap, if there are.
     """
     found = []
     for variant in analysis.variants:
@@ -133,8 +154,19 @@ def rows(analysis: Analysis, metric: str) -> list[dict[str, Any]]:
                 "p_seeds": None if contrast is None else contrast.p_seeds,
             }
             | _of_folds(summary, contrast)
+            | (_of_bootstrap(summary, contrast) if analysis.resampled else {})
         )
     return found
+
+
+def _of_bootstrap(summary: Summary, contrast: Difference | None) -> dict[str, Any]:
+    change = None if contrast is None else contrast.bootstrap
+    return {
+        "bootstrap_low": summary.bootstrap.low,
+        "bootstrap_high": summary.bootstrap.high,
+        "difference_bootstrap_low": None if change is None else change.low,
+        "difference_bootstrap_high": None if change is None else change.high,
+    }
 
 
 def _of_folds(summary: Summary, contrast: Difference | None) -> dict[str, Any]:
@@ -174,7 +206,9 @@ def latex(analysis: Analysis) -> str:
 def _written_tables(analysis: Analysis) -> list[tuple[Sequence[str], list[list[str]]]]:
     """Columns and cells of each table."""
     by_fold = [cells for metric in analysis.metrics for cells in _fold_cells(analysis, metric)]
-    return [(COLUMNS, _cells(analysis)), *([(FOLD_COLUMNS, by_fold)] if by_fold else [])]
+    by_bootstrap = [cells for metric in analysis.metrics for cells in _bootstrap_cells(analysis, metric)]
+    further = ((FOLD_COLUMNS, by_fold), (BOOTSTRAP_COLUMNS, by_bootstrap))
+    return [(COLUMNS, _cells(analysis)), *((columns, body) for columns, body in further if body)]
 
 
 def comma_separated(analysis: Analysis) -> str:
@@ -231,6 +265,15 @@ def _fold_cells(analysis: Analysis, metric: str) -> list[list[str]]:
             limits = [_limits(row[f"{of}corrected_low"], row[f"{of}corrected_high"]) for of in ("", "difference_")]
             found.append([*_names(row), each, number(row["pooled"]), *limits])
     return found
+
+
+def _bootstrap_cells(analysis: Analysis, metric: str) -> list[list[str]]:
+    """Cells of the table of the bootstrap; none where it was not asked for."""
+    return [
+        [*_names(row), *(_limits(row[f"{of}bootstrap_low"], row[f"{of}bootstrap_high"]) for of in ("", "difference_"))]
+        for row in rows(analysis, metric)
+        if "bootstrap_low" in row
+    ]
 
 
 def _names(row: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.ablation.directory import Wave
+from research.ablation.executables import compiled_programs
 from research.ablation.groups import Ready
 from research.ablation.program import GroupProgram, gathered
 from research.ablation.training import Listener, train_members
@@ -57,7 +58,11 @@ def run_wave(
     for split, rows in found.items():
         if rows:
             write_members(wave.predictions / f"{split}.parquet", rows)
-    results = _results(members, carry, found, failed) | {"seconds": round(time.perf_counter() - began, 3)}
+    results = _results(members, carry, found, failed) | {
+        "seconds": round(time.perf_counter() - began, 3),
+        # Those that train the wave by name, and how many this process has compiled until now, tried ones too.
+        "programs": {"training": program.training_programs(), "compiled": compiled_programs("advance")},
+    }
     write_json(wave.results, results)
     return results
 

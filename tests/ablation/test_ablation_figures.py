@@ -295,6 +295,10 @@ def test_figures_are_made_again_from_the_directory_alone(
     assert main(["table", str(here), "--figures", "--format", "json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["rows"] and "figures:" in said.err
+    assert main(["table", str(here), "--bootstrap", "100", "--format", "csv"]) == 0
+    assert "difference_bootstrap_high" in capsys.readouterr().out
+    assert main(["table", str(here), "--bootstrap", "99"]) == 2
+    assert "--bootstrap: at least 100" in capsys.readouterr().err
     assert (here / "members.parquet").exists() and (here / "curves.parquet").exists()
     assert {path: path.read_bytes() for path in found.paths} == before
 

@@ -134,6 +134,9 @@ def test_times_are_sums_of_what_was_measured(wide: Group) -> None:
     # Waves of three and of one: two programs, and four thirds of the evaluations of a wave of three.
     two = planned_of(wide, 3, compiled=7.0, pace=Pace(1e5, 3.0))
     assert two.compiling == 14 and two.training == pytest.approx(0.1 * 4 * 60 + 3 * 6 * 4 / 3)
+    apart = dataclasses.replace(two, choice=Choice(Way("separate"), {}))
+    assert apart.compiling == 14  # the last wave has one seed
+    assert dataclasses.replace(apart, size=2).compiling == 7
     unmeasured = planned_of(wide, 2)
     assert math.isnan(unmeasured.compiling) and math.isnan(unmeasured.training)
     assert time_text([one, two]) == ", about 21 s of compiling, 2 s of choosing ways, 90 s of training"

@@ -17,6 +17,7 @@ from tiny import EXPERIMENT, QUIET, left_behind, run
 
 from research.ablation import training
 from research.ablation.ablation import Ablation
+from research.ablation.directory import AblationDirectory
 from research.ablation.executables import compiled_programs
 from research.ablation.extract import extract
 from research.ablation.result import CHOSEN, AblationResult, load_result
@@ -25,6 +26,7 @@ from research.ablation.tables import FORMATS, analysis_of, rows, written
 from research.errors import RunError, UserError
 from research.evaluation import Predictions
 from research.experiment import StartFrom
+from research.metrics import LARGER_IS_BETTER
 from research.spec import replace
 
 BASELINE = EXPERIMENT.replace(steps=40)
@@ -67,11 +69,17 @@ def left(result: AblationResult) -> dict[str, bytes]:
 
 def test_every_member_is_trained_once(whole: AblationResult, tmp_path: Path) -> None:
     assert whole.trained == 6 and len(whole.outcomes) == 6 and whole.arms == ("baseline", *VARIANTS)
-    assert len({outcome.wave.path for outcome in whole.outcomes}) == 2  # the linear one has a program of its own
+    waves = {outcome.wave.path: outcome.wave for outcome in whole.outcomes}
+    assert len(waves) == 2  # the linear one has a program of its own
+    told = [wave.outcome()["programs"] for wave in waves.values()]
+    assert [len(each["training"]) for each in told] == [1, 1] and all(each["compiled"] >= 2 for each in told)
+    assert len(AblationDirectory(whole.directory).training_programs()) == 2
     again = ablate(ablation(), ablations=whole.directory.parent, **OPTIONS)
     assert again.trained == 0 and left(again) == left(whole)
     more = ablate(ablation(seeds=(0, 1, 7)), ablations=whole.directory.parent, **OPTIONS)
     assert more.trained == 3 and len(more.outcomes) == 9
+    # A program reads as many orders of the rows as its members have seeds.
+    assert len(AblationDirectory(whole.directory).training_programs()) == 4
     assert left(whole).items() <= left(more).items()
     members: Any = pd.read_parquet(whole.directory / "members.parquet").set_index("member")
     for outcome in more.outcomes:
@@ -275,7 +283,7 @@ def test_arms_with_other_test_rows_are_refused_before_anything_trains(tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
-def test_what_inner_folds_choose_is_scored_on_the_folds(tmp_path: Path) -> None:
+def test_what_inner_folds_choose_is_scored_on_the_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worse = {"frozen": {"optimizer.learning_rate": 1e-9}}
     nested = ablation(baseline=LINEAR.replace(steps=10), variants=worse, seeds=1, folds=2, inner_folds=2)
     result = ablate(nested, ablations=tmp_path, **OPTIONS)
@@ -295,3 +303,11 @@ def test_what_inner_folds_choose_is_scored_on_the_folds(tmp_path: Path) -> None:
     failed = dataclasses.replace(first, results=first.results | {"failed_step": 1})
     spoilt = dataclasses.replace(result, inner=(failed, *others))
     assert spoilt.chosen("auroc")[0] != chosen[0]
+    assert analysis_of(result, ["auroc"], best=True).selected in result.arms  # and not what was chosen of them
+    with pytest.raises(UserError, match=r"'aurok' is not among those .* Did you mean 'auroc'\? Name another .*brier"):
+        result.chosen("aurok")
+    monkeypatch.delitem(LARGER_IS_BETTER, "auroc")
+    with pytest.raises(UserError, match=r"'auroc' cannot choose .* not known whether a larger one .* Name .*brier"):
+        result.chosen("auroc")
+    undirected = analysis_of(result, ["auroc"])
+    assert undirected.variants == result.arms and f"no row for what is {CHOSEN}" in undirected.notes[-1]

@@ -77,6 +77,23 @@ def test_folds_are_shown_in_every_format() -> None:
     assert not any("fold" in text or "N & B" in text or "pooled" in text for text in without.values())
 
 
+def test_the_bootstrap_is_shown_in_every_format_where_it_was_asked_for() -> None:
+    arms = [folded("a", 1.0), folded("b", 1.6)]
+    analysis = analyse(arms, ("auroc",), resamples=100)
+    found = every_format(analysis)
+    limits = [analysis.summary(name, "auroc").bootstrap for name in "ab"]
+    limits.append(analysis.difference("b", "auroc").bootstrap)
+    for form in ("text", "markdown", "latex"):
+        for interval in limits:
+            assert f"[{interval.low:.3f}, {interval.high:.3f}]" in found[form].replace("$", ""), form
+        assert "100 times (hierarchical)" in " ".join(found[form].split())
+    for lines in (read(found["csv"]), json.loads(found["json"])["rows"]):
+        assert float(lines[1]["bootstrap_low"]) == limits[1].low
+        assert float(lines[1]["difference_bootstrap_high"]) == limits[2].high
+    for without in (analyse(arms, ("auroc",), resamples=0), rewards("a", "b")):
+        assert not any("bootstrap" in text for text in every_format(without).values())
+
+
 def test_the_exact_p_has_a_column_in_every_format() -> None:
     analysis = rewards("a", "b")
     item = analysis.differences[0]
@@ -104,6 +121,15 @@ def test_the_row_that_was_chosen_is_marked_in_every_format() -> None:
     assert all("b *" in found[form] for form in ("text", "markdown", "latex"))
     assert [row["selected"] for row in read(found["csv"])] == ["false", "true", "false"]
     assert [row["selected"] for row in json.loads(found["json"])["rows"]] == [False, True, False]
+
+
+def test_what_was_no_choice_is_not_marked() -> None:
+    analysis = rewards("a", "b", "c")
+    best = mark_selected(analysis, "loss").selected
+    others = [name for name in "abc" if name != best]
+    marked = mark_selected(analysis, "loss", among=others)
+    assert marked.selected in others and "among 2 rows" in marked.warnings[-1]
+    assert min(others, key=lambda name: analysis.summary(name, "loss").mean) == marked.selected
 
 
 def test_signs_in_names_are_shown_as_they_are() -> None:

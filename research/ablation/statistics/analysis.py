@@ -95,6 +95,11 @@ class Analysis:
     selected: str = ""
     split: str = "test"
 
+    @property
+    def resampled(self) -> bool:
+        """Whether there are intervals of the hierarchical bootstrap."""
+        return any(not math.isnan(item.bootstrap.low) for item in self.summaries)
+
     def summary(self, variant: str, metric: str) -> Summary:
         """One of the summaries; raises `UserError` naming what there is."""
         self._check(variant, metric)
@@ -158,10 +163,18 @@ def analyse(
         patients=found[0].patients,
         unit_name=found[0].unit_name,
     )
-    return dataclasses.replace(analysis, notes=_notes(analysis, found), warnings=_warnings(analysis, found))
+    notes = _notes(analysis, found)
+    if analysis.resampled:
+        notes += (
+            f"bootstrap: seeds and patients drawn anew {resamples} times (hierarchical), for comparison; its intervals "
+            f"are too narrow over few seeds",
+        )
+    return dataclasses.replace(analysis, notes=notes, warnings=_warnings(analysis, found))
 
 
-def mark_selected(analysis: Analysis, metric: str, variant: str | None = None) -> Analysis:
+def mark_selected(
+    analysis: Analysis, metric: str, variant: str | None = None, among: Sequence[str] | None = None
+) -> Analysis:
     """The same table, marked: one of its rows was chosen because its test value was the best.
 
     The value of such a row is too good: part of it is the luck of these patients and seeds, the more so the more rows
@@ -171,11 +184,12 @@ def mark_selected(analysis: Analysis, metric: str, variant: str | None = None) -
         analysis: the table.
         metric: by whose mean on the test data it was chosen.
         variant: the row; the best by default, or none, with a note, where it is not known what is better.
+        among: the rows of which one was chosen; None for all. What nested selection came to is none of them.
 
     Raises:
         UserError: if there is no such metric or variant, or nothing to choose from.
     """
-    rows = {name: analysis.summary(name, metric).mean for name in analysis.variants}
+    rows = {name: analysis.summary(name, metric).mean for name in (analysis.variants if among is None else among)}
     defined = {name: value for name, value in rows.items() if not math.isnan(value)}
     if not defined:
         raise UserError(f"{metric} is not defined for any variant, so none is the best.")
