@@ -14,7 +14,7 @@ from tiny import EXPERIMENT, QUIET
 
 from research.ablation import memory
 from research.ablation.ablation import Ablation
-from research.ablation.choice import Choice
+from research.ablation.choice import Choice, choose_way
 from research.ablation.groups import Group, Stock, group
 from research.ablation.memory import MIB, Memory, TooLarge, refused
 from research.ablation.plan import Means, Pace, Planned, plan, plan_tables, time_text
@@ -87,6 +87,23 @@ def test_a_member_whose_activations_do_not_fit_is_refused(
         for size in (one.total, one.state, one.data, one.working):
             assert f"{size / MIB:,.1f}" in str(told.value)
         assert "while the program runs that trains it" in str(told.value)
+
+
+def test_ways_that_do_not_fit_are_not_taken(wide: Group, monkeypatch: Any) -> None:
+    """However fast they are."""
+    costs = {"map on 2 devices": 10.0, "map": 15.0, "separate": 12.0}
+
+    def cost(group: Group, members: Any, way: Way, devices: Any) -> float:
+        if str(way) not in costs:
+            raise TooLarge(Memory(1, 1, 1), 2)
+        return costs[str(way)]
+
+    monkeypatch.setattr("research.ablation.choice._cost", cost)
+    monkeypatch.setattr("research.ablation.choice.WORTH_MEASURING", 0)
+    assert choose_way(wide, wide.members, jax.devices(), "auto", False, {}) == Choice(Way("map", 2), costs)
+    costs["vmap on 2 devices"] = 6.0
+    assert choose_way(wide, wide.members, jax.devices(), "auto", False, {}).way == Way("vmap", 2)
+    assert choose_way(wide, wide.members, jax.devices(), "auto", True, {}).way == Way("map", 2)
 
 
 def test_where_others_train_states_and_data_are_counted(
