@@ -19,7 +19,7 @@ ADVANTAGE = 1.5
 
 MEASURED_SECONDS = 0.3
 WORTH_MEASURING = 10
-"""Other ways are tried where the training is expected to take so many times the compiling of one."""
+"""Other ways are tried where the training is expected to take so many times the compiling of them all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +78,9 @@ def _fastest(group: Group, members: Sequence[Ready], devices: Sequence[Any], rep
     measured = {first: _cost(group, members, first, devices)}
     compiling = time.perf_counter() - began
     training = 1e-6 * measured[first] * len(members) * group.cadence.total
-    if training > WORTH_MEASURING * compiling:
-        others = [Way("map"), Way("separate")] if replicas > 1 else [Way("separate")]
-        others += [] if exact else [Way("vmap", replicas)]
+    others = [Way("map"), Way("separate")] if replicas > 1 else [Way("separate")]
+    others += [] if exact else [Way("vmap", replicas)]
+    if training > WORTH_MEASURING * len(others) * compiling:
         for way in others:
             try:
                 measured[way] = _cost(group, members, way, devices)
