@@ -44,7 +44,8 @@ def write_tables(path: Path) -> tuple[Path, Path]:
     """
     directory = AblationDirectory(path)
     plan, where = directory.read_plan(), directory.finished()
-    logs = {wave.path: read_metrics(wave.curves) for wave, _ in where.values()}
+    waves = {wave.path: wave for wave, _ in where.values()}
+    logs = {folder: read_metrics(wave.curves) for folder, wave in waves.items()}
     write_parquet(path / MEMBERS, _members(plan, where, logs))
     write_parquet(path / CURVES, _curves(plan, where, logs))
     return path / MEMBERS, path / CURVES
