@@ -43,7 +43,7 @@ EXACT = ("map", "separate")
 """Ways that give the bits of runs of their own."""
 
 CHUNK = 16
-"""Members that ``vmap`` takes at once."""
+"""Most members that ``vmap`` takes at once."""
 
 WINDOW_ENTRIES = 2**20
 WINDOW_STEPS = 4096
@@ -90,6 +90,12 @@ def parts_of(count: int, replicas: int) -> list[range]:
     """Which of ``count`` members each device has; neighbours stay together."""
     ends = [count * number // replicas for number in range(replicas + 1)]
     return [range(first, end) for first, end in itertools.pairwise(ends) if end > first]
+
+
+def chunk_of(count: int) -> int:
+    """Members that ``vmap`` takes at once: such that no smaller chunk is left, which would be compiled as well."""
+    even = [size for size in range(CHUNK // 2, CHUNK + 1) if count % size == 0]
+    return max(even, default=CHUNK)
 
 
 class GroupProgram:
@@ -331,7 +337,7 @@ class _Part:
 
         def all_of(*arguments: Any) -> Any:
             own, rest = arguments[: len(members)], arguments[len(members) :]
-            chunk = CHUNK if self.strategy == "vmap" else None
+            chunk = chunk_of(len(self.data)) if self.strategy == "vmap" else None
             return lax.map(lambda member: one(*member, *rest), own, batch_size=chunk)
 
         program = self._executable(name, all_of, members, shared, donate)

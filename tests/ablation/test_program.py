@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from research.ablation.program import parts_of
+from research.ablation.program import chunk_of, parts_of
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prove" / "members.py"
 
@@ -28,3 +28,8 @@ def test_members_are_shared_out_evenly() -> None:
     assert parts_of(5, 2) == [range(2), range(2, 5)]
     assert parts_of(1, 2) == [range(1)]
     assert [len(part) for part in parts_of(64, 3)] == [21, 21, 22]
+
+
+def test_members_taken_at_once_leave_no_smaller_chunk() -> None:
+    assert [chunk_of(count) for count in (20, 24, 512, 16)] == [10, 12, 16, 16]
+    assert chunk_of(3) == chunk_of(17) == 16  # all at once; one by itself
