@@ -114,11 +114,11 @@ class Training:
         self.rows: list[dict[str, Any]] = []
         for step in [step for step in (*AFTER, total) if step <= total]:
             while done < step:
-                window, offset, left = program.window(done, 1024)
+                window, offset, left = program.window(done)
                 count = min(step - done, left)
                 carry, done = program.advance(carry, window, offset, count), done + count
             carry, record = program.record(carry, False)
-            rows = gathered(program.predict(program.deploy(carry), "test" if program.splits else "rows"))
+            rows = gathered(program.predict(program.deploy(carry), program.reported[-1]))
             self.params.append(gathered(tuple(part.state.params for part in carry)))
             self.loss.append(gathered(tuple(told["train/loss"] for told in record)))
             self.rows.append({name: row for name, row in rows.items() if row.dtype.kind == "f"})
