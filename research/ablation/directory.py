@@ -42,6 +42,11 @@ class Wave:
     about: dict[str, Any]
 
     @property
+    def memory(self) -> int:
+        """Bytes that it was planned to take on all its devices together; 0 where that is not known."""
+        return int(self.about["environment"].get("memory", 0))
+
+    @property
     def curves(self) -> Path:
         """Records of the log, a line an event."""
         return self.path / "curves.jsonl"

@@ -22,6 +22,8 @@ CONNECT_SECONDS = 4.0
 ANSWER_SECONDS = 15.0
 CANCEL_SECONDS = 20.0
 TICK = 0.5
+PROCESS_BYTES = 2**29
+"""What a process takes before it trains: JAX, and the libraries that read data."""
 
 # ray.init waits two minutes for an address at which no Ray answers and then ends its own process: tried in another.
 PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
@@ -82,6 +84,7 @@ class RayWorkers(Workers):
         self.ray, self.cluster = ray, cluster
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self.slots = sum(_room(machine, cluster) for machine in machines)
+        self.memory = max((machine.get("memory", 0.0) for machine in machines if _room(machine, cluster)), default=0.0)
         if not self.slots:
             largest = max((int(machine.get("CPU", 0)), int(machine.get("GPU", 0))) for machine in machines)
             raise UserError(
@@ -93,16 +96,20 @@ class RayWorkers(Workers):
         """As `Workers.train`."""
         from research.training.loop import Interrupted
 
-        task = self.ray.remote(train_wave).options(
-            num_cpus=self.cluster.cpus,
-            num_gpus=self.cluster.gpus,
-            max_retries=self.cluster.retries,
-            # A worker that is told to stop saves its state first.
-            retry_exceptions=[Interrupted],
-            scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": _before_start(jobs[0].environment)} if jobs else None,
-        )
-        waiting = {task.remote(job): job for job in jobs}
+        task = self.ray.remote(train_wave)
+        waiting = {}
+        for job in jobs:
+            options = task.options(
+                num_cpus=self.cluster.cpus,
+                num_gpus=self.cluster.gpus,
+                memory=self._memory(job),
+                max_retries=self.cluster.retries,
+                # A worker that is told to stop saves its state first.
+                retry_exceptions=[Interrupted],
+                scheduling_strategy="SPREAD",
+                runtime_env={"env_vars": _before_start(job.environment)},
+            )
+            waiting[options.remote(job)] = job
         try:
             while waiting:
                 ready, _ = self._wait(list(waiting))
@@ -111,6 +118,13 @@ class RayWorkers(Workers):
                 look()
         finally:
             self._cancel(list(waiting))
+
+    def _memory(self, job: WaveJob) -> int | None:
+        """What Ray is to keep free for a wave on processors, so that those beside it on a machine have room too.
+
+        A wave larger than any machine by this count, which leaves room for files, has a machine to itself.
+        """
+        return None if self.cluster.gpus else int(min(job.memory + PROCESS_BYTES, self.memory)) or None
 
     def _wait(self, waiting: list[Any]) -> tuple[list[Any], list[Any]]:
         try:

@@ -106,6 +106,7 @@ def train_on(
             accept_changes=accept_changes,
             folder=str(Path.cwd()),
             environment=environment,
+            memory=wave.memory,
         )
         for wave in waves
     ]

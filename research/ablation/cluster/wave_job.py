@@ -30,6 +30,7 @@ class WaveJob:
         accept_changes: go on where the worker has other code.
         folder: where that process was started; relative paths to data are meant from there.
         environment: variables that the process needs; see `worker_environment`.
+        memory: bytes that the wave is known to take on all its devices together; 0 where that is not known.
     """
 
     directory: str
@@ -39,6 +40,7 @@ class WaveJob:
     accept_changes: bool
     folder: str
     environment: dict[str, str]
+    memory: int = 0
 
     @property
     def path(self) -> Path:

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from small_ablation import OPTIONS, ablation
 from research.ablation import Cluster, run
 from research.ablation.cluster import send, wave_job, worker
 from research.ablation.cluster.cluster import Workers
-from research.ablation.cluster.wave_job import WaveJob, train_wave, worker_environment
+from research.ablation.cluster.ray_cluster import RayWorkers
+from research.ablation.cluster.wave_job import Outcome, WaveJob, train_wave, worker_environment
 from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.plan import Means
 from research.ablation.progress import AblationDisplay
@@ -97,6 +99,27 @@ def test_a_wave_needs_the_devices_it_was_begun_on(tmp_path: Path) -> None:
     workers.cluster, workers.slots = Cluster(kind="ray", cpus=1), 1
     with pytest.raises(UserError, match=r"begun on 2 devices, and 1 are there.*--cpus"):
         send.train_on(workers, tmp_path, [wave], OPTIONS["execution"], {}, False, AblationDisplay(None, [wave], [0]))
+
+
+@pytest.mark.parametrize(("gpus", "asked"), [(0, [3 * 2**29, 2**32, 2**29]), (1, [None, None, None])])
+def test_ray_keeps_the_memory_of_waves_free(gpus: int, asked: list[int | None]) -> None:
+    said: list[Any] = []
+    task = SimpleNamespace(
+        options=lambda **options: said.append(options["memory"]) or task, remote=lambda job: job.memory
+    )
+    ray = SimpleNamespace(
+        nodes=lambda: [
+            {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0, "memory": 2.0**32}},
+            {"Alive": True, "Resources": {"memory": 2.0**40}},  # has no cores for a wave
+        ],
+        remote=lambda function: task,
+        wait=lambda waiting, **options: (waiting, []),
+        get=lambda memory: Outcome("wave"),
+    )
+    about = ("", "wave", {}, {}, False, "", {})
+    jobs = [WaveJob(*about, memory=memory) for memory in (2**30, 2**40, 0)]
+    list(RayWorkers(ray, Cluster(kind="ray", gpus=gpus)).train(jobs, lambda: None))
+    assert said == asked
 
 
 def test_a_class_of_the_program_itself_cannot_travel(monkeypatch: Any) -> None:
