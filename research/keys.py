@@ -28,7 +28,7 @@ def stream(
     base = jax.random.key_data(jax.random.key(seed, impl=GENERATOR))
     for data in (number(name) if isinstance(name, str) else name, step):
         base = fold_in(base, jnp.asarray(data, jnp.uint32))
-    return jax.random.wrap_key_data(base, impl=GENERATOR)
+    return jax.random.wrap_key_data(_once(base), impl=GENERATOR)
 
 
 def number(name: str) -> int:
@@ -38,7 +38,15 @@ def number(name: str) -> int:
 
 def example_keys(key: Key[Array, ""], example: Int32[Array, " B"]) -> UInt32[Array, "B 2"]:
     """Raw key data for each example of a batch, from the step's key and the example's index."""
-    return fold_in(jax.random.key_data(key), example.astype(jnp.uint32))
+    return _once(fold_in(jax.random.key_data(key), example.astype(jnp.uint32)))
+
+
+def _once(key: UInt32[Array, "... 2"]) -> UInt32[Array, "... 2"]:
+    """The same, computed once: XLA would compute keys again in each expression that draws with them.
+
+    Each round has the one before in it twice: of a small transformer that took minutes to compile.
+    """
+    return jax.lax.optimization_barrier(key)
 
 
 def step_keys(keys: UInt32[Array, "B 2"], steps: int) -> UInt32[Array, "S B 2"]:

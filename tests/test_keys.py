@@ -149,3 +149,14 @@ def test_folding_in_gives_the_bits_of_jax(seed):
     )
     stream = jax.random.fold_in(jax.random.fold_in(key, keys.number("dropout")), 5)
     np.testing.assert_array_equal(jax.random.key_data(keys.stream(seed, "dropout", 5)), jax.random.key_data(stream))
+
+
+def test_keys_are_computed_once_however_often_they_are_drawn_with():
+    def layers(seed, step, example, x):
+        key = keys.example_keys(keys.stream(seed, "dropout", step), example)
+        for number in range(6):
+            x = jnp.where(keys.uniform(key, number, x.shape[1:]) > 0.3, x, 0) @ jnp.eye(x.shape[1])
+        return x
+
+    lowered = jax.jit(layers).lower(jnp.int32(0), jnp.int32(1), jnp.arange(8), jnp.ones((8, 16)))
+    assert lowered.compile().as_text().count("shift-left") <= lowered.as_text().count("shift_left")
