@@ -15,18 +15,21 @@ from research.experiment import Execution, Experiment
 from research.training.setup import set_up
 
 
-def one_group(experiment: Experiment, path: str, values: Sequence[Any], seeds: int = 2, **more: Any) -> Group:
+def one_group(
+    experiment: Experiment, path: str, values: Sequence[Any], seeds: int = 2, feed: Any = "resident", **more: Any
+) -> Group:
     """The group of one field's values and some seeds."""
     ablation = Ablation(baseline=experiment, grid={path: values}, seeds=seeds, **more)
-    (found,) = group(ablation.members(), Stock(), Execution())
+    (found,) = group(ablation.members(), Stock(), Execution(feed=feed))
     return found
 
 
 def as_group(found: Group, way: Way, updates: int) -> list[Any]:
     """What the programs of a group give each member: carry, record and rows after some updates and an event."""
     program = GroupProgram(found.members, found.outline, way, jax.devices())
-    window, offset, _ = program.window(0)
-    carry = program.advance(program.initialise(), window, offset, updates)
+    windows, _ = program.window(0)
+    carry = program.advance(program.initialise(), windows, updates)
+    program.close()
     carry, record = program.record(carry, True)
     rows = program.predict(program.deploy(carry), "rows" if program.reported == ("rows",) else "validation")
     stacked = gathered(tuple(zip(carry, record, rows, strict=True)))
@@ -37,9 +40,12 @@ def alone(found: Group, updates: int) -> list[Any]:
     """The same from a run of each."""
     each = []
     for ready in found.members:
-        setup = set_up(ready.member.experiment, ready.member.seed, Execution())
+        execution = Execution(feed="streaming" if ready.streamed else "resident")
+        setup = set_up(ready.member.experiment, ready.member.seed, execution)
         window = setup.feed.window(0) if setup.feed is not None else None
         carry = setup.program.advance(setup.program.initialise(), window, updates)
+        if setup.feed is not None:
+            setup.feed.close()
         carry, record = setup.program.record(carry, setup.splits.get("validation"), True)
         state = setup.experiment.algorithm.deployed(setup.experiment, carry.state)
         rows = setup.program.predict(state, setup.splits.get("validation"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -96,9 +97,9 @@ def _fastest(group: Group, members: Sequence[Ready], devices: Sequence[Any], rep
 def _cost(group: Group, members: Sequence[Ready], way: Way, devices: Sequence[Any]) -> float:
     """Microseconds per update of a member by a way; raises `TooLarge` if it does not fit, before anything runs."""
     room = room_on(devices[: way.replicas])
-    program = GroupProgram(members, group.outline, way, devices)
-    check_room(program.compile(whole=False).memory, room)
-    return microseconds(program, group.cadence.total)[0]
+    with contextlib.closing(GroupProgram(members, group.outline, way, devices)) as program:
+        check_room(program.compile(whole=False).memory, room)
+        return microseconds(program, group.cadence.total)[0]
 
 
 def microseconds(program: GroupProgram, total: int) -> tuple[float, Any]:
@@ -108,13 +109,13 @@ def microseconds(program: GroupProgram, total: int) -> tuple[float, Any]:
         program: of the members, its programs compiled.
         total: updates of the training, of which no more are made.
     """
-    window, offset, left = program.window(0)
+    windows, left = program.window(0)
     most, count = min(left, total), 1
     carry = program.initialise()
     while True:
         jax.block_until_ready(carry)
         began = time.perf_counter()
-        carry = program.advance(carry, window, offset, count)
+        carry = program.advance(carry, windows, count)
         jax.block_until_ready(carry)
         took = time.perf_counter() - began
         # The first pass warms up.

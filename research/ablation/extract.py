@@ -10,7 +10,8 @@ from typing import Any
 import jax
 
 from research.ablation.directory import AblationDirectory, Wave
-from research.ablation.program import member_of, parts_of
+from research.ablation.program import parts_of
+from research.ablation.stacking import member_of
 from research.errors import UserError, did_you_mean
 from research.experiment import Execution, Experiment
 from research.runner import Result, claim, run_in
@@ -45,7 +46,7 @@ def extract(ablation: Path, member: str, to: Path, accept_changes: bool = False)
     experiment = from_json(about["experiment"])
     assert isinstance(experiment, Experiment)
     use_compilation_cache()
-    execution = Execution()
+    execution = Execution(feed=wave.about["environment"].get("feed", "resident"))
     setup = set_up(experiment, about["seed"], execution)
     carry = _carry(wave, number, setup)
     name, run = directory.read_plan()["name"], RunDirectory(to)

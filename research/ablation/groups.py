@@ -33,6 +33,7 @@ class Ready:
         total_updates: length of its training.
         cadence: when what happens.
         start: hash of the weights of another run that it begins with; empty for fresh ones.
+        workers: processes that read its rows from disk as training goes; None where they are in device memory.
     """
 
     member: Member
@@ -42,6 +43,12 @@ class Ready:
     total_updates: int
     cadence: Cadence
     start: str = ""
+    workers: int | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its rows are read from disk as training goes."""
+        return self.workers is not None
 
     @property
     def data(self) -> str:
@@ -95,15 +102,16 @@ class Stock:
             if experiment.data is None or not experiment.algorithm.uses_data:
                 cadence = cadence_of(experiment, execution, None, False, None)
                 return Ready(member, experiment, None, None, length_of(experiment, None), cadence, start)
-            key = fingerprint(experiment.data)
+            key, streamed = fingerprint(experiment.data), execution.feed == "streaming"
             if key not in self._prepared:
-                self._prepared[key] = experiment.data.prepare(False, self.listener)
+                self._prepared[key] = experiment.data.prepare(streamed, self.listener)
             prepared = self._prepared[key]
             reading = reading_of(experiment, prepared, member.seed)
             check_fit(experiment, prepared)
             cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, None)
             fitted = with_fitted(experiment, prepared)
-            return Ready(member, fitted, prepared, reading, length_of(experiment, reading), cadence, start)
+            length, workers = length_of(experiment, reading), execution.workers if streamed else None
+            return Ready(member, fitted, prepared, reading, length, cadence, start, workers)
         except UserError as error:
             raise type(error)(f"{member.name}: {error}") from None
 

@@ -94,15 +94,23 @@ def size_of(values: Any) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(values))
 
 
-def refused(name: str, needed: Memory, room: int) -> UserError:
-    """The error for a member, by its name, that does not fit even alone into the bytes that there are for it."""
+def refused(name: str, needed: Memory, room: int, streamed: bool = False) -> UserError:
+    """The error for a member, by its name, that does not fit even alone into the bytes that there are for it.
+
+    Args:
+        name: of the member.
+        needed: by it.
+        room: bytes that there are.
+        streamed: whether its data are some updates' rows from disk, and not all of it.
+    """
     names = {"its state": needed.state, "the data": needed.data, "the order of the rows": needed.order}
     parts = [f"{size / MIB:,.1f} for {name}" for name, size in names.items()]
     if needed.working:
         what = "trains it" if needed.by == "advance" else f"computes {needed.by}"
         parts.append(f"{needed.working / MIB:,.1f} while the program runs that {what}")
     if needed.data >= max(needed.state, needed.working):
-        advice = "Let research run read the data from disk (execution.feed=streaming), or take less of it."
+        from_disk = "Read the data from disk (execution.feed=streaming), or take less of it."
+        advice = "Make batch_size smaller." if streamed else from_disk
     elif needed.state >= needed.working or needed.by not in ("advance", "rows of validation", "rows of test"):
         advice = "Make the model smaller."
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -65,7 +67,7 @@ class Planned:
     @property
     def waves(self) -> list[tuple[Ready, ...]]:
         """The members of each wave."""
-        return [self.left[first : first + self.size] for first in range(0, len(self.left), self.size)]
+        return [its[n : n + self.size] for its in read_together(self.left) for n in range(0, len(its), self.size)]
 
     @property
     def bytes(self) -> int:
@@ -94,7 +96,8 @@ class Planned:
     def training(self) -> float:
         """Seconds that updates and evaluations on validation are expected to take; NaN where nothing was measured.
 
-        From a few of each. Checkpoints, predictions and files are left out, and so is early stopping.
+        From a few of each. Checkpoints, predictions and files are left out, and so are early stopping, and waiting for
+        rows from a disk that is slower than the updates.
         """
         if self.pace is None:
             return math.nan
@@ -162,26 +165,38 @@ def plan(
 
 def _planned(its: Group, left: tuple[Ready, ...], waves: int, means: Means, known: dict[Any, Choice]) -> Planned:
     """The plan of one group, in so many waves at least."""
-    size, began = _evenly(len(left), _first_size(its, left, means.devices), waves), time.perf_counter()
+    apart = read_together(left)
+    first, waves, began = max(apart, key=len), math.ceil(waves / len(apart)), time.perf_counter()
+    size = _evenly(len(first), _first_size(its, first, means.devices), waves)
     while True:
-        members = left[:size]
+        members = first[:size]
         try:
             choice = choose_way(its, members, means.devices, means.strategy, means.exact, known)
             chosen, room = time.perf_counter() - began, room_on(means.devices[: min(choice.way.replicas, size)])
-            program = GroupProgram(members, its.outline, choice.way, means.devices)
-            if not means.compiles:
-                check_room(memory := program.resident(), room)
-                return Planned(its, left, choice, size, memory, pace=_known_pace(choice))
-            trains, compiled = _compiled(program, room)
+            with contextlib.closing(GroupProgram(members, its.outline, choice.way, means.devices)) as program:
+                if not means.compiles:
+                    check_room(memory := program.resident(), room)
+                    return Planned(its, left, choice, size, memory, pace=_known_pace(choice))
+                trains, compiled = _compiled(program, room)
+                pace = _measured(program, its) if means.measures else _known_pace(choice)
         except TooLarge as large:
             if size == 1:
-                raise refused(members[0].member.name, large.needed, large.room) from None
-            size = _evenly(len(left), large.fewer(size), waves)
+                raise refused(members[0].member.name, large.needed, large.room, members[0].streamed) from None
+            size = _evenly(len(first), large.fewer(size), waves)
             continue
         # The choice has compiled what trains by the way that was chosen, if it measured.
         chosen = max(0.0, chosen - trains)
-        pace = _measured(program, its) if means.measures else _known_pace(choice)
         return Planned(its, left, choice, size, compiled.memory, compiled.seconds, chosen, pace)
+
+
+def read_together(members: Sequence[Ready]) -> list[tuple[Ready, ...]]:
+    """Members that may be in one wave: all, or from disk those of one data, who read the same rows side by side."""
+    if not members[0].streamed:
+        return [tuple(members)]
+    found: dict[int, dict[Any, list[Ready]]] = {}
+    for ready in members:
+        found.setdefault(id(ready.prepared), {}).setdefault(ready.order, []).append(ready)
+    return [tuple(itertools.chain(*orders.values())) for orders in found.values()]
 
 
 def _first_size(its: Group, left: Sequence[Ready], devices: Sequence[Any]) -> int:

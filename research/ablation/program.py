@@ -28,13 +28,13 @@ from research import keys
 from research.ablation.executables import Executable, executable
 from research.ablation.groups import Ready
 from research.ablation.memory import Memory, size_of
-from research.data.batch import Batch
-from research.data.feed import Reading
-from research.data.resident import fold_room, put
+from research.ablation.sources import source_of
+from research.ablation.stacking import member_of, stacked
+from research.data.feed import Window
+from research.data.streaming import StreamedSplit, StreamingFeed
 from research.training import steps
 from research.training.carry import Carry
 from research.training.loop import Cadence
-from research.training.setup import first_row
 from research.training.start_from import begin
 from research.training.steps import Outline, Run
 
@@ -45,8 +45,8 @@ EXACT = ("map", "separate")
 CHUNK = 16
 """Most members that ``vmap`` takes at once."""
 
-WINDOW_ENTRIES = 2**20
-WINDOW_STEPS = 4096
+DISPATCHED = 4096
+"""Updates that are made at once at most, where there is no data."""
 
 REPORTED = ("validation", "test")
 """Splits that are predicted at the end, where there are any."""
@@ -112,14 +112,13 @@ class GroupProgram:
 
     def __init__(self, members: Sequence[Ready], outline: Outline, way: Way, devices: Sequence[Any]) -> None:
         self.count = len(members)
+        parts = parts_of(len(members), way.replicas)
         self.parts = tuple(
-            _Part([members[number] for number in part], outline, way.strategy, device)
-            for part, device in zip(parts_of(len(members), way.replicas), devices, strict=False)
+            _Part([members[number] for number in part], outline, way.strategy, device, len(parts))
+            for part, device in zip(parts, devices, strict=False)
         )
         splits = tuple(self.parts[0].splits)
         self.reported = tuple(split for split in REPORTED if split in splits) or ("rows",)
-        rows = sum(r.batch_size * r.batches_per_update for part in self.parts for r in part.readings)
-        self.length = max(1, min(WINDOW_STEPS, WINDOW_ENTRIES // max(1, rows)))
         self.cadence = members[0].cadence
 
     def compile(self, whole: bool = True) -> Compiled:
@@ -133,7 +132,7 @@ class GroupProgram:
 
     def resident(self) -> tuple[Memory, ...]:
         """What lies on each device all the time; compiles nothing."""
-        return tuple(part.resident(self.length) for part in self.parts)
+        return tuple(part.resident() for part in self.parts)
 
     def training_programs(self) -> tuple[str, ...]:
         """Names of the compiled programs that train these members, whatever the device; none before they are used."""
@@ -147,19 +146,21 @@ class GroupProgram:
         """Shapes, types and places of the carries, as what a checkpoint is restored into; compiles nothing."""
         return tuple(part.carry_like() for part in self.parts)
 
-    def window(self, step: int) -> tuple[tuple[Any, ...], int, int]:
-        """Rows of the updates from ``step`` on; where in them that is, and how many are left.
+    def window(self, step: int) -> tuple[tuple[Window | None, ...], int]:
+        """Windows that hold the rows of the updates from ``step`` on, and for how many they all last.
 
         Args:
             step: updates made so far.
-        """
-        offset = step % self.length
-        windows = tuple(part.window(step - offset, self.length) for part in self.parts)
-        return windows, offset, self.length - offset
 
-    def advance(self, carry: tuple[Carry, ...], window: tuple[Any, ...], offset: int, count: int) -> tuple[Carry, ...]:
-        """The carries after up to ``count`` more updates, from ``offset`` in the window on; donates ``carry``."""
-        return self._each(lambda part, *own: part.advance(*own, offset, count), carry, window)
+        Raises:
+            RunError: if a process that reads has ended.
+        """
+        windows = tuple(None if part.feed is None else part.feed.window(step) for part in self.parts)
+        return windows, min((window.left for window in windows if window is not None), default=DISPATCHED)
+
+    def advance(self, carry: tuple[Carry, ...], windows: tuple[Window | None, ...], count: int) -> tuple[Carry, ...]:
+        """The carries after up to ``count`` more updates, as many as the windows last for; donates ``carry``."""
+        return self._each(lambda part, *own: part.advance(*own, count), carry, windows)
 
     def record(self, carry: tuple[Carry, ...], assess: bool) -> tuple[tuple[Carry, ...], tuple[Any, ...]]:
         """An event, as `research.training.program.Program.record`; the records have an axis of members."""
@@ -173,6 +174,12 @@ class GroupProgram:
     def predict(self, state: tuple[Any, ...], split: str) -> tuple[dict[str, Any], ...]:
         """Rows of deployed states over a whole split, ``[members, N, ...]``."""
         return self._each(lambda part, own: part.predict(own, split), state)
+
+    def close(self) -> None:
+        """Stop reading ahead, where rows come from disk."""
+        for part in self.parts:
+            if part.feed is not None:
+                part.feed.close()
 
     def _each(self, call: Callable[..., Any], *values: tuple[Any, ...]) -> tuple[Any, ...]:
         """What ``call`` gives for each part; they compile at the same time, and so do the devices run."""
@@ -190,38 +197,29 @@ def gathered(parts: tuple[Any, ...]) -> Any:
 class _Part:
     """The programs of the members on one device."""
 
-    def __init__(self, members: Sequence[Ready], outline: Outline, strategy: Strategy, device: Any) -> None:
+    def __init__(self, members: Sequence[Ready], outline: Outline, strategy: Strategy, device: Any, share: int) -> None:
         self.outline, self.strategy, self.device = outline, strategy, device
-        data = {id(ready.prepared): ready.prepared for ready in members if ready.prepared is not None}
-        places = {key: number for number, key in enumerate(data)}
-        orders = {ready.order: ready.reading for ready in members}
-        numbers = {order: number for number, order in enumerate(orders)}
-        self.readings: list[Reading] = [reading for reading in orders.values() if reading is not None]
+        self.source = source_of(members, device, share)
+        self.splits, self.feed, self.example = self.source.splits, self.source.feed, self.source.example
         self._experiments = [ready.fitted for ready in members]
         specs = [steps.traced_part(experiment) for experiment in self._experiments]
         self.spec = self._put(jax.tree.map(lambda *leaves: _numbers(leaves), *specs))
         seeds = np.asarray([ready.member.seed for ready in members], np.uint32)
         self.run = self._put(Run(seeds, np.asarray([ready.total_updates for ready in members], np.int32)))
-        self.data = self._put(np.asarray([places.get(id(r.prepared), 0) for r in members], np.int32))
-        self.order = self._put(np.asarray([numbers[ready.order] for ready in members], np.int32))
-        names = next(iter(data.values())).splits if data else ()
-        self.splits = {name: self._put(_one_or_stacked([_rows(p, name) for p in data.values()])) for name in names}
-        examples = [put(first_row(prepared.splits["train"]), prepared.task) for prepared in data.values()]
-        self.example = self._put(_one_or_stacked(examples)) if data else None
-        self._several = len(data) > 1
-        self._window: tuple[int, Any] = (-1, None)
+        self.data, self.order = self._put(self.source.data), self._put(self.source.order)
         self.training = ""
         self._noted: dict[str, tuple[float, int]] | None = None
         self._known: set[int] = set()
 
     def compile(self, group: GroupProgram, whole: bool) -> tuple[float, Memory]:
         """Seconds that compiling the programs took, and the memory of the one that needs most; see `GroupProgram`."""
-        carry, window, cadence = self.carry_like(), self.window(0, group.length), group.cadence
+        carry, cadence = self.carry_like(), group.cadence
+        window = None if self.feed is None else self.feed.window_like()
         there = (self.spec, self.run, self.data, self.order, self.splits, self.example, window, carry)
         self._known, self._noted = {id(leaf) for leaf in jax.tree.leaves(there)}, {}
         try:
             self.initialise()
-            self.advance(carry, window, 0, 1)
+            self.advance(carry, window, 1)
             if whole:
                 if cadence.evaluate is not None:
                     self.record(carry, True)
@@ -233,30 +231,30 @@ class _Part:
             noted = self._noted
         finally:
             self._noted = None
-        memory = self.resident(group.length)
+        memory = self.resident()
         working = {name: added for name, (_, added) in noted.items()}
         working["initialise"] -= memory.state  # which is only made there
         by = max(working, key=lambda name: working[name])
         seconds = sum(each for each, _ in noted.values())
         return seconds, dataclasses.replace(memory, working=max(0, working[by]), by=by)
 
-    def resident(self, length: int) -> Memory:
-        """What lies on the device all the time, with windows of some length."""
+    def resident(self) -> Memory:
+        """What lies on the device all the time."""
         copies = SAVING if self.device.platform == "cpu" else 1
         state = size_of((self.spec, self.run, self.data, self.order)) + copies * size_of(self.carry_like())
-        return Memory(size_of((self.splits, self.example)), size_of(self.window(0, length)), state)
+        return Memory(*self.source.resident(), state)
 
     def initialise(self) -> Carry:
         carry = self._call("initialise", self._initialise, (self.spec, self.run, self.data), (self.example,))
         if self._noted is not None or all(experiment.start_from is None for experiment in self._experiments):
             return carry
         each = enumerate(self._experiments)
-        return _stacked([begin(experiment, member_of(carry, number), self.device) for number, experiment in each])
+        return stacked([begin(experiment, member_of(carry, number), self.device) for number, experiment in each])
 
     def carry_like(self) -> Carry:
         one = (*member_of((self.spec, self.run, self.data), 0), self.example)
         leaves, structure = jax.tree.flatten(one)
-        key = self.outline, self._several, structure, tuple(map(jax.typeof, leaves))
+        key = self.outline, self.source.several, structure, tuple(map(jax.typeof, leaves))
         if key not in _CARRIES:
             _CARRIES[key] = jax.eval_shape(self._initialise, *one)
         return jax.tree.map(lambda leaf: self._like(leaf, (len(self.data), *leaf.shape)), _CARRIES[key])
@@ -264,22 +262,16 @@ class _Part:
     def _initialise(self, spec: Any, run: Any, data: Any, example: Any) -> Carry:
         return steps.initialise(self.outline, spec, run, self._own(example, data))
 
-    def window(self, start: int, length: int) -> Any:
-        if not self.readings:
-            return None
-        if self._window[0] != start:
-            found = [reading.rows(start, length) for reading in self.readings]
-            self._window = start, self._put(tuple(np.stack(parts) for parts in zip(*found, strict=True)))
-        return self._window[1]
-
-    def advance(self, carry: Carry, window: Any, offset: int, count: int) -> Carry:
-        def one(spec: Any, carry: Any, run: Any, data: Any, order: Any, train: Any, window: Any, *numbers: Any) -> Any:
-            rows = None if window is None else (window[0][order], window[1][order])
+    def advance(self, carry: Carry, window: Window | None, count: int) -> Carry:
+        def one(spec: Any, carry: Any, run: Any, data: Any, order: Any, train: Any, orders: Any, *numbers: Any) -> Any:
+            rows = None if orders is None else (orders[0][order], orders[1][order])
             return steps.advance(self.outline, spec, carry, run, self._own(train, data), rows, *numbers)
 
         members = (self.spec, carry, self.run, self.data, self.order)
-        shared = (self.splits.get("train"), window, np.int32(offset), np.int32(count))
-        return self._call("advance", one, members, shared, donate=1)
+        if isinstance(self.feed, StreamingFeed) and self._noted is None:
+            jax.block_until_ready(carry.step)  # or chunks would pile up on the device
+        train, orders, offset = (None, None, 0) if window is None else (window.rows, window[1:3], window.offset)
+        return self._call("advance", one, members, (train, orders, np.int32(offset), np.int32(count)), donate=1)
 
     def record(self, carry: Carry, assess: bool) -> tuple[Carry, dict[str, Any]]:
         if not assess:
@@ -310,12 +302,23 @@ class _Part:
         def one(spec: Any, state: Any, run: Any, data: Any, step: Any, rows: Any, purpose: Any) -> Any:
             return steps.evaluate(self.outline, spec, state, run, self._own(rows, data), purpose, step)
 
-        members = (self.spec, state, self.run, self.data, step)
-        return self._call(f"rows of {split}", one, members, (self.splits.get(split), np.uint32(keys.number(purpose))))
+        def of(rows: Any) -> dict[str, Any]:
+            return self._call(f"rows of {split}", one, members, (rows, np.uint32(keys.number(purpose))))
+
+        members, rows = (self.spec, state, self.run, self.data, step), self.splits.get(split)
+        if not isinstance(rows, StreamedSplit):
+            return of(rows)
+        if self._noted is not None:
+            return jax.eval_shape(lambda block: rows.joined([block], 1), of(rows.block_like()))
+        found = []
+        for block in rows.blocks():
+            found.append(of(block))
+            jax.block_until_ready(found[-1])
+        return rows.joined(found, 1)
 
     def _own(self, rows: Any, data: Any) -> Any:
         """A member's own rows of what is stacked where the members' data differ."""
-        return jax.tree.map(lambda array: array[data], rows) if self._several else rows
+        return jax.tree.map(lambda array: array[data], rows) if self.source.several else rows
 
     def _put(self, value: Any) -> Any:
         return jax.device_put(value, self.device)
@@ -331,9 +334,9 @@ class _Part:
             each = [member_of(members, number) for number in range(1 if self._noted is not None else len(self.data))]
             program = self._executable(name, one, each[0], shared, donate)
             if self._noted is not None:
-                self._note(name, program, (each[0], shared), len(self.data))
+                self._note(name, program, each[0], shared, len(self.data))
                 return jax.tree.map(lambda leaf: self._like(leaf, (len(self.data), *leaf.shape)), program.like)
-            return _stacked([program.compiled(*member, *shared) for member in each])
+            return stacked([program.compiled(*member, *shared) for member in each])
 
         def all_of(*arguments: Any) -> Any:
             own, rest = arguments[: len(members)], arguments[len(members) :]
@@ -342,31 +345,35 @@ class _Part:
 
         program = self._executable(name, all_of, members, shared, donate)
         if self._noted is not None:
-            self._note(name, program, (members, shared), 1)
+            self._note(name, program, members, shared, 1)
             return jax.tree.map(lambda leaf: self._like(leaf, leaf.shape), program.like)
         return program.compiled(*members, *shared)
 
     def _executable(
         self, name: str, function: Callable[..., Any], members: tuple[Any, ...], shared: tuple[Any, ...], donate: int
     ) -> Executable:
-        about = self.outline, self.strategy, self._several
-        found = executable(name, about, function, (*members, *shared), donate, self.device)
+        about = self.outline, self.strategy, self.source.several
+        found = executable(name.split()[0], about, function, (*members, *shared), donate, self.device)
         if name == "advance":
             self.training = found.name
         return found
 
-    def _note(self, name: str, program: Executable, arguments: Any, times: int) -> None:
+    def _note(self, name: str, program: Executable, own: Any, shared: Any, times: int) -> None:
         """Note what a program, which is called so many times for its members, needs beside what is there anyway."""
+
+        def new(arguments: Any) -> int:
+            return size_of([leaf for leaf in jax.tree.leaves(arguments) if id(leaf) not in self._known])
+
         assert self._noted is not None
         # Some kinds of devices do not tell.
         told = program.compiled.memory_analysis()
         results = getattr(told, "output_size_in_bytes", size_of(program.like))
         temporary, reused = getattr(told, "temp_size_in_bytes", 0), getattr(told, "alias_size_in_bytes", 0)
-        added = results - reused + size_of([leaf for leaf in jax.tree.leaves(arguments) if id(leaf) not in self._known])
+        added = results - reused + new(own)
         if self.strategy == "separate":
             # What is given and the results of all members are there at once, and two copies while these are joined.
             added = times * (added + 2 * results)
-        self._noted[name] = program.seconds, added + temporary
+        self._noted[name] = program.seconds, added + new(shared) + temporary
 
     def _like(self, leaf: Any, shape: tuple[int, ...]) -> Any:
         """The shape and type of an array on the device."""
@@ -374,36 +381,9 @@ class _Part:
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=place, weak_type=leaf.weak_type)
 
 
-def _rows(prepared: Any, split: str) -> Batch:
-    examples = prepared.splits[split]
-    room = fold_room(len(examples)) if prepared.data.split.folds is not None else 0
-    return put(examples, prepared.task, None, room)
-
-
 def _only_logs(cadence: Cadence) -> bool:
     """Whether there are events without evaluation."""
     return cadence.evaluate is None or (cadence.log is not None and cadence.log % cadence.evaluate > 0)
-
-
-def member_of(values: Any, number: int) -> Any:
-    """One member's part of what has a first axis of members: of arrays, or of the shapes of such."""
-
-    def own(array: Any) -> Any:
-        is_shape = isinstance(array, jax.ShapeDtypeStruct)
-        return array.update(shape=array.shape[1:]) if is_shape else _row(array, number)
-
-    return jax.tree.map(own, values)
-
-
-# Compiled for each shape: uncompiled, indexing and stacking take longer than the updates of a small network.
-@jax.jit
-def _row(array: Any, number: Any) -> Any:
-    return array[number]
-
-
-@jax.jit
-def _stack(arrays: Sequence[Any]) -> Any:
-    return jnp.stack(arrays)
 
 
 def _numbers(values: Sequence[Any]) -> Any:
@@ -412,12 +392,3 @@ def _numbers(values: Sequence[Any]) -> Any:
         return np.stack(values)
     distinct = {value: place for place, value in enumerate(dict.fromkeys(values))}
     return jnp.stack([jnp.asarray(value) for value in distinct])[np.asarray([distinct[value] for value in values])]
-
-
-def _stacked(values: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: _stack(leaves), *values)
-
-
-def _one_or_stacked(values: Sequence[Any]) -> Any:
-    """The only value, or all with a first axis."""
-    return values[0] if len(values) == 1 else _stacked(values)

@@ -17,7 +17,7 @@ from research.ablation.design import describe_arm, describe_design
 from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.groups import Group, Ready, Stock, check_comparable, devices_of, group
 from research.ablation.members_table import write_tables
-from research.ablation.plan import Means, Planned, plan
+from research.ablation.plan import Means, Planned, plan, read_together
 from research.ablation.program import Strategy
 from research.ablation.progress import AblationDisplay
 from research.ablation.result import AblationResult, load_result
@@ -89,7 +89,7 @@ def ablate(
         begun = {identity for wave, _, _ in waves for identity in wave.identities}
         means = Means(devices, strategy, exact)
         for planned in _planned(workers, groups, taken | begun, means, console):
-            where = now | {"measured": planned.choice.measured, "memory": planned.bytes}
+            where = now | {"measured": planned.choice.measured, "memory": planned.bytes, "feed": execution.feed}
             waves += [
                 (directory.begin(part, planned.choice.way, codes, where), list(part), planned.group)
                 for part in planned.waves
@@ -187,11 +187,6 @@ def _numbered(groups: Sequence[Group]) -> list[int]:
 def _groups(members: Sequence[Member], execution: Execution, console: Console | None) -> tuple[Group, ...]:
     """The groups of some members, their data prepared."""
     check(execution, "execution.")
-    if execution.feed != "resident":
-        raise UserError(
-            f"execution.feed: members of an ablation are trained from device memory, and {execution.feed!r} was asked "
-            f"for. Leave it out, or run the variants one by one with research run."
-        )
     use_compilation_cache()
     with contextlib.closing(PreparingDisplay(console)) as told:
         groups = group(members, Stock(told), execution)
@@ -243,10 +238,20 @@ def _taken(
         # Part of a wave may be there by now, or not be wanted: what is left of it is trained anew.
         if set(wave.identities) <= wanted.keys() - begun:
             begun |= set(wave.identities)
-            unfinished.append(
-                (wave, [wanted[identity][0] for identity in wave.identities], wanted[wave.identities[0]][1])
-            )
+            members = [wanted[identity][0] for identity in wave.identities]
+            _check_readable(wave, members)
+            unfinished.append((wave, members, wanted[wave.identities[0]][1]))
     return taken, unfinished
+
+
+def _check_readable(wave: Wave, members: Sequence[Ready]) -> None:
+    """Raise `UserError` where members were begun with several data in device memory, which are now to be on disk."""
+    if len(read_together(members)) > 1:
+        raise UserError(
+            f"{wave.path}: this wave was begun with the data of several folds or variants in device memory, and "
+            f"execution.feed=streaming reads one for all of its members. Go on with execution.feed=resident, or train "
+            f"all anew with --fresh."
+        )
 
 
 def _check_fresh(

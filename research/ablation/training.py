@@ -45,9 +45,9 @@ def train_members(
     living = bool(_live(carry).any())
     with interruptions() as interrupted:
         while step < cadence.total and living:
-            window, offset, left = program.window(step)
+            windows, left = program.window(step)
             count = min(_next(cadence, step, tripwire) - step, pace.updates, left)
-            carry = program.advance(carry, window, offset, count)
+            carry = program.advance(carry, windows, count)
             step += count
             if cadence.logs(step):
                 carry, record = program.record(carry, cadence.evaluates(step))

@@ -46,8 +46,8 @@ def run_wave(
     """
     wave.check_devices(len(devices))
     began = time.perf_counter()
-    program = GroupProgram(members, outline, wave.way, devices)
     with contextlib.ExitStack() as stack:
+        program = stack.enter_context(contextlib.closing(GroupProgram(members, outline, wave.way, devices)))
         last = stack.enter_context(contextlib.closing(Checkpoints(wave.last)))
         carry, step = _restored(program, last)
         log = stack.enter_context(contextlib.closing(MetricsLog(wave.curves, step, None)))

@@ -54,6 +54,11 @@ class Reading:
     classes: Shaped[np.ndarray, " N"] | None = None
     groups: Int32[np.ndarray, " N"] | None = None
 
+    def shape(self, count: int) -> tuple[int, ...]:
+        """Shape of what `rows` gives of so many updates."""
+        stack = (self.batches_per_update,) if self.batches_per_update > 1 else ()
+        return (count, *stack, self.batch_size)
+
     @property
     def updates_per_epoch(self) -> int:
         """Updates that one pass over train takes, rounded up."""
@@ -66,10 +71,32 @@ class Reading:
         index, mask = batches(
             self.seed, first * stack, count * stack, self.examples, self.batch_size, self.classes, self.groups
         )
-        if stack > 1:
-            shape = (count, stack, self.batch_size)
-            return index.reshape(shape), mask.reshape(shape)
-        return index, mask
+        return index.reshape(self.shape(count)), mask.reshape(self.shape(count))
+
+
+@dataclasses.dataclass(frozen=True)
+class Orders:
+    """Orders in which several runs read one split, side by side: a `Reading` with a first axis of orders.
+
+    Attributes:
+        readings: one or more, of batches of one shape.
+    """
+
+    readings: tuple[Reading, ...]
+
+    def shape(self, count: int) -> tuple[int, ...]:
+        """As `Reading.shape`."""
+        return (len(self.readings), *self.readings[0].shape(count))
+
+    def rows(self, first: int, count: int) -> tuple[Int32[np.ndarray, "O S ..."], Bool[np.ndarray, "O S ..."]]:
+        """As `Reading.rows`."""
+        index, mask = zip(*(reading.rows(first, count) for reading in self.readings), strict=True)
+        return np.stack(index), np.stack(mask)
+
+
+def order_like(shape: tuple[int, ...]) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """Index and mask of a window as shapes and types."""
+    return jax.ShapeDtypeStruct(shape, np.int32), jax.ShapeDtypeStruct(shape, np.bool_)
 
 
 BLOCK_BYTES = 2**23
@@ -92,11 +119,11 @@ class Feed(abc.ABC):
     """What the training loop asks for rows.
 
     Attributes:
-        reading: which rows when.
+        reading: which rows when; of several `Orders`, index and mask of windows have a first axis of them.
         waited: seconds that `window` has taken so far, in which nothing new is given to the device.
     """
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading | Orders) -> None:
         self.reading = reading
         self.waited = 0.0
 
@@ -111,6 +138,10 @@ class Feed(abc.ABC):
     @abc.abstractmethod
     def make_window(self, step: int) -> Window:
         """See `window`, which measures how long this takes."""
+
+    @abc.abstractmethod
+    def window_like(self) -> Window:
+        """Shapes and types of windows, with the arrays that are on the device anyway; reads nothing."""
 
     def close(self) -> None:  # noqa: B027
         """Stop reading ahead, where the feed does."""

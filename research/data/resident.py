@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int32
 
 from research.data.batch import Batch
-from research.data.feed import Feed, Reading, Window
+from research.data.feed import Feed, Orders, Reading, Window, order_like
 from research.data.prepare import Examples
 from research.task import Task
 
@@ -67,18 +68,20 @@ class ResidentFeed(Feed):
     Every window has the same shape, so one compiled program serves any number of updates.
     """
 
-    def __init__(self, reading: Reading, split: Batch, device: Any = None) -> None:
+    def __init__(
+        self, reading: Reading | Orders, split: Batch, device: Any = None, entries: int = WINDOW_ENTRIES
+    ) -> None:
         """Make no window yet.
 
         Args:
             reading: which rows when.
             split: the training split, as `put` makes it.
             device: where the indices go.
+            entries: rows that a window names at most, where it holds more than one update.
         """
         super().__init__(reading)
         self.split, self.device = split, device
-        rows_per_update = reading.batch_size * reading.batches_per_update
-        self.length = max(1, min(WINDOW_STEPS, WINDOW_ENTRIES // rows_per_update))
+        self.length = max(1, min(WINDOW_STEPS, entries // math.prod(reading.shape(1))))
         self._start = -1
         self._window: tuple[Any, Any] = (None, None)
 
@@ -90,3 +93,7 @@ class ResidentFeed(Feed):
             self._start = start
         offset = step - start
         return Window(self.split, *self._window, offset, self.length - offset)
+
+    def window_like(self) -> Window:
+        """See `Feed.window_like`."""
+        return Window(self.split, *order_like(self.reading.shape(self.length)), 0, self.length)

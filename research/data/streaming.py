@@ -12,14 +12,17 @@ import math
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jaxtyping import Array
 
 from research.data.batch import Batch
-from research.data.feed import Feed, Reading, Window
+from research.data.feed import Feed, Orders, Reading, Window, order_like
 from research.data.prepare import Examples
 from research.data.resident import filled
 from research.errors import RunError
@@ -41,7 +44,7 @@ class _ReadChunk:
         length: updates in a chunk.
     """
 
-    reading: Reading
+    reading: Reading | Orders
     examples: Examples
     length: int
 
@@ -65,7 +68,7 @@ class StreamingFeed(Feed):
 
     def __init__(
         self,
-        reading: Reading,
+        reading: Reading | Orders,
         examples: Examples,
         task: Task,
         total: int,
@@ -85,7 +88,7 @@ class StreamingFeed(Feed):
         super().__init__(reading)
         self.examples, self.task, self.workers, self.device = examples, task, workers, device
         row = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(examples.like))
-        self.length = chunk_updates(row * reading.batch_size * reading.batches_per_update)
+        self.length = chunk_updates(row * math.prod(reading.shape(1)))
         self.chunks = -(-total // self.length)
         self._iterator: Iterator[dict[str, Any]] | None = None
         self._next = -1
@@ -106,6 +109,17 @@ class StreamingFeed(Feed):
             self._window = self._send(self._take(self._iterator))
             self._number, self._next = number, number + 1
         return self._window._replace(offset=offset, left=self.length - offset)
+
+    def window_like(self) -> Window:
+        """See `Feed.window_like`."""
+        shape = self.reading.shape(self.length)
+        rows = StreamedSplit(self.examples, self.task, math.prod(shape)).block_like()
+        return Window(rows, *order_like(shape), 0, self.length)
+
+    @property
+    def chunks_ahead(self) -> int:
+        """Chunks in the memory of the host while it reads, at most."""
+        return 2 * self.workers if self.workers else THREADS + AHEAD
 
     def _take(self, chunks: Iterator[dict[str, Any]]) -> dict[str, Any]:
         try:
@@ -208,6 +222,23 @@ class StreamedSplit:
             whole,
             self.task,
         )
+
+    def joined(self, found: Sequence[Any], axis: int = 0) -> Any:
+        """What was made of each block as if made of the whole split: zeros where it is filled up beyond the blocks.
+
+        Args:
+            found: pytrees, in the order of the blocks.
+            axis: that of the rows.
+        """
+        count = max(len(self), self.room)
+
+        def whole(*parts: Array) -> Array:
+            rows = jnp.concatenate(parts, axis)
+            missing = max(0, count - rows.shape[axis])
+            padded = jnp.pad(rows, [(0, missing if number == axis else 0) for number in range(rows.ndim)])
+            return lax.slice_in_dim(padded, 0, count, axis=axis)
+
+        return jax.tree.map(whole, *found)
 
     def blocks(self) -> Iterator[Batch]:
         """The rows in order, in batches of one shape on the device; ``mask`` is False on what fills up the last."""

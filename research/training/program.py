@@ -120,8 +120,7 @@ class Program:
             name = f"rows of blocks of {split.size}"
             found.append(self._run(name, steps.evaluate, (), self.spec, state, self.run, block, *moment))
             jax.block_until_ready(found[-1])
-        room = max(len(split), split.room)
-        return jax.tree.map(lambda *parts: _exactly(jnp.concatenate(parts), room), *found)
+        return split.joined(found)
 
     def compile(self, carry: Carry, window: Window | None, validation: Split | None, assess: bool) -> dict[str, float]:
         """Compile what training needs, so that mistakes show before the first update.
@@ -162,12 +161,6 @@ class Program:
             traced = jax.jit(bound, donate_argnums=donate).trace(*arguments)
             _EXECUTABLES[key] = Executable(traced.lower().compile(), flops(traced.jaxpr))
         return _EXECUTABLES[key]
-
-
-def _exactly(rows: Array, count: int) -> Array:
-    """The first ``count`` rows, zeros where there are fewer."""
-    missing = max(0, count - len(rows))
-    return jnp.pad(rows, [(0, missing), *[(0, 0)] * (rows.ndim - 1)])[:count]
 
 
 def _arguments(window: Window | None) -> tuple[Any, Any, np.int32]:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from research.data.batch import Batch
 from research.data.feed import Feed, Reading, block_rows
 from research.data.prepare import Examples, Listener, Prepared
 from research.data.resident import ResidentFeed, fold_room, put
@@ -89,33 +90,41 @@ def set_up(
     check_fit(experiment, prepared)
     cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, extended_to)
     train = prepared.splits["train"]
-    folded = prepared.data.split.folds is not None
-    room = {name: fold_room(len(examples)) if folded else 0 for name, examples in prepared.splits.items()}
     feed: Feed
     splits: dict[str, Split]
     if streamed:
-        size = experiment.evaluation.batch_size
         feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, device)
-        splits = {
-            name: StreamedSplit(
-                examples,
-                prepared.task,
-                block_rows(size, max(len(examples), room[name]), examples.like),
-                device,
-                room[name],
-            )
-            for name, examples in prepared.splits.items()
-        }
+        splits = dict(streamed_splits(experiment, prepared, device))
     else:
-        resident = {
-            name: put(examples, prepared.task, device, room[name]) for name, examples in prepared.splits.items()
-        }
+        resident = resident_splits(prepared, device)
         feed, splits = ResidentFeed(reading, resident["train"], device), dict(resident)
     outline = Outline(reading.batch_size, prepared.task, device.platform)
     fitted = with_fitted(experiment, prepared)
     example = put(first_row(train), prepared.task, device)
     program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
+
+
+def resident_splits(prepared: Prepared, device: Any) -> dict[str, Batch]:
+    """The splits in the memory of a device."""
+    return {
+        name: put(examples, prepared.task, device, _room(prepared, name)) for name, examples in prepared.splits.items()
+    }
+
+
+def streamed_splits(experiment: Experiment, prepared: Prepared, device: Any) -> dict[str, StreamedSplit]:
+    """The splits, to be evaluated block by block."""
+    found = {}
+    for name, examples in prepared.splits.items():
+        room = _room(prepared, name)
+        size = block_rows(experiment.evaluation.batch_size, max(len(examples), room), examples.like)
+        found[name] = StreamedSplit(examples, prepared.task, size, device, room)
+    return found
+
+
+def _room(prepared: Prepared, name: str) -> int:
+    """Rows that a split is filled up to, so that folds of nearly equal sizes share their programs; 0: as it is."""
+    return fold_room(len(prepared.splits[name])) if prepared.data.split.folds is not None else 0
 
 
 def reading_of(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:

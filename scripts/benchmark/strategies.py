@@ -85,7 +85,7 @@ def together(family: str, seconds: float, rounds: int) -> dict[str, Any]:
     (its,) = group(members, Stock(), Execution())
     choice = choose_way(its, its.members, jax.devices(), "auto", False, {})
     program = GroupProgram(its.members, its.outline, choice.way, jax.devices())
-    window, offset, left = program.window(0)
+    windows, left = program.window(0)
     length = min(left, 64)
     carry = program.initialise()
 
@@ -93,7 +93,7 @@ def together(family: str, seconds: float, rounds: int) -> dict[str, Any]:
         jax.block_until_ready(carry)
         began = time.perf_counter()
         for _ in range(times):
-            carry = program.advance(carry, window, offset, length)
+            carry = program.advance(carry, windows, length)
         jax.block_until_ready(carry)
         return carry, (time.perf_counter() - began) / times / length / SEEDS
 

@@ -1,7 +1,7 @@
 """Whether members of an ablation equal runs of their own, by model and algorithm; prints a dated table.
 
-    python scripts/prove/members.py [--only perceptron folds cnn resnet lstm transformer gan bandit] [--updates 20]
-        [--ways map 'map on 2 devices' separate vmap]
+    python scripts/prove/members.py [--only perceptron streamed folds cnn resnet lstm transformer gan bandit]
+        [--updates 20] [--ways map 'map on 2 devices' separate vmap]
 
 Each way through the members of one group (see `research.ablation.program`) beside runs of each member: carries, records
 of the log and predictions after some updates and an evaluation. Ways that are called exact must not differ in a bit,
@@ -47,6 +47,7 @@ FILMS = ImageData(source=SyntheticXray(patients=40, films=1, size=32), augmentat
 SERIES = SeriesData(source=MadeUp(), lengths=(6, 12), split=Split(test=0.2, validation=0.3))
 FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "perceptron": (TABLE, MLP(widths=(16,), dropout=0.2, normalization="batch"), {}),
+    "streamed": (TABLE, MLP(widths=(16,), dropout=0.2, normalization="batch"), {"feed": "streaming"}),
     "folds": (TABLE, MLP(widths=(16,), dropout=0.2), {"folds": 3, "seeds": 1}),
     "cnn": (FILMS, CNN(widths=(8,), dense_widths=(8,), dropout=0.2), {}),
     "resnet": (FILMS, ResNet(depth=18, width=4, blocks=(1, 1)), {}),
@@ -83,7 +84,7 @@ def group_of(name: str) -> Group:
         optimizer=AdamW(learning_rate=WarmupCosine(peak=1e-3), clip_norm=1.0, accumulate=2, average=0.9),
         steps=100,
         batch_size=8,
-        evaluation=Evaluation(every_steps=20, select=Selection()),
+        evaluation=Evaluation(every_steps=20, select=Selection(), batch_size=8),
     )
     return one_group(experiment, "optimizer.weight_decay", [0.01, 0.1], **more)
 

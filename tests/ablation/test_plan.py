@@ -18,7 +18,8 @@ from research.ablation.choice import Choice, choose_way
 from research.ablation.groups import Group, Stock, group
 from research.ablation.memory import MIB, Memory, TooLarge, refused
 from research.ablation.plan import Means, Pace, Planned, plan, plan_tables, time_text
-from research.ablation.program import SAVING, WINDOW_ENTRIES, GroupProgram, Way
+from research.ablation.program import SAVING, GroupProgram, Way
+from research.ablation.sources import WINDOW_ENTRIES
 from research.data import SyntheticTable, TableData
 from research.errors import UserError
 from research.spec import replace

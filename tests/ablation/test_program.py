@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "prove" / "members.py"
 def test_members_equal_runs_of_their_own() -> None:
     """On each of two devices one program goes through two members; all on one are no other kind of program."""
     environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "RESEARCH_CACHE_DIR")}
-    kinds, ways = ("perceptron", "gan", "bandit"), ("map on 2 devices", "separate")
+    kinds, ways = ("streamed", "gan", "bandit"), ("map on 2 devices", "separate")
     command = [sys.executable, str(SCRIPT), "--only", *kinds, "--ways", *ways, "--updates", "5"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

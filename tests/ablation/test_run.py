@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -15,19 +16,23 @@ import pytest
 from small_ablation import LINEAR
 from tiny import EXPERIMENT, QUIET, left_behind, run
 
+from research.ablation import run as runs
 from research.ablation import training
 from research.ablation.ablation import Ablation
 from research.ablation.directory import AblationDirectory
 from research.ablation.executables import compiled_programs
 from research.ablation.extract import extract
+from research.ablation.plan import Means
 from research.ablation.result import CHOSEN, AblationResult, load_result
 from research.ablation.run import ablate, plan_only
 from research.ablation.tables import FORMATS, analysis_of, rows, written
+from research.data import streaming
 from research.errors import RunError, UserError
 from research.evaluation import Predictions
 from research.experiment import StartFrom
 from research.metrics import LARGER_IS_BETTER
 from research.spec import replace
+from research.training.run_directory import RunDirectory
 
 BASELINE = EXPERIMENT.replace(steps=40)
 SHORT = EXPERIMENT.replace(steps=10)
@@ -54,6 +59,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
     return ablate(ablation(), ablations=tmp_path_factory.mktemp("whole"), **OPTIONS)
+
+
+def stopped(*given: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def left(result: AblationResult) -> dict[str, bytes]:
@@ -126,6 +135,56 @@ def test_interrupted_and_resumed_it_leaves_the_same_bits(
     assert {outcome.name for outcome in resumed.outcomes} <= wanted.keys()
 
 
+def test_rows_from_disk_are_read_once_for_all_variants_and_give_the_bits_of_runs(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(streaming, "CHUNK_UPDATES", 7)
+    read, chunks = streaming._ReadChunk.__call__, []
+    advance: Callable[..., Any] = training.GroupProgram.advance
+
+    def noted(self: Any, chunk: int) -> Any:
+        chunks.append(([reading.seed for reading in self.reading.readings], int(chunk)))
+        return read(self, chunk)
+
+    def failing(self: Any, carry: Any, *arguments: Any) -> Any:
+        if int(carry[0].step.max()) == 30:  # beyond the first checkpoint
+            raise KeyboardInterrupt
+        return advance(self, carry, *arguments)
+
+    members = ablation(baseline=LINEAR, variants={"slower": VARIANTS["slower"]})
+    options = OPTIONS | {"execution": OPTIONS["execution"].replace(feed="streaming")}
+    with monkeypatch.context() as context:
+        context.setattr(training.GroupProgram, "advance", failing)
+        with pytest.raises(KeyboardInterrupt):
+            ablate(members, ablations=tmp_path, **options)
+    with monkeypatch.context() as context:
+        context.setattr(streaming._ReadChunk, "__call__", noted)
+        result = ablate(members, ablations=tmp_path, **options)
+    assert sorted(chunks, key=lambda each: each[1]) == [([0, 1], chunk) for chunk in range(2, 6)]
+    made = extract(result.directory, "slower/seed=1", tmp_path / "made")
+    own = run(replace(LINEAR, VARIANTS["slower"]), tmp_path, seed=1, execution=QUIET.replace(feed="streaming"))
+    assert left_behind(made.directory) == left_behind(own.directory)
+    assert RunDirectory(made.directory).execution().feed == "streaming"
+
+
+def test_a_wave_with_several_data_is_not_taken_up_from_disk(tmp_path: Path, monkeypatch: Any) -> None:
+    folds = ablation(baseline=LINEAR, variants={}, seeds=2, folds=2)
+    with monkeypatch.context() as context:
+        context.setattr(runs, "run_wave", stopped)
+        context.setattr(runs, "Means", functools.partial(Means, compiles=False))
+        with pytest.raises(KeyboardInterrupt):
+            ablate(folds, ablations=tmp_path, **OPTIONS)
+    from_disk = OPTIONS | {"execution": QUIET.replace(feed="streaming")}
+    with pytest.raises(UserError, match=r"the data of several folds.*execution\.feed=resident, or .*--fresh"):
+        plan_only(folds, ablations=tmp_path, **from_disk)
+    (planned,), _ = plan_only(folds, ablations=tmp_path, fresh=True, **from_disk)
+    assert [[(m.member.fold, m.member.seed) for m in wave] for wave in planned.waves] == [
+        [(0, 0), (0, 1)],
+        [(1, 0), (1, 1)],
+    ]
+    assert planned.compiled > 0 and planned.training > 0 and planned.memory[0].data > 0
+
+
 def test_members_begin_with_the_weights_that_runs_begin_with(tmp_path: Path) -> None:
     first = run(LINEAR, tmp_path / "first")
     start = StartFrom(run=str(first.directory))
@@ -191,8 +250,6 @@ def test_the_plan_says_what_is_left(whole: AblationResult, tmp_path: Path) -> No
     assert compiled_programs() == before and all(each.compiled > 0 and each.training > 0 for each in anew)
     with pytest.raises(UserError, match="vmap does not give the bits"):
         plan_only(ablation(), ablations=tmp_path, strategy="vmap", exact=True)
-    with pytest.raises(UserError, match=r"execution\.feed"):
-        plan_only(ablation(), ablations=tmp_path, execution=QUIET.replace(feed="streaming"))
 
 
 def test_the_table_has_every_variant_in_every_format(whole: AblationResult) -> None:
@@ -252,13 +309,8 @@ def test_what_a_variant_does_decides_its_code_and_a_member_is_found_by_it(tmp_pa
 
 
 def test_what_is_left_of_an_interrupted_wave_is_trained_once(tmp_path: Path, monkeypatch: Any) -> None:
-    from research.ablation import run as module
-
-    def stopped(*given: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as context:
-        context.setattr(module, "run_wave", stopped)
+        context.setattr(runs, "run_wave", stopped)
         with pytest.raises(KeyboardInterrupt):
             ablate(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
     planned, there = plan_only(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
