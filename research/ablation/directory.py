@@ -35,7 +35,7 @@ class Wave:
     Attributes:
         path: ``waves/<id>`` of the ablation.
         about: what ``wave.json`` holds: ``members`` (name, identity, data, code, experiment), ``way``,
-            ``environment``, ``total_updates``, and ``codes`` of the processes that trained it.
+            ``environment`` (with the ``feed``), ``total_updates``, and ``codes`` of the processes that trained it.
     """
 
     path: Path

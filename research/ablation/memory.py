@@ -23,7 +23,7 @@ class Memory:
     """Bytes that the members on one device take there, at the moment that takes most.
 
     Attributes:
-        data: of the splits.
+        data: of the splits, or of as many of their rows as are read ahead from disk.
         order: of what says which rows the updates read.
         state: of the members' states, with what saving them takes where that lies in the same memory.
         working: of what a program needs beside these while it runs: its results where they do not take the place of

@@ -9,6 +9,8 @@ Three ways to go through the members, in one program or many:
 
 The members may be shared out over several devices: each then has a program of its own, for its part of them. (One
 program over all devices is compiled in another way than that of a run, and other bits come of it.)
+
+Where their rows come from, device memory or disk, is no matter of these ways: see `research.ablation.sources`.
 """
 
 from __future__ import annotations

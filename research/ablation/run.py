@@ -51,7 +51,7 @@ def ablate(
         ablation: what to train.
         name: folder of the ablation below ``ablations``.
         ablations: where all ablations lie.
-        execution: device, cadence of logs and checkpoints.
+        execution: device, feed, cadence of logs and checkpoints.
         strategy: how members of a group are gone through, as `research.ablation.program` says; ``auto`` measures.
         exact: only ways that give the bits of runs of their own.
         fresh: set earlier results aside and train all anew.

@@ -128,6 +128,7 @@ def test_what_helps_is_said_of_what_is_largest() -> None:
     }
     for advice, each in large.items():
         assert advice in str(refused("a/seed=0", each, MIB)) and "needs 7.0 MiB" in str(refused("a/seed=0", each, MIB))
+    assert str(refused("a/seed=0", Memory(5 * MIB, 0, MIB), MIB, streamed=True)).endswith("Make batch_size smaller.")
 
 
 def test_what_is_tried_after_a_wave_that_is_too_large() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from small_ablation import LINEAR
+from small_ablation import LINEAR, bits
 from tiny import EXPERIMENT, QUIET, left_behind, run
 
 from research.ablation import run as runs
@@ -135,15 +135,15 @@ def test_interrupted_and_resumed_it_leaves_the_same_bits(
     assert {outcome.name for outcome in resumed.outcomes} <= wanted.keys()
 
 
-def test_rows_from_disk_are_read_once_for_all_variants_and_give_the_bits_of_runs(
-    tmp_path: Path, monkeypatch: Any
+def test_rows_from_disk_are_read_once_for_all_variants_and_give_the_same_bits(
+    whole: AblationResult, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(streaming, "CHUNK_UPDATES", 7)
     read, chunks = streaming._ReadChunk.__call__, []
     advance: Callable[..., Any] = training.GroupProgram.advance
 
     def noted(self: Any, chunk: int) -> Any:
-        chunks.append(([reading.seed for reading in self.reading.readings], int(chunk)))
+        chunks.append((int(chunk), [reading.seed for reading in self.reading.readings]))
         return read(self, chunk)
 
     def failing(self: Any, carry: Any, *arguments: Any) -> Any:
@@ -151,8 +151,11 @@ def test_rows_from_disk_are_read_once_for_all_variants_and_give_the_bits_of_runs
             raise KeyboardInterrupt
         return advance(self, carry, *arguments)
 
-    members = ablation(baseline=LINEAR, variants={"slower": VARIANTS["slower"]})
+    members = ablation(variants={"slower": VARIANTS["slower"]})
     options = OPTIONS | {"execution": OPTIONS["execution"].replace(feed="streaming")}
+    (planned,), _ = plan_only(members, ablations=tmp_path, **options)
+    assert planned.compiled > 0 and planned.training > 0
+    before = compiled_programs()
     with monkeypatch.context() as context:
         context.setattr(training.GroupProgram, "advance", failing)
         with pytest.raises(KeyboardInterrupt):
@@ -160,29 +163,29 @@ def test_rows_from_disk_are_read_once_for_all_variants_and_give_the_bits_of_runs
     with monkeypatch.context() as context:
         context.setattr(streaming._ReadChunk, "__call__", noted)
         result = ablate(members, ablations=tmp_path, **options)
-    assert sorted(chunks, key=lambda each: each[1]) == [([0, 1], chunk) for chunk in range(2, 6)]
+    assert compiled_programs() == before
+    assert sorted(chunks) == [(chunk, [0, 1]) for chunk in range(2, 6)]
+    found, wanted = bits(result), bits(whole)
+    assert all(found[outcome.name] == wanted[outcome.name] for outcome in result.outcomes)
     made = extract(result.directory, "slower/seed=1", tmp_path / "made")
-    own = run(replace(LINEAR, VARIANTS["slower"]), tmp_path, seed=1, execution=QUIET.replace(feed="streaming"))
-    assert left_behind(made.directory) == left_behind(own.directory)
+    said, told = made.predictions["test"], result.predictions()["slower/seed=1"]
+    assert isinstance(said, Predictions) and isinstance(told, Predictions)
+    assert said.prediction.tobytes() == told.prediction.tobytes()
     assert RunDirectory(made.directory).execution().feed == "streaming"
 
 
-def test_a_wave_with_several_data_is_not_taken_up_from_disk(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_wave_reads_one_data_from_disk(tmp_path: Path, monkeypatch: Any) -> None:
     folds = ablation(baseline=LINEAR, variants={}, seeds=2, folds=2)
-    with monkeypatch.context() as context:
-        context.setattr(runs, "run_wave", stopped)
-        context.setattr(runs, "Means", functools.partial(Means, compiles=False))
-        with pytest.raises(KeyboardInterrupt):
-            ablate(folds, ablations=tmp_path, **OPTIONS)
     from_disk = OPTIONS | {"execution": QUIET.replace(feed="streaming")}
+    monkeypatch.setattr(runs, "Means", functools.partial(Means, compiles=False))
+    (planned,), _ = plan_only(folds, ablations=tmp_path, **from_disk)
+    waves = [[(ready.member.fold, ready.member.seed) for ready in wave] for wave in planned.waves]
+    assert waves == [[(0, 0), (0, 1)], [(1, 0), (1, 1)]] and planned.memory[0].data > 0
+    monkeypatch.setattr(runs, "run_wave", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(folds, ablations=tmp_path, **OPTIONS)
     with pytest.raises(UserError, match=r"the data of several folds.*execution\.feed=resident, or .*--fresh"):
         plan_only(folds, ablations=tmp_path, **from_disk)
-    (planned,), _ = plan_only(folds, ablations=tmp_path, fresh=True, **from_disk)
-    assert [[(m.member.fold, m.member.seed) for m in wave] for wave in planned.waves] == [
-        [(0, 0), (0, 1)],
-        [(1, 0), (1, 1)],
-    ]
-    assert planned.compiled > 0 and planned.training > 0 and planned.memory[0].data > 0
 
 
 def test_members_begin_with_the_weights_that_runs_begin_with(tmp_path: Path) -> None:

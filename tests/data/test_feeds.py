@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from pictures import Dots
 
 from research.data import Data, ImageData, SyntheticTable, TableData
-from research.data.feed import Feed, Reading
+from research.data.feed import Feed, Orders, Reading
 from research.data.prepare import Prepared
 from research.data.resident import ResidentFeed, put, take
 from research.data.streaming import CHUNK_BYTES, CHUNK_UPDATES, StreamedSplit, StreamingFeed, chunk_updates
@@ -29,13 +30,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESEARCH_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def batches_of(feed: Feed, steps: Iterator[int] | range) -> list[list[bytes]]:
-    """Everything in the batch of each update, as bytes."""
+def batches_of(feed: Feed, steps: Iterator[int] | range, order: int | None = None) -> list[list[bytes]]:
+    """Everything in the batch of each update, as bytes; of one of several orders."""
     found = []
     for step in steps:
         window = feed.window(step)
         assert window.left >= 1
-        index, mask = np.asarray(window.index)[window.offset], np.asarray(window.mask)[window.offset]
+        place = (window.offset,) if order is None else (order, window.offset)
+        index, mask = np.asarray(window.index)[place], np.asarray(window.mask)[place]
         rows: list[Any] = jax.tree.leaves(take(window.rows, jnp.asarray(index.ravel()), jnp.asarray(mask.ravel())))
         # What fills up a short batch is arbitrary; only rows that count are compared.
         found.append([np.asarray(part)[mask.ravel()].tobytes() for part in rows] + [mask.tobytes()])
@@ -87,6 +89,20 @@ def test_what_a_worker_process_stumbles_over_is_told_as_it_is(monkeypatch: pytes
         streaming._take(chunks(RunError("records are damaged")))
     with pytest.raises(RunError, match=r"a process that reads has ended \(worker died\)\. A script"):
         streaming._take(chunks(RuntimeError("worker died")))
+
+
+def test_orders_are_fed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, streaming = feeds(PICTURES, monkeypatch)
+    assert isinstance(resident, ResidentFeed) and isinstance(streaming, StreamingFeed)
+    readings = [dataclasses.replace(resident.reading, seed=seed) for seed in (5, 6)]  # type: ignore[type-var]
+    alone = [batches_of(ResidentFeed(reading, resident.split), range(TOTAL)) for reading in readings]
+    orders = Orders(tuple(readings))
+    both = StreamingFeed(orders, streaming.examples, streaming.task, TOTAL), ResidentFeed(orders, resident.split)
+    for feed in both:
+        window = feed.window(0)
+        assert jax.tree.map(jax.typeof, window[:3]) == jax.tree.map(jax.typeof, feed.window_like()[:3])
+        for number, batches in enumerate(alone):
+            assert batches_of(feed, range(TOTAL), number) == batches
 
 
 def test_an_epoch_has_every_example_once() -> None:
