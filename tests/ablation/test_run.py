@@ -176,7 +176,7 @@ def test_rows_from_disk_are_read_once_for_all_variants_and_give_the_same_bits(
 
 def test_a_wave_reads_one_data_from_disk(tmp_path: Path, monkeypatch: Any) -> None:
     folds = ablation(baseline=LINEAR, variants={}, seeds=2, folds=2)
-    from_disk = OPTIONS | {"execution": QUIET.replace(feed="streaming")}
+    from_disk: dict[str, Any] = OPTIONS | {"execution": QUIET.replace(feed="streaming")}
     monkeypatch.setattr(runs, "Means", functools.partial(Means, compiles=False))
     (planned,), _ = plan_only(folds, ablations=tmp_path, **from_disk)
     waves = [[(ready.member.fold, ready.member.seed) for ready in wave] for wave in planned.waves]

@@ -45,7 +45,7 @@ def batches_of(feed: Feed, steps: Iterator[int] | range, order: int | None = Non
     return found
 
 
-def feeds(data: Data, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Feed, Feed]:
+def feeds(data: Data, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[ResidentFeed, StreamingFeed]:
     memory, disk = data.prepare(), data.prepare(stored=True)
     train = memory.splits["train"]
     classes = train.targets if data.balanced else None
@@ -93,8 +93,8 @@ def test_what_a_worker_process_stumbles_over_is_told_as_it_is(monkeypatch: pytes
 
 def test_orders_are_fed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     resident, streaming = feeds(PICTURES, monkeypatch)
-    assert isinstance(resident, ResidentFeed) and isinstance(streaming, StreamingFeed)
-    readings = [dataclasses.replace(resident.reading, seed=seed) for seed in (5, 6)]  # type: ignore[type-var]
+    assert isinstance(resident.reading, Reading)
+    readings = [dataclasses.replace(resident.reading, seed=seed) for seed in (5, 6)]
     alone = [batches_of(ResidentFeed(reading, resident.split), range(TOTAL)) for reading in readings]
     orders = Orders(tuple(readings))
     both = StreamingFeed(orders, streaming.examples, streaming.task, TOTAL), ResidentFeed(orders, resident.split)
