@@ -114,9 +114,9 @@ class Training:
         self.rows: list[dict[str, Any]] = []
         for step in [step for step in (*AFTER, total) if step <= total]:
             while done < step:
-                window, offset, left = program.window(done)
+                windows, left = program.window(done)
                 count = min(step - done, left)
-                carry, done = program.advance(carry, window, offset, count), done + count
+                carry, done = program.advance(carry, windows, count), done + count
             carry, record = program.record(carry, False)
             rows = gathered(program.predict(program.deploy(carry), program.reported[-1]))
             self.params.append(gathered(tuple(part.state.params for part in carry)))
