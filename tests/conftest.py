@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,8 +16,12 @@ FLAGS = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
     "--xla_cpu_use_fusion_emitters=false",  # the compiler's older way to write loops, quicker to compile
+    "--xla_cpu_parallel_codegen_split_count=1",  # one module for each: splitting it costs more than it gains
 )
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS)).strip()
+
+# Imports and traces make objects by the hundred thousand that stay: looking for cycles among them is mostly in vain.
+gc.set_threshold(50_000, 20, 100)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -52,6 +57,12 @@ def compiles() -> Iterator[Callable[[], int]]:
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield lambda: count
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def pytest_collection_finish() -> None:
+    """Modules, tests and what they have decorated are there to stay."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
