@@ -16,7 +16,6 @@ FLAGS = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
     "--xla_cpu_use_fusion_emitters=false",  # the compiler's older way to write loops, quicker to compile
-    "--xla_cpu_parallel_codegen_split_count=1",  # one module for each: splitting it costs more than it gains
 )
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS)).strip()
 

@@ -43,15 +43,27 @@ def run(experiment: Experiment, runs: Path, **options: Any) -> Result:
     return research.run(experiment, runs=runs, **{"execution": QUIET, **options})
 
 
+class Unsaved(Checkpoints):
+    """Stands where checkpoints would be kept: whatever is to be saved is there already."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def latest(self) -> int:
+        return self.step
+
+    def wait(self) -> None:
+        pass
+
+
 def log_of(experiment: Experiment, folder: Path) -> list[dict[str, Any]]:
-    """The lines of the log of a training, without the report that a run ends with."""
+    """The lines of the log of a training, without the report that a run ends with and without checkpoints."""
     setup = set_up(experiment, 0, QUIET)
     folder.mkdir(exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        last, best = (stack.enter_context(contextlib.closing(Checkpoints(folder / kind))) for kind in ("last", "best"))
-        log = stack.enter_context(contextlib.closing(MetricsLog(folder / "metrics.jsonl", 0, None)))
+    none = Unsaved(setup.cadence.total)
+    with contextlib.closing(MetricsLog(folder / "metrics.jsonl", 0, None)) as log:
         carry, validation = begin(setup, setup.program.initialise()), setup.splits.get("validation")
-        train(setup.program, carry, setup.feed, validation, setup.cadence, QUIET, log, last, best, lambda record: None)
+        train(setup.program, carry, setup.feed, validation, setup.cadence, QUIET, log, none, none, lambda record: None)
     return read_metrics(folder / "metrics.jsonl")
 
 

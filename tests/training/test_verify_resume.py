@@ -24,7 +24,7 @@ from research.training.verify_resume import (
     verify_resume,
 )
 
-QUIET = "execution.tensorboard=false"
+QUIET = ("execution.tensorboard=false", "execution.figures=false")
 HONEST = """
 from research.data import TableData, SyntheticTable
 from research.experiment import Evaluation, Experiment, Selection
@@ -64,7 +64,7 @@ experiment = experiment.replace(algorithm=Forgetful(), evaluation=evaluation)
 def verify(file: Path, text: str, *interruptions: Interruption) -> Verdict:
     """The verdict with fewer interruptions than a user's call makes, for each takes a process of some seconds."""
     file.write_text(text)
-    return verify_resume([str(file), QUIET, "--seed", "3"], file.parent, lambda line: None, interruptions)
+    return verify_resume([str(file), *QUIET, "--seed", "3"], file.parent, lambda line: None, interruptions)
 
 
 def test_passes_with_dropout_average_accumulation_and_early_stopping(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_fails_on_a_key_that_is_not_derived_from_the_step(tmp_path: Path, monkey
     monkeypatch.setattr("research.training.verify_resume.verify_resume", few)
     file = tmp_path / "faulty.py"
     file.write_text(FAULTY)
-    assert main(["verify-resume", str(file), QUIET, "--json"]) == 1
+    assert main(["verify-resume", str(file), *QUIET, "--json"]) == 1
     output = capsys.readouterr()
     assert "a resumed run differs from one that was never interrupted" in output.err and "Traceback" not in output.err
     # What differs is named, with where and by how much.
