@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from members import alone, as_group, furthest, one_group
+from tiny import QUIET
 from toy_bandit import ARMS, ToyBandit
 from toy_gan import Players, ToyGAN, TwoOptimizers
 
@@ -36,7 +37,7 @@ EXPERIMENTS = {
             learning_rate=WarmupCosine(peak=1e-2), clip_norm=1.0, accumulate=2, average=0.9, weight_decay=1e-2
         ),
         epochs=6,
-        evaluation=Evaluation(select=Selection(metric="auroc", patience=3)),
+        evaluation=Evaluation(select=Selection(metric="auroc", patience=3), resamples=100),
     ),
     "batch norm": Experiment(
         data=DATA,
@@ -44,6 +45,7 @@ EXPERIMENTS = {
         loss=BinaryCrossEntropy(),
         optimizer=Momentum(learning_rate=0.01),
         steps=20,
+        evaluation=Evaluation(resamples=100),
     ),
     "gan": Experiment(
         data=DATA,
@@ -51,11 +53,12 @@ EXPERIMENTS = {
         algorithm=ToyGAN(),
         optimizer=TwoOptimizers(),
         epochs=3,
+        evaluation=Evaluation(resamples=100),
     ),
     "bandit": Experiment(
         algorithm=ToyBandit(step_size=0.2),
         steps=300,
-        evaluation=Evaluation(every_steps=100, select=Selection(metric="loss")),
+        evaluation=Evaluation(every_steps=100, select=Selection(metric="loss"), resamples=100),
     ),
 }
 
@@ -165,6 +168,6 @@ def test_a_run_resumes_finishes_and_reports(name: str, tmp_path: Path) -> None:
 
 def test_the_bandit_learns(tmp_path: Path) -> None:
     experiment = EXPERIMENTS["bandit"].replace(steps=2000)
-    regret = research.run(experiment, name="bandit", runs=tmp_path).metrics["regret"].value
+    regret = research.run(experiment, name="bandit", runs=tmp_path, execution=QUIET).metrics["regret"].value
     random_choice = max(ARMS) - np.mean(ARMS)
     assert regret < random_choice / 2

@@ -6,13 +6,13 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from series import MadeUp
 from tiny import QUIET, log_of
 
 import research
+from research import Result
 from research.data import Filter, Series, SeriesAugmentation, SeriesData, Split
 from research.data.order import grouped_epoch
 from research.data.resident import put
@@ -30,8 +30,9 @@ from research.training.setup import set_up
 def inputs(data: SeriesData, split: str = "train", key: Any = None) -> tuple[dict[str, np.ndarray], PreparedSeries]:
     prepared = data.prepare()
     assert isinstance(prepared.data, SeriesData)
-    batch = prepared.data.transform(put(prepared.splits[split], prepared.task), key)
-    return jax.device_get(batch.inputs), prepared
+    # Compiled as one program, and not one for each operation.
+    transform = jax.jit(lambda batch: prepared.data.transform(batch, key).inputs)
+    return jax.device_get(transform(put(prepared.splits[split], prepared.task))), prepared
 
 
 def raw_rows(prepared: PreparedSeries, split: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -245,7 +246,12 @@ def test_every_epoch_has_batches_of_one_group_and_each_example_once() -> None:
     assert seen[0] != seen[1] != seen[2]
 
 
-def test_cutting_batches_changes_rounding_alone(tmp_path: Any) -> None:
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return research.run(EXPERIMENT, runs=tmp_path_factory.mktemp("resident"), execution=QUIET)
+
+
+def test_cutting_batches_changes_rounding_alone(resident: Result, tmp_path: Any) -> None:
     """The same batches, computed at the length that fits and at full length."""
 
     class Whole(SeriesData):
@@ -258,21 +264,18 @@ def test_cutting_batches_changes_rounding_alone(tmp_path: Any) -> None:
             )
 
     whole = Whole(source=MadeUp(), lengths=LENGTHS, split=Split(test=0.2, validation=0.3))
-    logs = [log_of(EXPERIMENT.replace(data=data), tmp_path / type(data).__name__) for data in (EXPERIMENT.data, whole)]
-    assert len(logs[0]) > 1
-    for ours, theirs in zip(*logs, strict=True):
+    cut, uncut = read_metrics(resident.directory / "metrics.jsonl"), log_of(EXPERIMENT.replace(data=whole), tmp_path)
+    assert len(cut) > 1
+    for ours, theirs in zip(cut, uncut, strict=True):
         for name in ("train/loss", "validation/loss"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-5)
 
 
-def test_both_feeds_give_the_same_bits(tmp_path: Any) -> None:
-    results = [
-        research.run(EXPERIMENT, runs=tmp_path / feed, execution=QUIET.replace(feed=feed))
-        for feed in ("resident", "streaming")
-    ]
-    logs = [read_metrics(result.directory / "metrics.jsonl") for result in results]
+def test_both_feeds_give_the_same_bits(resident: Result, tmp_path: Any) -> None:
+    streaming = research.run(EXPERIMENT, runs=tmp_path, execution=QUIET.replace(feed="streaming"))
+    logs = [read_metrics(result.directory / "metrics.jsonl") for result in (resident, streaming)]
     assert logs[0] == logs[1]
-    np.testing.assert_array_equal(*(result.predictions["test"].prediction for result in results))
+    np.testing.assert_array_equal(*(result.predictions["test"].prediction for result in (resident, streaming)))
 
 
 def test_several_lengths_are_forms_of_the_same_programs(compiles: Any, monkeypatch: Any) -> None:
@@ -349,14 +352,14 @@ def test_changes_of_a_series_do_not_depend_on_the_other_rows() -> None:
     data = SeriesData(source=MadeUp(), augmentation=augmentation)
     prepared = data.prepare()
     assert isinstance(prepared.data, SeriesData)
-    batch, key = put(prepared.splits["train"], prepared.task), jax.random.key(0)
+    batch, key = jax.device_get(put(prepared.splits["train"], prepared.task)), jax.random.key(0)
     transform = jax.jit(prepared.data.transform)
     whole = transform(batch, key).inputs
-    some = jnp.asarray([5, 1, 7])
+    some = np.asarray([5, 1, 7])
     part = transform(jax.tree.map(lambda x: x[some], batch), key).inputs
     for name, found in part.items():
-        np.testing.assert_array_equal(found, whole[name][some])
-    plain = prepared.data.transform(batch).inputs
+        np.testing.assert_array_equal(found, np.asarray(whole[name])[some])
+    plain = transform(batch).inputs
     beyond = np.arange(12)[None, :] >= np.asarray(plain["length"])[:, None]
     assert not np.asarray(whole["values"])[beyond].any()
     assert (np.asarray(whole["values"]) != np.asarray(plain["values"])).any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ import pytest
 from flax import nnx
 
 from research.algorithms.algorithm import State
+from research.context import Context
 from research.evaluation import explanation
 from research.evaluation.explanation import Explanation
 from research.evaluation.predictions import Predictions
 from research.models import CNN, MLP, DenseNet, OwnModule, ResNet, functional
+from research.models.model import Forward
 from research.reporting.run_pictures import chosen_examples
 from research.task import Task
 
@@ -39,10 +42,10 @@ def state_of(model: Any, inputs: jax.Array, outputs: int) -> State:
     return State(params, model_state, (), {})
 
 
+@functools.partial(jax.jit, static_argnames="outputs")
 def scores(model: CNN, state: State, pictures: jax.Array, outputs: int) -> jax.Array:
-    from research.models.model import Forward
-
-    return functional.apply(model, state.params, state.model_state, pictures, outputs, Forward(), jax.random.key(0))[0]
+    forward = Forward(context=Context(platform="gpu"))
+    return functional.apply(model, state.params, state.model_state, pictures, outputs, forward, jax.random.key(0))[0]
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
@@ -52,7 +55,7 @@ def test_input_gradients_are_those_of_the_margin(outputs: int) -> None:
     found = explain(model, state, PICTURES, outputs, BINARY)
 
     def margin(picture: np.ndarray) -> float:
-        logits = np.asarray(scores(model, state, jnp.asarray(picture[None]), outputs), np.float64)[0]
+        logits = np.asarray(scores(model, state, picture[None], outputs), np.float64)[0]
         return logits[0] if outputs == 1 else logits[1] - logits[0]
 
     picture = np.asarray(PICTURES[1])

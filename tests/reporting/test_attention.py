@@ -13,7 +13,7 @@ from tiny import QUIET
 
 import research
 from research.cli import main
-from research.data import EventData, SeriesData, SyntheticRecords, SyntheticVitals
+from research.data import EventData, SeriesData, Split, SyntheticRecords, SyntheticVitals
 from research.data.resident import put
 from research.data.series_data import PreparedSeries
 from research.evaluation.attention import attend
@@ -23,14 +23,16 @@ from research.models import RecordTransformer, SeriesTransformer
 from research.training.setup import set_up, with_fitted
 
 SMALL: dict[str, Any] = {"steps": 2, "batch_size": 8, "evaluation": Evaluation(every_steps=2, resamples=100)}
+UNDIVIDED = Split(validation=None)
+"""No validation, for whose number of rows there would be further programs."""
 VITALS = Experiment(
-    data=SeriesData(source=SyntheticVitals(patients=40), longest=24, keep="last"),
+    data=SeriesData(source=SyntheticVitals(patients=40), longest=24, keep="last", split=UNDIVIDED),
     model=SeriesTransformer(width=8, depth=1, heads=2),
     loss=CrossEntropy(),
     **SMALL,
 )
 RECORDS = Experiment(
-    data=EventData(source=SyntheticRecords(patients=60), vocabulary=40, longest=12),
+    data=EventData(source=SyntheticRecords(patients=60), vocabulary=40, longest=12, split=UNDIVIDED),
     model=RecordTransformer(vocabulary=40, width=8, depth=1, heads=2, readout="attention"),
     loss=CrossEntropy(),
     **SMALL,

@@ -48,15 +48,17 @@ FAULTY = (
 import os
 import jax
 from research.algorithms import Supervised
+from research.optimizers import Adam
 
 class Forgetful(Supervised):
     def update(self, spec, state, batch, key, context):
         return super().update(spec, state, batch, jax.random.key(os.getpid()), context)
 
-# Without early stopping: both runs must have the same length for their checkpoints to be compared.
+# Without early stopping: both runs must have the same length for their checkpoints to be compared. With as little to
+# compile as there may be, for the key is a constant of the program, which every process compiles anew.
 select = Selection(metric="auroc")
 evaluation = Evaluation(every_steps=10, select=select, resamples=100)
-experiment = experiment.replace(algorithm=Forgetful(), evaluation=evaluation)
+experiment = experiment.replace(algorithm=Forgetful(), evaluation=evaluation, optimizer=Adam(learning_rate=1e-2))
 """
 )
 
