@@ -118,19 +118,30 @@ def test_stream_names_give_different_keys():
 
 
 def test_chosen_positions_have_the_numbers_of_their_places():
-    drawn = keys.example_keys(jax.random.key(5), jnp.arange(4, dtype=jnp.int32))
-    whole = np.asarray(keys.uniform(drawn, 2, (3, 5))).reshape(4, 15)
     chosen = np.array([7, 0, 14, 7], np.uint32)
-    np.testing.assert_array_equal(keys.uniform_at(drawn, 2, jnp.asarray(chosen)), whole[:, chosen])
+
+    @jax.jit
+    def both(places):
+        drawn = keys.example_keys(jax.random.key(5), jnp.arange(4, dtype=jnp.int32))
+        return keys.uniform(drawn, 2, (3, 5)), keys.uniform_at(drawn, 2, places)
+
+    whole, found = jax.device_get(both(chosen))
+    np.testing.assert_array_equal(found, whole.reshape(4, 15)[:, chosen])
 
 
 def test_keys_of_steps_draw_what_nothing_else_draws():
-    example = keys.example_keys(keys.stream(3, "dropout", 0), jnp.arange(EXAMPLES, dtype=jnp.int32))
-    steps = np.asarray(keys.step_keys(example, 3))
+    @jax.jit
+    def drawn_by(numbers):
+        example = keys.example_keys(keys.stream(3, "dropout", 0), numbers)
+        steps = keys.step_keys(example, 3)
+        drawn = [keys.uniform(step, 1, (POSITIONS,)) for step in steps]
+        return steps, keys.step_keys(example, 2), keys.step_keys(example[5:7], 3), drawn
+
+    steps, fewer, some, others = jax.device_get(drawn_by(np.arange(EXAMPLES, dtype=np.int32)))
     assert steps.shape == (3, EXAMPLES, 2)
-    np.testing.assert_array_equal(keys.step_keys(example, 2), steps[:2])
-    np.testing.assert_array_equal(keys.step_keys(example[5:7], 3), steps[:, 5:7])
-    drawn = [draw(), *(np.asarray(keys.uniform(jnp.asarray(step), 1, (POSITIONS,))) for step in steps)]
+    np.testing.assert_array_equal(fewer, steps[:2])
+    np.testing.assert_array_equal(some, steps[:, 5:7])
+    drawn = [draw(), *others]
     for one, other in itertools.combinations(drawn, 2):
         assert abs(correlation(one, other)) < 4
 
