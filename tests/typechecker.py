@@ -24,6 +24,11 @@ check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 with_shapes = jaxtyping.jaxtyped
 
 
+def jaxtyped(*, typechecker: Any) -> Callable[[Any], Any]:
+    """In place of `jaxtyping.jaxtyped`, as jaxtyping's import hook calls it."""
+    return functools.partial(checked, typechecker=typechecker)
+
+
 def checked(function: Any, *, typechecker: Any) -> Any:
     """What `jaxtyping.jaxtyped` makes of ``function``, made at its first call."""
     if isinstance(function, classmethod | staticmethod):
@@ -33,6 +38,8 @@ def checked(function: Any, *, typechecker: Any) -> Any:
         return property(*(part and checked(part, typechecker=typechecker) for part in parts))
     if not isinstance(function, types.FunctionType):
         return with_shapes(function, typechecker=typechecker)
+    # Looked up now: by the time of the first call a test may have put something else in the place of a class.
+    hints = {name: _resolved(hint, function.__globals__) for name, hint in function.__annotations__.items()}
     made: list[Callable[..., Any]] = []
 
     @functools.wraps(function)
@@ -40,47 +47,44 @@ def checked(function: Any, *, typechecker: Any) -> Any:
         if jaxtyping.config.jaxtyping_disable:
             return function(*arguments, **named)
         if not made:
-            made.append(_made(function, typechecker))
+            made.append(_made(function, hints, typechecker))
         return made[0](*arguments, **named)
 
     return first
 
 
-def _made(function: types.FunctionType, typechecker: Any) -> Callable[..., Any]:
-    hints = {name: _resolved(hint, function) for name, hint in function.__annotations__.items()}
-    if any(_has_shape(hint) for hint in hints.values()):
-        return with_shapes(function, typechecker=typechecker)
+def _made(function: types.FunctionType, hints: dict[str, Any], typechecker: Any) -> Callable[..., Any]:
+    """The checked function; ``function`` itself keeps its annotations."""
     twin = types.FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
-    twin.__kwdefaults__, twin.__qualname__, twin.__module__ = (
-        function.__kwdefaults__,
-        function.__qualname__,
-        function.__module__,
-    )
-    twin.__annotations__ = hints
-    return check(twin)
+    functools.update_wrapper(twin, function)
+    del vars(twin)["__wrapped__"]
+    twin.__kwdefaults__, twin.__annotations__ = function.__kwdefaults__, hints
+    return with_shapes(twin, typechecker=typechecker) if any(map(_has_shape, hints.values())) else check(twin)
 
 
-def _resolved(hint: Any, function: types.FunctionType) -> Any:
-    """What an annotation names; anything where that is known only to a type checker, as jaxtyping has it."""
-    try:
-        return typing.get_type_hints(
-            types.SimpleNamespace(__annotations__={"it": hint}), function.__globals__, include_extras=True
-        )["it"]
-    except Exception:
-        return Any
+_KNOWN: dict[tuple[str, int], Any] = {}
+"""Annotations by their text and the module that they stand in: most occur again and again."""
+
+
+def _resolved(hint: Any, module: dict[str, Any]) -> Any:
+    """What an annotation names; anything where that is known only to a type checker or later, as jaxtyping has it."""
+    if not isinstance(hint, str):
+        return hint
+    key = hint, id(module)
+    if key not in _KNOWN:
+        try:
+            _KNOWN[key] = eval(hint, module)
+        except Exception:
+            return Any
+    return _KNOWN[key]
 
 
 def _has_shape(hint: Any) -> bool:
     if inspect.isclass(hint) and issubclass(hint, jaxtyping.AbstractArray):
         return True
     return any(_has_shape(each) for each in typing.get_args(hint))
-
-
-def jaxtyped(*, typechecker: Any) -> Callable[[Any], Any]:
-    """In place of `jaxtyping.jaxtyped`, as jaxtyping's import hook calls it."""
-    return functools.partial(checked, typechecker=typechecker)
 
 
 jaxtyping.jaxtyped = jaxtyped  # type: ignore[assignment]
