@@ -144,11 +144,12 @@ def _cast_inputs(inputs: Any, dtype: Any) -> Any:
 
 
 def paths(tree: Tree, prefix: str = "") -> dict[str, Array]:
-    """Leaves of a nested dict by path: ``{"hidden/0/kernel": array, ...}``."""
+    """Leaves of a nested dict by path: ``{"hidden/0/kernel": array, ...}``; None is no leaf."""
     found: dict[str, Array] = {}
     for name, value in tree.items():
         here = f"{prefix}{name}"
-        found |= paths(value, f"{here}/") if isinstance(value, dict) else {here: value}
+        if value is not None:
+            found |= paths(value, f"{here}/") if isinstance(value, dict) else {here: value}
     return found
 
 

@@ -268,7 +268,7 @@ def _arrays(tree: Any) -> dict[str, Any]:
             value = dict(enumerate(value))
         return {str(k): opened(v) for k, v in value.items()} if isinstance(value, dict) else value
 
-    return {path: np.asarray(leaf) for path, leaf in paths(opened(tree)).items() if leaf is not None}
+    return {path: np.asarray(leaf) for path, leaf in paths(opened(tree)).items()}
 
 
 def _first_difference(left: dict[str, Any], right: dict[str, Any]) -> str:
