@@ -13,7 +13,7 @@ import jax
 from research.ablation.groups import Group, Ready
 from research.ablation.memory import TooLarge, check_room, room_on, size_of
 from research.ablation.program import GroupProgram, Strategy, Way
-from research.errors import UserError
+from research.errors import UserError, did_you_mean
 
 ADVANTAGE = 1.5
 """How many times faster than exact ways ``vmap`` must be to be taken."""
@@ -29,6 +29,16 @@ class Choice:
 
     way: Way
     measured: dict[str, float]
+
+
+def check_strategy(strategy: str, exact: bool) -> None:
+    """Raise `UserError` for an unknown strategy, or one that is not exact where that is asked."""
+    if strategy not in ("auto", *get_args(Strategy)):
+        allowed = ("auto", *get_args(Strategy))
+        meant = did_you_mean(str(strategy), allowed)
+        raise UserError(f"strategy: {strategy!r} is not known. Allowed: {', '.join(allowed)}.{meant}")
+    if strategy == "vmap" and exact:
+        raise UserError("strategy: vmap does not give the bits of runs of their own, and exact was asked for.")
 
 
 def choose_way(
@@ -51,13 +61,8 @@ def choose_way(
             and size of its model, and the shapes of its batches. Added to.
 
     Raises:
-        UserError: for an unknown strategy, or one that is not exact where that is asked.
         TooLarge: where ways are to be measured, and these members do not fit into memory.
     """
-    if strategy not in ("auto", *get_args(Strategy)):
-        raise UserError(f"strategy: {strategy!r} is not known. Allowed: auto, {', '.join(get_args(Strategy))}.")
-    if strategy == "vmap" and exact:
-        raise UserError("strategy: vmap does not give the bits of runs of their own, and exact was asked for.")
     replicas = min(len(devices), len(members))
     if strategy != "auto":
         return Choice(Way(strategy, 1 if strategy == "separate" else replicas), {})  # type: ignore[arg-type]

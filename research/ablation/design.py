@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -120,13 +119,17 @@ def read_design(plan: Mapping[str, Any]) -> Design:
     )
 
 
-def value_at(experiment: Any, path: str) -> Any:
-    """The value at a dotted path of the JSON of an experiment; None below what is switched off."""
-    for part in path.split("."):
-        if experiment is None:
-            return None
-        experiment = experiment[int(part)] if isinstance(experiment, list) else experiment[part]
-    return experiment
+def value_at(part: Any, path: str) -> Any:
+    """The value at a dotted path of the JSON of an experiment, or of a part of one.
+
+    None where there is nothing: below what is switched off, or where another class stands that has no such field.
+    """
+    for name in path.split("."):
+        if isinstance(part, list):
+            part = part[int(name)] if name.isdigit() and int(name) < len(part) else None
+        else:
+            part = part.get(name) if isinstance(part, Mapping) else None
+    return part
 
 
 def value_texts(values: Sequence[Any]) -> list[str]:
@@ -164,17 +167,9 @@ def _text(value: Any, alike: Sequence[Mapping[str, Any]] = ()) -> str:
     short = short_names(fields)
     held = []
     for path in fields:
-        there = list(map(_value_or_none, alike, itertools.repeat(path)))
+        there = [value_at(other, path) for other in alike]
         held.append(f"{short[path]}={value_texts(there)[list(alike).index(value)]}")
     return _class_of(value) + (f"({', '.join(held)})" if held else "")
-
-
-def _value_or_none(part: Mapping[str, Any], path: str) -> Any:
-    """What is at a path below a part; None where it has nothing there, or a value instead of a part with fields."""
-    found: Any = part
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
 
 
 def _class_of(value: Any) -> str:

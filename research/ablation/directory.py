@@ -190,15 +190,23 @@ class AblationDirectory:
         """Let others have the directory."""
         self._lock.release()
 
-    def check(self, about: dict[str, Any]) -> None:
-        """Whether an ablation may use this directory; ``about`` is what `write_plan` would write.
+    def check(self, about: dict[str, Any], fresh: bool = False) -> None:
+        """Whether an ablation may use this directory, if it is there.
+
+        Args:
+            about: what `write_plan` would write.
+            fresh: whether what is there will be set aside.
 
         Raises:
             UserError: if the directory holds something else, or the ablation of another experiment.
         """
-        if self.plan.exists():
-            self._check_same(self.read_plan(), about)
-        elif strange := sorted(p.name for p in self.path.iterdir() if not p.name.startswith(("run.lock", "waves"))):
+        names = sorted(entry.name for entry in self.path.iterdir()) if self.path.is_dir() else []
+        if self.plan.name in names:
+            if not fresh:
+                self._check_same(self.read_plan(), about)
+        elif (strange := [name for name in names if name != "run.lock"]) and not any(
+            name.startswith("waves") for name in names
+        ):
             raise UserError(
                 f"{self.path}: not an ablation directory, for it holds {', '.join(strange[:5])} but no "
                 f"ablation.json. Choose an empty or new directory with --ablations DIR."
@@ -242,6 +250,8 @@ class AblationDirectory:
 
     def read_plan(self) -> dict[str, Any]:
         """What was asked for last; raises `UserError` if this is no ablation directory."""
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: there is no such folder.")
         if not self.plan.exists():
             raise UserError(f"{self.path}: not an ablation directory, for ablation.json is missing.")
         return read(self.plan)
@@ -291,13 +301,14 @@ class AblationDirectory:
             for name in wave.outcome().get("programs", {}).get("training", ())
         }
 
-    def set_aside(self) -> Path:
-        """Rename the waves to make room for new ones; nothing is deleted. Returns the new name."""
+    def set_aside(self) -> None:
+        """Rename the waves and the plan to make room for new ones, damaged or not; nothing is deleted."""
         number = 1
-        while (target := self.path / f"waves.old{number}").exists():
+        while any((self.path / f"{name}.old{number}").exists() for name in ("waves", self.plan.name)):
             number += 1
-        os.rename(self.path / "waves", target)
-        return target
+        for path in (self.path / "waves", self.plan):
+            if path.exists():
+                os.rename(path, path.with_name(f"{path.name}.old{number}"))
 
 
 def _described(ready: Ready) -> dict[str, Any]:

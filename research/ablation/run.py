@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from research.ablation.ablation import Ablation, Arm, Member
+from research.ablation.choice import check_strategy
 from research.ablation.cluster.cluster import Cluster, Workers, opened
 from research.ablation.cluster.send import check_portable, plan_for, train_on
 from research.ablation.design import describe_arm, describe_design
@@ -18,7 +19,7 @@ from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.groups import Group, Ready, Stock, check_comparable, devices_of, group
 from research.ablation.members_table import write_tables
 from research.ablation.plan import Means, Planned, plan, read_together
-from research.ablation.program import Strategy
+from research.ablation.program import EXACT, Strategy
 from research.ablation.progress import AblationDisplay
 from research.ablation.result import AblationResult, load_result
 from research.ablation.waves import run_wave
@@ -64,6 +65,7 @@ def ablate(
         UserError: for a mistake in the ablation or its data, or results of other code or data.
         RunError: for a failure while training; what was saved stays.
     """
+    check_strategy(strategy, exact)
     execution = execution or Execution()
     directory = AblationDirectory(Path(ablations) / name)
     arms, notes = ablation.arms()
@@ -76,30 +78,31 @@ def ablate(
         groups = _groups(members, here, console)
         devices = devices_of(here)
         now, codes = environment(devices[0], ablation.baseline), codes_of(arms, members)
+        about = _described(ablation, name, arms, notes, members)
+        directory.check(about, fresh)  # before anything is written there, and again once no one else can
         directory.open()
         stack.callback(directory.close)
-        if fresh and directory.waves():
-            directory.set_aside()
-        about = _described(ablation, name, arms, notes, members)
-        directory.check(about)
-        taken, waves = _taken(directory, groups, codes, accept_changes)
-        directory.write_plan(about, source)
-        for wave, _, _ in waves:
-            wave.note_code(now["code"])
+        directory.check(about, fresh)
+        taken, waves = (set(), []) if fresh else _taken(directory, groups, codes, accept_changes, exact)
         begun = {identity for wave, _, _ in waves for identity in wave.identities}
         means = Means(devices, strategy, exact)
-        for planned in _planned(workers, groups, taken | begun, means, console):
+        all_planned = _planned(workers, groups, taken | begun, means, console)
+        if fresh:
+            directory.set_aside()
+        directory.write_plan(about, source)
+        stack.callback(write_tables, directory.path)
+        for wave, _, _ in waves:
+            wave.note_code(now["code"])
+        for planned in all_planned:
             where = now | {"measured": planned.choice.measured, "memory": planned.bytes, "feed": execution.feed}
             waves += [
                 (directory.begin(part, planned.choice.way, codes, where), list(part), planned.group)
                 for part in planned.waves
             ]
-        if not waves:
-            write_tables(directory.path)
         display = AblationDisplay(console, [wave for wave, _, _ in waves], _numbered([its for _, _, its in waves]))
         stack.callback(display.close)
         if workers is None:
-            _train_here(directory.path, waves, execution, devices, display)
+            _train_here(waves, execution, devices, display)
         else:
             train_on(workers, directory.path, [wave for wave, _, _ in waves], execution, codes, accept_changes, display)
     total = sum(len(ready) for _, ready, _ in waves)
@@ -127,14 +130,20 @@ def plan_only(
     Raises:
         UserError: as `ablate`.
     """
+    check_strategy(strategy, exact)
     execution = execution or Execution()
     directory = AblationDirectory(Path(ablations) / name)
+    arms, notes = ablation.arms()
     members = ablation.members()
     with _workers(cluster, execution, directory.path) as workers:
         here = _here(execution, workers)
         groups = _groups(members, here, console)
-        codes = codes_of(ablation.arms()[0], members)
-        there = set() if fresh else _taken(directory, groups, codes, accept_changes)[0]
+        codes = codes_of(arms, members)
+        directory.check(_described(ablation, name, arms, notes, members), fresh)
+        there, begun = (set(), []) if fresh else _taken(directory, groups, codes, accept_changes, exact)
+        if console is not None:
+            for wave, _, _ in begun:
+                console.print(f"note: {wave.title} was begun and goes on by {wave.way}", markup=False, style="yellow")
         means = Means(devices_of(here), strategy, exact, measures=True)
         return _planned(workers, groups, there, means, console), len(there)
 
@@ -163,7 +172,6 @@ def _planned(
 
 
 def _train_here(
-    directory: Path,
     waves: Sequence[tuple[Wave, list[Ready], Group]],
     execution: Execution,
     devices: Sequence[Any],
@@ -174,7 +182,6 @@ def _train_here(
         display.begin(wave)
         with wave.claimed():
             run_wave(wave, ready, its.outline, execution, devices, display)
-        write_tables(directory)
         display.ended(wave)
 
 
@@ -220,17 +227,27 @@ def _described(
 
 
 def _taken(
-    directory: AblationDirectory, groups: Sequence[Group], codes: Mapping[str, str], accept_changes: bool
+    directory: AblationDirectory,
+    groups: Sequence[Group],
+    codes: Mapping[str, str],
+    accept_changes: bool,
+    exact: bool,
 ) -> tuple[set[str], list[tuple[Wave, list[Ready], Group]]]:
     """Members whose results are there, and waves to go on with: begun, not finished, and with no other member.
 
     Raises:
-        UserError: where results are of other code or data.
+        UserError: where results are of other code or data, or not exact where that is asked.
     """
     wanted = {ready.member.identity: (ready, its) for its in groups for ready in its.members}
     ours = [wave for wave in directory.waves() if wanted.keys() & set(wave.identities)]
     for wave in ours:
         _check_fresh(wave, wanted, codes, accept_changes)
+        if exact and wave.way.strategy not in EXACT:
+            raise UserError(
+                f"{wave.path}: its members are trained by {wave.way}, which does not give the bits of runs of their "
+                f"own, and exact was asked for. Leave --exact out, or train all anew with --fresh (the old results are "
+                f"kept)."
+            )
     taken = {identity for wave in ours if wave.finished for identity in wave.identities} & wanted.keys()
     begun = set(taken)
     unfinished = []

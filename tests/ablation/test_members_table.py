@@ -100,13 +100,16 @@ def test_values_that_are_no_numbers_are_text_and_differ(tmp_path: Path) -> None:
         "weak": {"optimizer": AdamW(learning_rate=0.1, weight_decay=0.1)},
         "plain": {"optimizer": SGD(learning_rate=0.1), "batch_size": 8},
         "sure": {"model.dropout": None},
+        "sharp": {"optimizer.eps": 1e-3},  # of which SGD has none
     }
     plan_in(tmp_path / "study", Ablation(baseline=EXPERIMENT, variants=variants, seeds=1))
     paths = write_tables(tmp_path / "study")
     members = pq.read_table(paths[0]).to_pydict()
-    assert members["model.widths"] == ["(4)", "(8, 8)", "(4)", "(4)", "(4)", "(4)"]
-    assert len(set(members["optimizer"])) == 4 and members["optimizer"][4] == "SGD"
-    assert members["batch_size"] == [16, 16, 16, 16, 8, 16] and members["model.dropout"] == [0.2] * 5 + [None]
+    assert members["model.widths"] == ["(4)", "(8, 8)", *["(4)"] * 5]
+    assert len(set(members["optimizer"])) == 5 and members["optimizer"][4] == "SGD"
+    assert members["batch_size"] == [16, 16, 16, 16, 8, 16, 16]
+    assert members["model.dropout"] == [0.2] * 5 + [None, 0.2]
+    assert members["optimizer.eps"][4] is None and members["optimizer.eps"][6] == 1e-3
     assert set(members["state"]) == {"not trained"} and pq.read_metadata(paths[1]).num_rows == 0
 
 

@@ -32,7 +32,7 @@ from research.evaluation import Predictions
 from research.experiment import StartFrom
 from research.metrics import LARGER_IS_BETTER
 from research.spec import replace
-from research.training.run_directory import RunDirectory
+from research.training.run_directory import RunDirectory, write_json
 
 BASELINE = EXPERIMENT.replace(steps=40)
 SHORT = EXPERIMENT.replace(steps=10)
@@ -273,15 +273,62 @@ def test_the_table_has_every_variant_in_every_format(whole: AblationResult) -> N
 def test_the_directory_of_another_ablation_is_left_alone(whole: AblationResult, tmp_path: Path) -> None:
     before = left(whole)
     other = replace(BASELINE, {"data.source.patients": 120, "batch_size": 8})
-    with pytest.raises(UserError, match=r"another experiment is here .*batch_size 16 there and 8 now.*--ablations DIR"):
-        ablate(ablation(baseline=other), ablations=whole.directory.parent, **OPTIONS)
+    for call in (ablate, plan_only):
+        with pytest.raises(
+            UserError, match=r"another experiment is here .*batch_size 16 there and 8 now.*--ablations DIR"
+        ):
+            call(ablation(baseline=other), ablations=whole.directory.parent, **OPTIONS)
     assert left(load_result(whole.directory)) == before
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"not an ablation directory, for it holds thesis\.tex"):
         ablate(ablation(), ablations=tmp_path, **OPTIONS)
+    assert [path.name for path in (tmp_path / "experiment").iterdir()] == ["thesis.tex"]
     with pytest.raises(UserError, match=r"ablation\.json is missing"):
         load_result(tmp_path)
+    with pytest.raises(UserError, match=r"there is no such folder"):
+        load_result(tmp_path / "nowhere")
+
+
+def test_what_is_refused_changes_nothing(whole: AblationResult, tmp_path: Path, monkeypatch: Any) -> None:
+    shutil.copytree(whole.directory, tmp_path / "experiment")
+    more = ablation(seeds=(0, 1, 12))
+    for call in (ablate, plan_only):
+        with pytest.raises(UserError, match=r"'vmpa' is not known.*Did you mean 'vmap'"):
+            call(ablation(), ablations=tmp_path, **OPTIONS | {"strategy": "vmpa"})
+    monkeypatch.setattr("research.ablation.memory.free", lambda devices: 1000)
+    for fresh in (False, True):
+        with pytest.raises(UserError, match="one member needs"):
+            ablate(more, ablations=tmp_path, fresh=fresh, **OPTIONS)
+    again = load_result(tmp_path / "experiment")
+    assert len(again.outcomes) == len(load_result(whole.directory).outcomes) and left(again) == left(whole)
+
+
+def test_what_is_not_exact_is_not_taken_for_it(whole: AblationResult, tmp_path: Path) -> None:
+    shutil.copytree(whole.directory, tmp_path / "experiment")
+    wave = load_result(tmp_path / "experiment").outcomes[0].wave
+    write_json(wave.path / "wave.json", wave.about | {"way": {"strategy": "vmap", "replicas": 1}})
+    for finished in (True, False):
+        if not finished:
+            wave.results.unlink()
+        for call in (ablate, plan_only):
+            with pytest.raises(UserError, match=r"trained by vmap, which does not give the bits.*--exact.*--fresh"):
+                call(ablation(), ablations=tmp_path, exact=True, **OPTIONS)
+
+
+def test_fresh_sets_aside_what_cannot_be_read(whole: AblationResult, tmp_path: Path, monkeypatch: Any) -> None:
+    shutil.copytree(whole.directory, tmp_path / "experiment")
+    here = AblationDirectory(tmp_path / "experiment")
+    damaged = [here.waves()[0].path / "wave.json", here.plan]
+    for path in damaged:
+        path.write_text("{")
+        with pytest.raises(UserError, match=r"--fresh"):
+            ablate(ablation(), ablations=tmp_path, **OPTIONS)
+    monkeypatch.setattr("research.ablation.run.run_wave", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(ablation(), ablations=tmp_path, fresh=True, **OPTIONS)
+    assert len(here.waves()) == 2 and len(here.read_plan()["members"]) == 6
+    assert {"waves.old1", "ablation.json.old1", "members.parquet"} <= {path.name for path in here.path.iterdir()}
 
 
 def test_more_folds_than_patients_of_the_rarest_class_are_refused(tmp_path: Path) -> None:

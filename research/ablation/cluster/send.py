@@ -12,7 +12,6 @@ from research.ablation.cluster.cluster import Workers
 from research.ablation.cluster.wave_job import WaveJob, worker_environment
 from research.ablation.directory import Wave
 from research.ablation.groups import Group
-from research.ablation.members_table import write_tables
 from research.ablation.plan import Means, Planned, plan
 from research.ablation.program import Way
 from research.ablation.progress import AblationDisplay
@@ -116,8 +115,6 @@ def train_on(
         for outcome in outcomes:
             if outcome.error is not None:
                 failed[outcome.wave] = outcome.error
-            else:
-                write_tables(directory)
             display.ended(named[outcome.wave], outcome.error)
     if failed:
         lines = [f"  {named[name].title}: {error}" for name, error in failed.items()]
