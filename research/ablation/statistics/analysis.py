@@ -304,7 +304,7 @@ def few_carriers(metric: str, largest: float, part: Components) -> bool:
         part: what `components` found, of the metric or of a difference.
     """
     near_bound = metric in UNIT_SCALE and largest > 0.98
-    return part.shared_variance > 0 and part.carriers < (FEW_NEAR_BOUND if near_bound else FEW_CARRIERS)
+    return part.patient_variance() > 0 and part.carriers < (FEW_NEAR_BOUND if near_bound else FEW_CARRIERS)
 
 
 def _carried(analysis: Analysis) -> list[str]:

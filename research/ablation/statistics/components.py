@@ -24,7 +24,8 @@ class Components:
         data_variance: variance of one seed's value over samples of patients; NaN where not known.
         shared_variance: the part of it that all seeds share, which no number of seeds removes; 0 where not known.
         carriers: effective number of patients who carry the shared part, ``(sum m^2)^2 / sum m^4`` of their
-            influences m: a third of the patients where these are normal, few where few errors decide.
+            influences m: a third of the patients where these are normal, few where few errors decide. Where seeds
+            agree by chance, of those who carry the data variance: ``(sum q)^2 / sum q^2``, q the sum of m^2 over seeds.
     """
 
     mean: float
@@ -49,6 +50,22 @@ class Components:
         """Whether the data variance is known."""
         return not math.isnan(self.data_variance)
 
+    @property
+    def agree_by_chance(self) -> bool:
+        """Whether all seeds have the same value and share nothing, although each of them varies with the patients."""
+        return self.seed_variance == 0 and self.shared_variance == 0 and self.data_variance > 0
+
+    def patient_variance(self, seeds: float | None = None) -> float:
+        """Variance of the mean due to patients that the variance of the seeds on this sample does not contain.
+
+        This is the shared variance. Of seeds that agree by chance, as rank metrics of few patients may, the data
+        variance is all seed x patients; their spread, which is 0, does not show it, so that it is counted here.
+
+        Args:
+            seeds: of so many seeds; None for those there are.
+        """
+        return self.data_variance / (seeds or self.seeds) if self.agree_by_chance else self.shared_variance
+
     def variance(self, seeds: int | None = None) -> float:
         """Variance of the mean over new seeds and new patients, of as many or of another number of seeds.
 
@@ -56,7 +73,7 @@ class Components:
         that nothing is counted twice.
         """
         of_seeds = 0.0 if self.seeds < 2 else self.seed_variance / (seeds or self.seeds)
-        return of_seeds + self.shared_variance
+        return of_seeds + self.patient_variance(seeds)
 
 
 def components(values: Float[np.ndarray, " S"], moves: Float[np.ndarray, "K S"] | None) -> Components:
@@ -79,9 +96,10 @@ def components(values: Float[np.ndarray, " S"], moves: Float[np.ndarray, "K S"] 
         return Components(mean, seeds, between, math.nan, 0.0, 0.0)
     total, each = moves.sum(1), float((moves**2).sum())
     shared = each if seeds == 1 else max(0.0, (float(total @ total) - each) / (seeds * (seeds - 1)))
-    fourth = float((total**4).sum())
-    carriers = float(total @ total) ** 2 / fourth if fourth > 0 else 0.0
     # Of float32 losses and the like, differences of nothing leave some dust.
     dust = (1e-12 * max(1.0, abs(mean))) ** 2
     between, data, shared = (0.0 if value < dust else value for value in (between, each / seeds, shared))
-    return Components(mean, seeds, between, data, shared, carriers)
+    parts = Components(mean, seeds, between, data, shared, 0.0)
+    squares = (moves**2).sum(1) if parts.agree_by_chance else total**2
+    fourth = float(squares @ squares)
+    return dataclasses.replace(parts, carriers=float(squares.sum()) ** 2 / fourth if fourth > 0 else 0.0)

@@ -49,7 +49,7 @@ class Reference(NamedTuple):
     Attributes:
         seed_error: standard error due to the seeds.
         seed_freedom: its degrees of freedom.
-        data_error: standard error due to the patients that all seeds share.
+        data_error: standard error due to the patients; see `Components.patient_variance`.
         data_freedom: its degrees of freedom.
     """
 
@@ -97,7 +97,7 @@ class Reference(NamedTuple):
 def reference(part: Components) -> Reference:
     """The distribution of ``part.mean`` about what new seeds and new patients would give."""
     seed_error = math.sqrt(part.seed_variance / part.seeds) if part.seeds > 1 else 0.0
-    return Reference(seed_error, max(1, part.seeds - 1), math.sqrt(part.shared_variance), max(1.0, part.carriers))
+    return Reference(seed_error, max(1, part.seeds - 1), math.sqrt(part.patient_variance()), max(1.0, part.carriers))
 
 
 def mean_interval(metric: str, part: Components, alone: Interval | None = None, level: float = LEVEL) -> Interval:
@@ -107,7 +107,7 @@ def mean_interval(metric: str, part: Components, alone: Interval | None = None, 
         metric: its name, which decides the scale.
         part: what `components` found.
         alone: interval of the first seed alone as a report has it: taken for a single seed, and where all seeds give
-            the same value at a bound (as all sensitivities of 1), so that nothing varies.
+            the same value at a bound (as all sensitivities of 1), so that nothing varies, or agree by chance.
         level: nominal coverage.
     """
     if math.isnan(part.mean):
@@ -119,7 +119,7 @@ def mean_interval(metric: str, part: Components, alone: Interval | None = None, 
     half = reference(part)._replace(data_freedom=max(2.0, 2 * part.carriers)).half_width(level)
     if part.seeds == 1 and not part.has_data:
         return Interval(math.nan, math.nan, "none: one seed")
-    if math.isnan(half):
+    if math.isnan(half) or (part.agree_by_chance and alone is not None):
         return alone if alone is not None else Interval(math.nan, math.nan, "none: no variation")
     value, how = part.mean, explain(part)
     if metric in UNIT_SCALE and 0 < value < 1:
@@ -135,4 +135,6 @@ def explain(part: Components) -> str:
     """What an interval from `reference` takes into account, in a few words."""
     if part.seeds == 1:
         return "patients only: one seed"
+    if part.agree_by_chance:
+        return f"t, patients only: {part.seeds} seeds agree"
     return f"t, {part.seeds} seeds and patients" if part.has_data else f"t, {part.seeds} seeds"

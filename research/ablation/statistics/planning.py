@@ -64,11 +64,11 @@ def seeds_needed(found: Sequence[Difference], power: float = POWER) -> Settling:
 
     def settled(seeds: float) -> bool:
         error = math.sqrt(parts.seed_variance / seeds)
-        shared = math.sqrt(parts.shared_variance)
-        if error + shared <= 0:
+        patients = math.sqrt(parts.patient_variance(seeds))
+        if error + patients <= 0:
             return True
-        about = Reference(error, min(seeds, FINITE_SEEDS) - 1, shared, max(1.0, parts.carriers))
-        return size >= about.half_width(1 - level) + chance * math.hypot(error, shared)
+        about = Reference(error, min(seeds, FINITE_SEEDS) - 1, patients, max(1.0, parts.carriers))
+        return size >= about.half_width(1 - level) + chance * math.hypot(error, patients)
 
     unlimited = parts.shared_variance * (float(scipy.special.ndtri(1 - level / 2)) + chance) ** 2
     if not settled(math.inf):

@@ -14,6 +14,7 @@ from research.ablation.statistics import (
     Components,
     Outcomes,
     analyse,
+    components,
     holm,
     interquartile_mean,
     mark_selected,
@@ -90,6 +91,23 @@ def test_the_same_predictions_do_not_differ():
         0
     ]
     assert item.difference == 0 and item.p_value == 1 and math.isnan(item.low) and item.method == "none: no variation"
+
+
+def test_seeds_that_agree_by_chance_leave_the_variance_over_patients():
+    """Members with the scores of the positives in another order have the same area, and other influences."""
+    logits, targets = scores(60, 1)
+    other, positives = logits[0].copy(), np.flatnonzero(targets)
+    other[positives] = other[np.roll(positives, 1)]
+    members = [(predicted(member, targets),) for member in (logits[0], other)]
+    arms = [Outcomes("a", (0, 1), members), Outcomes("b", (0, 1), members[::-1])]
+    item = analyse(arms, ("auroc",), resamples=0).differences[0]
+    parts, unit = [delong.influence(member, targets) for member in (logits[0], other)], np.arange(60)
+    expected = sum(delong.covariance(part, part, unit) for part in parts) - 2 * delong.covariance(*parts, unit)
+    assert (item.parts.seed_variance, item.parts.shared_variance) == (0, 0)
+    assert item.parts.variance() == pytest.approx(expected / 2)
+    error = math.sqrt(expected / 2)
+    assert item.high == pytest.approx(scipy.stats.t.ppf(0.975, item.parts.carriers) * error, rel=1e-4)
+    assert (item.low, item.p_value) == (pytest.approx(-item.high), 1) and item.method.endswith("2 seeds agree")
 
 
 def test_pairing_goes_over_the_seeds_that_both_have():
@@ -233,6 +251,23 @@ def test_differences_of_no_size_are_not_called_decided():
     far = Outcomes("far", range(4), values={"return": values + 9 + 1e-3 * np.array([0, 1, 0, 1])})
     assert analyse([arms[0], far]).settling[0].more == 0
     assert "other is not defined" in analyse([arms[0], far, other]).settling[0].text
+
+
+def test_seeds_settle_a_difference_in_which_they_agree_by_chance():
+    moves = 0.1 * np.random.default_rng(0).normal(size=(30, 1)) * np.array([[1, -1]])
+    parts = components(np.array([0.1, 0.1]), moves)
+    assert parts.agree_by_chance and parts.carriers == pytest.approx((moves**2).sum() ** 2 / (moves**4).sum() / 2)
+    item = dataclasses.replace(
+        analyse([variant("a"), variant("b", seed=2)], ("auroc",), resamples=0).differences[0],
+        difference=0.1,
+        p_value=0.9,
+        p_corrected=0.9,
+        parts=parts,
+    )
+    found = seeds_needed([item])
+    # A standard error of the difference over 2.8, as of any test of 5 % with a power of 80 %.
+    assert found.seeds is not None
+    assert math.sqrt(parts.data_variance / found.seeds) == pytest.approx(0.1 / 2.8, rel=0.15)
 
 
 @pytest.mark.parametrize(("shared", "patients_decide"), [(1e-10, False), (1e-4, False), (0.2, True)])
