@@ -25,7 +25,8 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> tuple[Ablation, 
         overrides: ``path=value`` texts, which change the baseline; ``path=value,value`` becomes part of the grid.
 
     Raises:
-        UserError: for a file that is missing, raises or assigns neither, and for overrides as `apply_overrides` does.
+        UserError: for a file that is missing, raises or assigns neither, for a path that is given two values or two
+            lists, and for overrides as `apply_overrides` does.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file.")
@@ -43,9 +44,16 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> tuple[Ablation, 
         raise UserError(f"{path}: 'ablation' is a {type(found).__name__}; an Ablation is needed.")
     found.check_fields()
     baseline, grid = found.baseline, dict(found.grid)
+    given: dict[tuple[str, bool], str] = {}
     for text in overrides:
         field, values = parse_alternatives(baseline, text)
-        if len(values) > 1:
+        # One value and one list go together: the first is that of the baseline.
+        several = len(values) > 1
+        if (before := given.get((field, several))) is not None:
+            advice = "Write all its values into one list" if several else "Leave one of them out"
+            raise UserError(f"{field}: given twice, as {before} and as {text}. {advice}.")
+        given[field, several] = text
+        if several:
             grid[field] = values
         else:
             baseline = apply_overrides(baseline, [text])

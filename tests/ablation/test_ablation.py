@@ -171,6 +171,14 @@ def test_alternatives_on_the_command_line_become_a_grid(tmp_path: Path) -> None:
     assert source is None and ablation.baseline.batch_size == 16
     assert ablation.grid == {"optimizer.learning_rate": [1e-3, 1e-2], "model.widths": [(4,), (4, 4)]}
     assert load_ablation(file, ["model.widths=8,8"])[0].baseline.model.widths == (8, 8)  # type: ignore[union-attr]
+    both = load_ablation(file, ["model.dropout=0.1,0.2", "model.dropout=0.3"])[0]
+    assert both.grid == {"model.dropout": [0.1, 0.2]} and both.baseline.model.dropout == 0.3  # type: ignore[union-attr]
+    for twice, advice in ((["0.2,0.3", "0.4,0.5"], "into one list"), (["0.2", "0.2"], "Leave one of them out")):
+        said = (
+            rf"model\.dropout: given twice, as model\.dropout={twice[0]} and as model\.dropout={twice[1]}\. .*{advice}"
+        )
+        with pytest.raises(UserError, match=said):
+            load_ablation(file, [f"model.dropout={values}" for values in twice])
     assert options(ablation, "3", None).seed_numbers() == (0, 1, 2)
     assert options(ablation, "0,5", 4).seed_numbers() == (0, 5)
     with pytest.raises(UserError, match="--seeds"):
