@@ -43,6 +43,8 @@ class AblationDisplay:
         self._left, self._failed = dict(self._waves), set[Path]()
         self._members = sum(len(wave.identities) for wave in waves)
         self._done, self._share = 0, 0.0
+        # Of a wave that is gone on with, the pace counts from its first event: what was done before took no time now.
+        self._resumed, self._earlier, self._wave_began = False, 0.0, 0.0
         self._here: Wave | None = None
         self._best, self._metric, self._value = "", "", math.nan
         self._attempts = {path: len(wave.attempted()) for path, wave in self._waves.items()}
@@ -59,13 +61,18 @@ class AblationDisplay:
     def begin(self, wave: Wave) -> None:
         """A wave is trained here next."""
         self._here, self._share = wave, 0.0
-        self._show(f"{len(wave.identities)} members by {wave.way}")
+        self._resumed, self._wave_began = wave.last.exists(), time.monotonic()
+        self._show(f"{counted(len(wave.identities), 'member')} by {wave.way}")
 
     def __call__(self, step: int, record: Mapping[str, Any]) -> None:
         """An event of the wave that is trained here."""
         assert self._here is not None
         self._see(self._here, record)
         self._share = step / self._here.about["total_updates"] * len(self._here.identities)
+        if self._resumed:
+            self._resumed = False
+            self._earlier += self._share
+            self._began += time.monotonic() - self._wave_began
         self._show()
 
     def look(self) -> None:
@@ -127,8 +134,9 @@ class AblationDisplay:
 
     def _time_left(self) -> str:
         """How long what is left takes at the pace so far; empty before anything is done."""
-        done, left = self._done + self._share, sum(len(wave.identities) for wave in self._left.values()) - self._share
-        if not done or left <= 0:
+        done = self._done + self._share - self._earlier
+        left = sum(len(wave.identities) for wave in self._left.values()) - self._share
+        if done <= 0 or left <= 0:
             return ""
         return f"{duration((time.monotonic() - self._began) * left / done)} left"
 
@@ -154,6 +162,11 @@ class AblationDisplay:
         """Leave the last state on the screen."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as ``1 member`` or ``2 members``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _cut(text: str, room: int) -> str:

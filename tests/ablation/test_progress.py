@@ -88,6 +88,30 @@ def test_waves_that_are_trained_here(waves: list[Wave], console: Console, monkey
     ]
 
 
+def test_the_time_left_after_a_resume_is_by_the_pace_since_then(
+    waves: list[Wave], console: Console, monkeypatch: Any
+) -> None:
+    clock(monkeypatch, 0.0)
+    display = AblationDisplay(console, waves[:2], [0, 0])
+    waves[0].last.mkdir()
+    display.begin(waves[0])
+    for time, step in ((30.0, 90), (40.0, 95)):
+        clock(monkeypatch, time)
+        display(step, event(waves[0], step))
+    display.ended(waves[0])
+    display.begin(waves[1])
+    clock(monkeypatch, 140.0)
+    display(50, event(waves[1], 50))
+    assert lines(console) == [
+        "0/2 waves  0/4 members  2 members by map",
+        "0/2 waves  1/4 members",
+        "0/2 waves  1/4 members  4 min left",
+        "1/2 waves  2/4 members  2 min left",
+        "1/2 waves  2/4 members  2 min left  2 members by map",
+        "1/2 waves  3/4 members  92 s left",
+    ]
+
+
 def test_waves_that_are_trained_elsewhere(waves: list[Wave], console: Console, monkeypatch: Any) -> None:
     clock(monkeypatch, 0.0)
     first, second, _ = waves
