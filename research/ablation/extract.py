@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from research.spec import from_json
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.compilation_cache import use_compilation_cache
+from research.training.lock import NAME
 from research.training.metrics_log import MetricsLog, read_metrics
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory
@@ -27,6 +31,8 @@ from research.training.setup import Setup, set_up
 
 def extract(ablation: Path, member: str, to: Path, accept_changes: bool = False) -> Result:
     """Make a run directory of one's own of a member; the run can be evaluated, used, extended and compared.
+
+    It is made in a hidden folder beside ``to`` and renamed at the end, so that an interruption leaves nothing there.
 
     Args:
         ablation: the ablation's directory.
@@ -49,7 +55,7 @@ def extract(ablation: Path, member: str, to: Path, accept_changes: bool = False)
     execution = Execution(feed=wave.about["environment"].get("feed", "resident"))
     setup = set_up(experiment, about["seed"], execution)
     carry = _carry(wave, number, setup)
-    name, run = directory.read_plan()["name"], RunDirectory(to)
+    name, run = directory.read_plan()["name"], RunDirectory(to.with_name(f".{to.name}.extracting"))
     now = environment(setup.device, experiment)
     if about["code"] != now["code"] and not accept_changes:
         raise UserError(
@@ -58,11 +64,29 @@ def extract(ablation: Path, member: str, to: Path, accept_changes: bool = False)
         )
     run.open()
     try:
+        _clear(run.path)
         claim(run, setup, now, name, source, accept_changes)
         _plant(run, carry, wave, number)
     finally:
         run.close()
-    return run_in(run, experiment, seed=about["seed"], execution=execution, name=name, source=source)
+    result = run_in(run, experiment, seed=about["seed"], execution=execution, name=name, source=source)
+    try:
+        os.replace(run.path, to)
+    except OSError as error:
+        raise UserError(
+            f"{to}: the run cannot be moved there ({error.strerror}); it is in {run.path}. Move it yourself, or name a "
+            f"new folder with --to."
+        ) from None
+    return dataclasses.replace(result, directory=to)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an interrupted attempt has left, but for the lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != NAME:
+            path.unlink()
 
 
 def _find(directory: AblationDirectory, member: str) -> tuple[Wave, int]:

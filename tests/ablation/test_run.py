@@ -16,6 +16,7 @@ import pytest
 from small_ablation import LINEAR, bits
 from tiny import EXPERIMENT, QUIET, left_behind, run
 
+from research.ablation import extract as extraction
 from research.ablation import run as runs
 from research.ablation import training
 from research.ablation.ablation import Ablation
@@ -97,8 +98,18 @@ def test_every_member_is_trained_once(whole: AblationResult, tmp_path: Path) -> 
     assert members["model.widths"]["linear/seed=7"] != members["model.widths"]["baseline/seed=7"]
 
 
-def test_a_member_becomes_the_run_that_it_is(whole: AblationResult, tmp_path: Path) -> None:
-    made = extract(whole.directory, "slower/seed=1", tmp_path / "made")
+def test_a_member_becomes_the_run_that_it_is(whole: AblationResult, tmp_path: Path, monkeypatch: Any) -> None:
+    to, left_there = tmp_path / "made", tmp_path / ".made.extracting" / "checkpoints" / "half"
+    left_there.mkdir(parents=True)
+    whole_run, there = extraction.run_in, []
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        there.append(to.exists() or left_there.exists())
+        return whole_run(*arguments, **options)
+
+    monkeypatch.setattr(extraction, "run_in", noted)
+    made = extract(whole.directory, "slower/seed=1", to)
+    assert made.directory == to and there == [False] and [path.name for path in tmp_path.iterdir()] == ["made"]
     own = run(replace(BASELINE, VARIANTS["slower"]), tmp_path, seed=1)
     assert left_behind(made.directory) == left_behind(own.directory)
     value = next(o for o in whole.outcomes if o.name == "slower/seed=1").results["metrics"]["auroc"]
