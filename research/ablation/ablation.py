@@ -28,6 +28,10 @@ EXAMPLES = {
 }
 
 
+class NotGiven(dict):
+    """Stands for variants, a grid and the like that nobody has given; one that is given must not be empty."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Arm:
     """The baseline or one variant of it.
@@ -96,9 +100,9 @@ class Ablation:
     """
 
     baseline: Experiment
-    variants: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
-    together: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=NotGiven)
+    grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=NotGiven)
+    together: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=NotGiven)
     search: Search | None = None
     seeds: int | Sequence[int] = SEEDS
     folds: int | None = None
@@ -126,9 +130,11 @@ class Ablation:
     def arms(self) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
         """The baseline and its variants, and notes on what was left out because it is there already.
 
+        The baseline alone, with seeds or folds, is noted too: nothing is compared then.
+
         Raises:
             UserError: for a variant that names an unknown field or a wrong value, two variants that are the same
-                experiment, or an empty grid.
+                experiment, or variants or a grid without anything in them.
         """
         self.check_fields()
         check(self.baseline)
@@ -156,6 +162,8 @@ class Ablation:
                 )
             else:
                 notes.append(f"{name} is {there.name}")
+        if len(found) == 1:
+            notes.append("there is only the baseline: nothing is compared; give variants, or path=value,value")
         return tuple(found.values()), tuple(notes)
 
     def members(self) -> tuple[Member, ...]:
@@ -179,6 +187,11 @@ class Ablation:
             example = EXAMPLES[field]
             if not isinstance(given := getattr(self, field), Mapping):
                 raise UserError(f"{field}: a dictionary such as {example} is needed; {given!r} was given.")
+            if not given and not isinstance(given, NotGiven):
+                raise UserError(
+                    f"{field}: it is empty, so there is nothing to compare. Write some, such as {example}, "
+                    f"or leave it out."
+                )
             if wrong := [name for name in given if not isinstance(name, str)]:
                 raise UserError(f"{field}: {wrong[0]!r} is no text; a dictionary such as {example} is needed.")
         from research.ablation.result import CHOSEN  # which comes to this module itself

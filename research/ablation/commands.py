@@ -115,6 +115,7 @@ def _ablate(options: argparse.Namespace) -> None:
     share_out(None if cluster is None else cluster.cpus)
     from research.ablation import file
     from research.ablation.plan import plan_tables, time_text
+    from research.ablation.progress import counted
     from research.ablation.run import ablate, plan_only
     from research.ablation.statistics import smallest_p
     from research.cli import EXECUTION, execution_of, terminal
@@ -139,7 +140,7 @@ def _ablate(options: argparse.Namespace) -> None:
             terminal().print(part)
         left = sum(len(each.left) for each in planned)
         more = f"; {there} are there already" if there else ""
-        terminal().print(f"{left} members{time_text(planned)}{more}")
+        terminal().print(f"{counted(left, 'member')}{time_text(planned)}{more}")
         comparisons = len(ablation.arms()[0]) - 1 + (ablation.inner_folds is not None)
         if comparisons:
             terminal().print(smallest_p(len(ablation.seed_numbers()), comparisons).text())
@@ -147,7 +148,8 @@ def _ablate(options: argparse.Namespace) -> None:
     result = ablate(ablation, source=source, fresh=options.fresh, accept_changes=options.accept_changes, **shared)
     _show(result, options, shared["execution"].figures)
     terminal().print(
-        f"{result.trained} members trained, {len(result.outcomes) + len(result.inner)} in all; {result.directory}"
+        f"{counted(result.trained, 'member')} trained, {len(result.outcomes) + len(result.inner)} in all; "
+        f"{result.directory}"
     )
 
 

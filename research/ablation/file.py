@@ -58,7 +58,7 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> tuple[Ablation, 
         else:
             baseline = apply_overrides(baseline, [text])
     check(baseline)
-    ablation = dataclasses.replace(found, baseline=baseline, grid=grid)
+    ablation = dataclasses.replace(found, baseline=baseline, grid=grid or found.grid)
     arms, _ = ablation.arms()
     own = any(classes_of(arm.experiment) for arm in arms)
     return ablation, path if own else None

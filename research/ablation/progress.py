@@ -126,11 +126,11 @@ class AblationDisplay:
         missing = self._left.keys() | self._failed
         groups = len(set(self._group.values()))
         counts = [
-            ("groups", groups - len({self._group[path] for path in missing}), groups),
-            ("waves", len(self._waves) - len(missing), len(self._waves)),
-            ("members", math.floor(self._done + self._share), self._members),
+            ("group", groups - len({self._group[path] for path in missing}), groups),
+            ("wave", len(self._waves) - len(missing), len(self._waves)),
+            ("member", math.floor(self._done + self._share), self._members),
         ]
-        return "  ".join(f"{n}/{of} {name}" for name, n, of in counts if of > 1 or name == "members")
+        return "  ".join(f"{n}/{counted(of, name)}" for name, n, of in counts if of > 1 or name == "member")
 
     def _time_left(self) -> str:
         """How long what is left takes at the pace so far; empty before anything is done."""

@@ -108,6 +108,7 @@ def test_trials_lie_in_their_ranges_and_are_those_of_the_seed(sampler: Any) -> N
             {"variants": {"a": {"model.dropout": 0.1}, "b": {"model.dropout": 0.1}}},
             r"'a' and 'b' are the same experiment \(model\.dropout=0\.1\)",
         ),
+        *(({field: {}}, f"{field}: it is empty, .* or leave it out") for field in ("variants", "grid", "together")),
         ({"variants": {"baseline": {}}}, "'baseline' cannot be a name"),
         ({"grid": {"model.dropout": []}}, r"grid: model\.dropout has no values"),
         ({"together": {"model.dropout": []}}, r"together: model\.dropout has no values"),
@@ -169,6 +170,9 @@ def test_alternatives_on_the_command_line_become_a_grid(tmp_path: Path) -> None:
     texts = ["optimizer.learning_rate=1e-3,1e-2", "model.widths=(4,),(4,4)", "batch_size=16"]
     ablation, source = load_ablation(file, texts)
     assert source is None and ablation.baseline.batch_size == 16
+    assert ablation.arms()[1] == ("learning_rate=0.001, widths=(4,) is the baseline itself",)
+    (note,) = load_ablation(file, ["batch_size=16"])[0].arms()[1]
+    assert "only the baseline: nothing is compared; give variants, or path=value,value" in note
     assert ablation.grid == {"optimizer.learning_rate": [1e-3, 1e-2], "model.widths": [(4,), (4, 4)]}
     assert load_ablation(file, ["model.widths=8,8"])[0].baseline.model.widths == (8, 8)  # type: ignore[union-attr]
     both = load_ablation(file, ["model.dropout=0.1,0.2", "model.dropout=0.3"])[0]

@@ -149,6 +149,12 @@ def test_a_terminal_has_a_bar_of_its_width(waves: list[Wave], monkeypatch: Any) 
     assert len(counts + last) <= 80 and last.endswith("…") and "left  best auroc 0.8 (a va" in last
 
 
+def test_one_member_is_one_member(waves: list[Wave], console: Console) -> None:
+    del waves[0].about["members"][1]
+    AblationDisplay(console, waves[:1], [0]).begin(waves[0])
+    assert lines(console) == ["0/1 member  1 member by map"]
+
+
 def test_nothing_is_shown_without_a_console(waves: list[Wave]) -> None:
     display = AblationDisplay(None, waves, [0, 0, 1])
     display.begin(waves[0])

@@ -186,7 +186,7 @@ def test_rows_from_disk_are_read_once_for_all_variants_and_give_the_same_bits(
 
 
 def test_a_wave_reads_one_data_from_disk(tmp_path: Path, monkeypatch: Any) -> None:
-    folds = ablation(baseline=LINEAR, variants={}, seeds=2, folds=2)
+    folds = Ablation(baseline=LINEAR, seeds=2, folds=2)
     from_disk: dict[str, Any] = OPTIONS | {"execution": QUIET.replace(feed="streaming")}
     monkeypatch.setattr(runs, "Means", functools.partial(Means, compiles=False))
     (planned,), _ = plan_only(folds, ablations=tmp_path, **from_disk)
@@ -204,7 +204,7 @@ def test_members_begin_with_the_weights_that_runs_begin_with(tmp_path: Path) -> 
     start = StartFrom(run=str(first.directory))
     baseline = replace(LINEAR, {"steps": 2, "evaluation.every_steps": 2, "start_from": start})
     own = run(baseline, tmp_path / "own", seed=1)
-    members = ablation(baseline=baseline, variants={}, seeds=(1,))
+    members = Ablation(baseline=baseline, seeds=(1,))
     (said,) = ablate(members, ablations=tmp_path, **OPTIONS).predictions().values()
     wanted = own.predictions["test"]
     assert isinstance(said, Predictions) and isinstance(wanted, Predictions)
@@ -346,7 +346,7 @@ def test_more_folds_than_patients_of_the_rarest_class_are_refused(tmp_path: Path
     with pytest.raises(
         UserError, match=r"baseline/seed=0/fold=0: class .* has \d+ patients; at least 60 .* fewer folds"
     ):
-        ablate(ablation(variants={}, seeds=1, folds=60), ablations=tmp_path, **OPTIONS)
+        ablate(Ablation(baseline=BASELINE, seeds=1, folds=60), ablations=tmp_path, **OPTIONS)
     assert not list(tmp_path.iterdir())
 
 
@@ -373,12 +373,12 @@ def test_what_is_left_of_an_interrupted_wave_is_trained_once(tmp_path: Path, mon
     with monkeypatch.context() as context:
         context.setattr(runs, "run_wave", stopped)
         with pytest.raises(KeyboardInterrupt):
-            ablate(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
-    planned, there = plan_only(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS)
+            ablate(Ablation(baseline=SHORT, seeds=4), ablations=tmp_path, **OPTIONS)
+    planned, there = plan_only(Ablation(baseline=SHORT, seeds=4), ablations=tmp_path, **OPTIONS)
     assert there == 0 and len(planned[0].left) == 4
-    assert ablate(ablation(baseline=SHORT, variants={}, seeds=2), ablations=tmp_path, **OPTIONS).trained == 2
-    assert ablate(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS).trained == 2
-    assert ablate(ablation(baseline=SHORT, variants={}, seeds=4), ablations=tmp_path, **OPTIONS).trained == 0
+    assert ablate(Ablation(baseline=SHORT, seeds=2), ablations=tmp_path, **OPTIONS).trained == 2
+    assert ablate(Ablation(baseline=SHORT, seeds=4), ablations=tmp_path, **OPTIONS).trained == 2
+    assert ablate(Ablation(baseline=SHORT, seeds=4), ablations=tmp_path, **OPTIONS).trained == 0
 
 
 def test_a_last_update_that_spoils_the_weights_spoils_no_other_member(tmp_path: Path) -> None:
