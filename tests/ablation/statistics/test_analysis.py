@@ -102,7 +102,9 @@ def test_seeds_that_agree_by_chance_leave_the_variance_over_patients():
     arms = [Outcomes("a", (0, 1), members), Outcomes("b", (0, 1), members[::-1])]
     item = analyse(arms, ("auroc",), resamples=0).differences[0]
     parts, unit = [delong.influence(member, targets) for member in (logits[0], other)], np.arange(60)
-    expected = sum(delong.covariance(part, part, unit) for part in parts) - 2 * delong.covariance(*parts, unit)
+    expected = sum(delong.covariance(part, part, unit) for part in parts) - 2 * delong.covariance(
+        parts[0], parts[1], unit
+    )
     assert (item.parts.seed_variance, item.parts.shared_variance) == (0, 0)
     assert item.parts.variance() == pytest.approx(expected / 2)
     error = math.sqrt(expected / 2)
