@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ SHARE = 0.7
 """Part of the free memory that a wave may take; the rest is for what is not counted, such as files being written."""
 
 MIB = 2**20
+
+ROOT = Path("/")
+"""Where ``proc`` and ``sys`` lie."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +79,53 @@ def room_on(devices: Sequence[Any]) -> int:
 
 
 def free(devices: Sequence[Any]) -> int:
-    """Free memory in bytes: as much on each device, or that of the machine where they are its processors."""
+    """Free memory in bytes: as much on each device, or what the machine and limits on this process leave processors."""
     if devices[0].platform != "cpu":
         statistics = [device.memory_stats() or {} for device in devices]
         return len(devices) * min(s.get("bytes_limit", 8 * 2**30) - s.get("bytes_in_use", 0) for s in statistics)
+    there = [_available(), *(limit - used for limit, used in _limits())]
+    return max(0, min((size for size in there if size is not None), default=4 * 2**30))
+
+
+def _available() -> int | None:
+    """Bytes that the machine has left; None where it does not tell."""
+    kibibytes = _table(ROOT / "proc/meminfo").get("MemAvailable:")
+    return None if kibibytes is None else 1024 * kibibytes
+
+
+def _limits() -> Iterator[tuple[int, int]]:
+    """Bytes that the control groups of this process may take, and those they do, such as Slurm or a container sets.
+
+    A limit holds for all groups below: each is looked at up to the root. In a container the path that the kernel tells
+    may be one outside of it; what is not there is passed over. Pages of files that were not used lately are given up
+    where memory is needed, and do not count.
+    """
+    for line in _lines(ROOT / "proc/self/cgroup"):
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        base = ROOT / "sys/fs/cgroup" / ("memory" if kinds else "")
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if kinds else ("memory.max", "memory.current")
+        files = "total_inactive_file" if kinds else "inactive_file"
+        group = base / path.lstrip("/")
+        for folder in [group, *group.parents][: len(group.relative_to(base).parts) + 1]:
+            limit, used = ("".join(_lines(folder / name)) for name in names)
+            if limit.isdigit() and used.isdigit():  # "max": there is none
+                yield int(limit), int(used) - _table(folder / "memory.stat").get(files, 0)
+
+
+def _table(path: Path) -> dict[str, int]:
+    """Names and whole numbers of a file of the kernel."""
+    found = (line.split() for line in _lines(path))
+    return {words[0]: int(words[1]) for words in found if len(words) > 1 and words[1].isdigit()}
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a file of the kernel; none where it cannot be read."""
     try:
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
+        return path.read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return 4 * 2**30
+        return []
 
 
 def size_of(values: Any) -> int:

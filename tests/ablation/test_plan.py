@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,8 +21,9 @@ from research.ablation.memory import MIB, Memory, TooLarge, refused
 from research.ablation.plan import Means, Pace, Planned, plan, plan_tables, time_text
 from research.ablation.program import SAVING, GroupProgram, Way
 from research.ablation.sources import WINDOW_ENTRIES
-from research.data import SyntheticTable, TableData
+from research.data import Augmentation, ImageData, SyntheticTable, SyntheticXray, TableData
 from research.errors import UserError
+from research.models import CNN
 from research.spec import replace
 
 FEATURES, WIDTH, BATCH = 11, 256, 512
@@ -69,8 +71,15 @@ def test_states_grow_with_members_and_activations_with_those_at_once(needed: dic
 
 
 def test_a_wave_that_is_too_large_is_cut(wide: Group, needed: dict[str, Memory], monkeypatch: Any) -> None:
-    there_is(monkeypatch, needed["4 vmap"].total - 10)
+    there: list[int] = []
+
+    def free(devices: Any) -> int:
+        there.append(len(jax.live_arrays()))
+        return math.ceil((needed["4 vmap"].total - 10) / memory.SHARE) + 1
+
+    monkeypatch.setattr(memory, "free", free)
     (planned,) = plan((wide,), set(), Means(jax.devices()[:1], "vmap"))
+    assert len(there) > 2 and there[1:] == there[1:2] * (len(there) - 1)  # what was tried has left the memory
     assert [len(wave) for wave in planned.waves] == [2, 2]
     assert planned.bytes + 2 * ACTIVATIONS < needed["4 vmap"].total
     assert planned.compiled > 0 and math.isnan(planned.training)
@@ -118,6 +127,71 @@ def test_where_others_train_states_and_data_are_counted(
     there_is(monkeypatch, one.total - one.working - 10)
     with pytest.raises(UserError, match=r"one member needs .* \(.* for its state, .* for the order of the rows\), and"):
         plan((wide,), set(), means)
+
+
+@pytest.mark.parametrize("feed", ["resident", "streaming"])
+def test_variants_of_an_augmentation_have_the_same_rows(feed: Any) -> None:
+    """Other splits have rows of their own, and so has other preprocessing of the same."""
+    films = ImageData(source=SyntheticXray(patients=40, films=1, size=32), augmentation=Augmentation(rotation=20.0))
+    edits = {"model": CNN(widths=(4,), dense_widths=()), "batch_size": 8, "data": films}
+    grid = {"data.augmentation.rotation": [5.0, 10.0, 20.0]}
+
+    def planned(**changes: Any) -> tuple[int, int, int]:
+        ablation = Ablation(**({"baseline": replace(EXPERIMENT, edits), "grid": grid, "seeds": 2} | changes))
+        (found,) = group(ablation.members(), Stock(), QUIET.replace(feed=feed))
+        (its,) = plan((found,), set(), Means(jax.devices()[:1], "map", compiles=False))
+        return len(found.members), len(its.waves), its.memory[0].data
+
+    one = planned(grid={})
+    assert planned() == (6, 1, one[2])
+    assert planned(grid={}, variants={"balanced": {"data.balanced": True}})[:2] == (4, 1)
+    members, waves, size = planned(grid={}, folds=2)
+    assert (members, waves) == (4, 1 if feed == "resident" else 2) and (size > 1.5 * one[2]) == (feed == "resident")
+    scaled = Ablation(baseline=EXPERIMENT, variants={"scaled": {"data.preprocessing.scale": "minmax"}}, seeds=1)
+    (found,) = group(scaled.members(), Stock(), QUIET)
+    first, second = found.members
+    assert first.data == second.data and first.rows != second.rows
+
+
+@pytest.mark.parametrize(
+    ("told", "names", "place", "file"),
+    [
+        ("0::/job/step", ("memory.max", "memory.current"), "", "inactive_file"),
+        (
+            "3:cpu:/other\n4:cpuacct,memory:/job/step",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            "memory",
+            "total_inactive_file",
+        ),
+    ],
+)
+def test_limits_of_control_groups_hold(
+    told: str, names: tuple[str, str], place: str, file: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Of the group of this process and of those above it; files that were not used lately are free."""
+    monkeypatch.setattr(memory, "ROOT", tmp_path)
+    devices = jax.devices("cpu")
+    assert memory.free(devices) == 4 * 2**30  # nothing is told
+
+    def write(path: str, text: str) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(f"{text}\n")
+
+    write("proc/meminfo", "MemTotal: 90000 kB\nMemAvailable: 8000 kB")
+    write("proc/self/cgroup", told)
+    assert memory.free(devices) == 8000 * 1024  # a group that is not there
+    root = f"sys/fs/cgroup/{place}"
+    write(f"{root}/job/step/{names[0]}", "max")
+    write(f"{root}/job/step/{names[1]}", "1000")
+    assert memory.free(devices) == 8000 * 1024
+    write(f"{root}/job/{names[0]}", "5000")
+    write(f"{root}/job/{names[1]}", "4000")
+    assert memory.free(devices) == 1000
+    write(f"{root}/job/memory.stat", f"anon 10\n{file} 500")
+    assert memory.free(devices) == 1500
+    write(f"{root}/{names[0]}", "700")
+    write(f"{root}/{names[1]}", "900")
+    assert memory.free(devices) == 0
 
 
 def test_what_helps_is_said_of_what_is_largest() -> None:
