@@ -95,7 +95,10 @@ def parts_of(count: int, replicas: int) -> list[range]:
 
 
 def chunk_of(count: int) -> int:
-    """Members that ``vmap`` takes at once: such that no smaller chunk is left, which would be compiled as well."""
+    """Members that ``vmap`` takes at once: 8 to 16 where such a size divides ``count``, the largest of these.
+
+    Else 16, and a smaller chunk is left, which is compiled as well.
+    """
     even = [size for size in range(CHUNK // 2, CHUNK + 1) if count % size == 0]
     return max(even, default=CHUNK)
 
