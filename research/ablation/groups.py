@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from research.ablation.ablation import Member
 from research.data.feed import Reading
@@ -57,13 +59,19 @@ class Ready:
         return f"{data} from {self.start}" if self.start else data
 
     @property
+    def rows(self) -> int:
+        """Number of its splits: equal for members of one `Stock` that have the same rows; 0 without data."""
+        return 0 if self.prepared is None else id(self.prepared.splits)
+
+    @property
     def order(self) -> Any:
         """What decides which rows each update reads: equal for members that read the same."""
         reading = self.reading
         if reading is None:
             return None
-        owner = None if reading.classes is None and reading.groups is None else id(self.prepared)
-        return owner, reading.seed, reading.examples, reading.batch_size, reading.batches_per_update
+        classes = None if reading.classes is None else self.rows
+        groups = None if reading.groups is None else reading.groups.tobytes()
+        return classes, groups, reading.seed, reading.examples, reading.batch_size, reading.batches_per_update
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +90,11 @@ class Group:
 
 
 class Stock:
-    """Data prepared once for all members that have the same."""
+    """Data prepared once for all members that have the same.
+
+    Members whose data differ in what the program does alone, such as the strength of an augmentation, have the same
+    splits: the same object, so that their rows are in memory, on a device and read from disk once.
+    """
 
     def __init__(self, listener: Listener | None = None) -> None:
         self.listener = listener
@@ -104,7 +116,7 @@ class Stock:
                 return Ready(member, experiment, None, None, length_of(experiment, None), cadence, start)
             key, streamed = fingerprint(experiment.data), execution.feed == "streaming"
             if key not in self._prepared:
-                self._prepared[key] = experiment.data.prepare(streamed, self.listener)
+                self._prepared[key] = self._shared(experiment.data.prepare(streamed, self.listener))
             prepared = self._prepared[key]
             reading = reading_of(experiment, prepared, member.seed)
             check_fit(experiment, prepared)
@@ -114,6 +126,15 @@ class Stock:
             return Ready(member, fitted, prepared, reading, length, cadence, start, workers)
         except UserError as error:
             raise type(error)(f"{member.name}: {error}") from None
+
+    def _shared(self, prepared: Prepared) -> Prepared:
+        """The same with the splits of what was prepared earlier, where these are equal to the bit."""
+        for other in self._prepared.values():
+            # The fingerprint is that of raw rows, of which preprocessing may have made other inputs or targets.
+            same = other.fingerprint == prepared.fingerprint and other.task == prepared.task
+            if same and _equal(other.splits, prepared.splits):
+                return dataclasses.replace(prepared, splits=other.splits)
+        return prepared
 
     def _start(self, start: StartFrom | None) -> str:
         if start is None:
@@ -146,6 +167,29 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
     return tuple(Group(tuple(all_), outlines[key], all_[0].cadence) for key, all_ in found.items())
 
 
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values, down to the arrays of their fields, are equal to the bit; False where that is not known."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return False
+        if one.dtype.hasobject:
+            return np.array_equal(one, other)
+        # By their bytes: missing labels are NaN, which equals nothing.
+        return np.array_equal(*(np.ascontiguousarray(each).reshape(-1).view(np.uint8) for each in (one, other)))
+    if dataclasses.is_dataclass(one):
+        names = (field.name for field in dataclasses.fields(one))
+        return all(_equal(getattr(one, name), getattr(other, name)) for name in names)
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return isinstance(one, str | bytes | int | float | np.generic | Path) and bool(one == other)
+
+
 def _kind(leaf: Any) -> Any:
     """What a program knows of a number of an experiment."""
     return type(leaf) if isinstance(leaf, bool | int | float) else jax.typeof(leaf)
@@ -169,11 +213,11 @@ def check_comparable(groups: Iterable[Group]) -> None:
         prepared = ready.prepared
         if prepared is None or ready.fitted.algorithm.rows != "example":
             continue
-        if id(prepared) not in seen:
+        if ready.rows not in seen:
             rows = prepared.splits.get("test", prepared.splits["train"])
-            seen[id(prepared)] = prepared.task, rows.example.tobytes(), rows.targets.tobytes(), rows.targets.shape
-        arm, judged = first.setdefault((ready.member.fold, ready.member.inner), (ready.member.arm, seen[id(prepared)]))
-        if judged != seen[id(prepared)]:
+            seen[ready.rows] = prepared.task, rows.example.tobytes(), rows.targets.tobytes(), rows.targets.shape
+        arm, judged = first.setdefault((ready.member.fold, ready.member.inner), (ready.member.arm, seen[ready.rows]))
+        if judged != seen[ready.rows]:
             raise UserError(
                 f"{arm} and {ready.member.arm}: they have other test rows or targets, so that nothing can be said of "
                 f"their difference. Variants must keep the source of the data, its task and its test split."

@@ -89,7 +89,7 @@ class Planned:
         for part in parts_of(len(wave), self.choice.way.replicas):
             own = [wave[number] for number in part]
             together = 0 if self.choice.way.strategy == "separate" else len(own)
-            found.append((together, len({ready.order for ready in own}), len({id(ready.prepared) for ready in own})))
+            found.append((together, len({ready.order for ready in own}), len({ready.rows for ready in own})))
         return found
 
     @property
@@ -169,33 +169,41 @@ def _planned(its: Group, left: tuple[Ready, ...], waves: int, means: Means, know
     first, waves, began = max(apart, key=len), math.ceil(waves / len(apart)), time.perf_counter()
     size = _evenly(len(first), _first_size(its, first, means.devices), waves)
     while True:
-        members = first[:size]
         try:
-            choice = choose_way(its, members, means.devices, means.strategy, means.exact, known)
-            chosen, room = time.perf_counter() - began, room_on(means.devices[: min(choice.way.replicas, size)])
-            with contextlib.closing(GroupProgram(members, its.outline, choice.way, means.devices)) as program:
-                if not means.compiles:
-                    check_room(memory := program.resident(), room)
-                    return Planned(its, left, choice, size, memory, pace=_known_pace(choice))
-                trains, compiled = _compiled(program, room)
-                pace = _measured(program, its) if means.measures else _known_pace(choice)
+            return _tried(its, left, first[:size], means, known, began)
         except TooLarge as large:
             if size == 1:
-                raise refused(members[0].member.name, large.needed, large.room, members[0].streamed) from None
+                raise refused(first[0].member.name, large.needed, large.room, first[0].streamed) from None
             size = _evenly(len(first), large.fewer(size), waves)
-            continue
-        # The choice has compiled what trains by the way that was chosen, if it measured.
-        chosen = max(0.0, chosen - trains)
-        return Planned(its, left, choice, size, compiled.memory, compiled.seconds, chosen, pace)
+
+
+def _tried(
+    its: Group, left: tuple[Ready, ...], members: Sequence[Ready], means: Means, known: dict[Any, Choice], began: float
+) -> Planned:
+    """The plan of one group in waves of so many as ``members``; raises `TooLarge`.
+
+    A function of its own, so that what it has put on the devices is gone from there when fewer members are tried.
+    """
+    choice, size = choose_way(its, members, means.devices, means.strategy, means.exact, known), len(members)
+    chosen, room = time.perf_counter() - began, room_on(means.devices[: min(choice.way.replicas, size)])
+    with contextlib.closing(GroupProgram(members, its.outline, choice.way, means.devices)) as program:
+        if not means.compiles:
+            check_room(memory := program.resident(), room)
+            return Planned(its, left, choice, size, memory, pace=_known_pace(choice))
+        trains, compiled = _compiled(program, room)
+        pace = _measured(program, its) if means.measures else _known_pace(choice)
+    # The choice has compiled what trains by the way that was chosen, if it measured.
+    chosen = max(0.0, chosen - trains)
+    return Planned(its, left, choice, size, compiled.memory, compiled.seconds, chosen, pace)
 
 
 def read_together(members: Sequence[Ready]) -> list[tuple[Ready, ...]]:
-    """Members that may be in one wave: all, or from disk those of one data, who read the same rows side by side."""
+    """Members that may be in one wave: all, or from disk those of the same rows; equal orders side by side."""
     if not members[0].streamed:
         return [tuple(members)]
     found: dict[int, dict[Any, list[Ready]]] = {}
     for ready in members:
-        found.setdefault(id(ready.prepared), {}).setdefault(ready.order, []).append(ready)
+        found.setdefault(ready.rows, {}).setdefault(ready.order, []).append(ready)
     return [tuple(itertools.chain(*orders.values())) for orders in found.values()]
 
 
@@ -207,7 +215,7 @@ def _first_size(its: Group, left: Sequence[Ready], devices: Sequence[Any]) -> in
     each = one.state + size_of(program.carry_like())  # programs make a new state of the old one
     data: set[int] = set()
     for count, ready in enumerate(left, 1):
-        data.add(id(ready.prepared))
+        data.add(ready.rows)
         if len(data) * one.data + one.order + math.ceil(count / len(devices)) * each > room:
             return max(1, count - 1)
     return len(left)

@@ -1,6 +1,6 @@
 """What the members on one device read: their splits and the rows of their updates, in its memory or from disk.
 
-From disk, rows are read once for all members that take them in the same order. A wave reads one set of data then, so
+From disk, rows are read once for all members that take them in the same order. A wave reads one set of rows then, so
 that each block of a split that is evaluated, too, is read once for all of it.
 """
 
@@ -41,7 +41,7 @@ class Source:
         feed: the rows of the updates, in all orders side by side; None without data.
         data: which of the data each member has.
         order: in which of the orders each member reads.
-        several: whether members have different data.
+        several: whether members have different rows.
     """
 
     splits: dict[str, Split]
@@ -68,13 +68,13 @@ def source_of(members: Sequence[Ready], device: Any, share: int) -> Source:
     """What members of one group read on a device; put there, unless it comes from disk.
 
     Args:
-        members: with their data prepared; all with the same data where that is on disk.
+        members: with their data prepared; all with the same rows where these are on disk.
         device: where they are trained.
         share: devices that have members of the same wave.
     """
-    data = {id(ready.prepared): ready.prepared for ready in members if ready.prepared is not None}
+    data = {ready.rows: ready.prepared for ready in members if ready.prepared is not None}
     readings = {ready.order: ready.reading for ready in members if ready.reading is not None}
-    data_of = _places([id(ready.prepared) for ready in members])
+    data_of = _places([ready.rows for ready in members])
     order_of = _places([ready.order for ready in members])
     if not data:
         return Source({}, None, None, data_of, order_of, False)

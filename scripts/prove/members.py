@@ -34,10 +34,19 @@ from toy_gan import Players, ToyGAN, TwoOptimizers
 
 from research.ablation.groups import Group
 from research.ablation.program import EXACT, Way
-from research.data import Augmentation, ImageData, SeriesData, Split, SyntheticTable, SyntheticXray, TableData
+from research.data import (
+    Augmentation,
+    ImageData,
+    SeriesAugmentation,
+    SeriesData,
+    Split,
+    SyntheticTable,
+    SyntheticXray,
+    TableData,
+)
 from research.experiment import Evaluation, Experiment, Selection
 from research.losses import CrossEntropy
-from research.models import CNN, MLP, RNN, ResNet, SeriesTransformer
+from research.models import CNN, MLP, RNN, ResNet, SeriesMLP, SeriesTransformer
 from research.optimizers import AdamW, Momentum
 from research.schedules import WarmupCosine
 
@@ -45,9 +54,10 @@ WAYS = {str(way): way for way in (Way("map"), Way("map", 2), Way("separate"), Wa
 TABLE = TableData(source=SyntheticTable(patients=100))
 FILMS = ImageData(source=SyntheticXray(patients=40, films=1, size=32), augmentation=Augmentation(rotation=20.0))
 SERIES = SeriesData(source=MadeUp(), lengths=(6, 12), split=Split(test=0.2, validation=0.3))
+NOISY = SERIES.replace(lengths=(12,), augmentation=SeriesAugmentation(jitter=0.1))
 FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "perceptron": (TABLE, MLP(widths=(16,), dropout=0.2, normalization="batch"), {}),
-    "streamed": (TABLE, MLP(widths=(16,), dropout=0.2, normalization="batch"), {"feed": "streaming"}),
+    "streamed": (NOISY, SeriesMLP(widths=(8,), dropout=(0.1, 0.2)), {"feed": "streaming"}),
     "folds": (TABLE, MLP(widths=(16,), dropout=0.2), {"folds": 3, "seeds": 1}),
     "cnn": (FILMS, CNN(widths=(8,), dense_widths=(8,), dropout=0.2), {}),
     "resnet": (FILMS, ResNet(depth=18, width=4, blocks=(1, 1)), {}),
@@ -86,6 +96,8 @@ def group_of(name: str) -> Group:
         batch_size=8,
         evaluation=Evaluation(every_steps=20, select=Selection(), batch_size=8),
     )
+    if data is NOISY:  # a number of the data, whose rows are the same
+        return one_group(experiment, "data.augmentation.jitter", [0.1, 0.2], **more)
     return one_group(experiment, "optimizer.weight_decay", [0.01, 0.1], **more)
 
 
