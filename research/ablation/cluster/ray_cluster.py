@@ -22,6 +22,8 @@ CONNECT_SECONDS = 4.0
 ANSWER_SECONDS = 15.0
 CANCEL_SECONDS = 20.0
 TICK = 0.5
+LOOK_SECONDS = 10.0
+"""Between looks at which machines are there."""
 PROCESS_BYTES = 2**29
 """What a process takes before it trains: JAX, and the libraries that read data."""
 
@@ -82,9 +84,9 @@ class RayWorkers(Workers):
 
     def __init__(self, ray: Any, cluster: Cluster) -> None:
         self.ray, self.cluster = ray, cluster
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        machines = self._machines()
         self.slots = sum(_room(machine, cluster) for machine in machines)
-        self.memory = max((machine.get("memory", 0.0) for machine in machines if _room(machine, cluster)), default=0.0)
+        self.memory = self._largest(machines)
         if not self.slots:
             largest = max((int(machine.get("CPU", 0)), int(machine.get("GPU", 0))) for machine in machines)
             raise UserError(
@@ -94,30 +96,64 @@ class RayWorkers(Workers):
 
     def train(self, jobs: Sequence[WaveJob], look: Callable[[], Any]) -> Generator[Outcome, None, None]:
         """As `Workers.train`."""
-        from research.training.loop import Interrupted
+        waiting, asked = {}, {}
 
-        task = self.ray.remote(train_wave)
-        waiting = {}
+        def send(job: WaveJob) -> None:
+            reference, memory = self._send(job)
+            waiting[reference], asked[reference] = job, memory
+
         for job in jobs:
-            options = task.options(
-                num_cpus=self.cluster.cpus,
-                num_gpus=self.cluster.gpus,
-                memory=self._memory(job),
-                max_retries=self.cluster.retries,
-                # A worker that is told to stop saves its state first.
-                retry_exceptions=[Interrupted],
-                scheduling_strategy="SPREAD",
-                runtime_env={"env_vars": _before_start(job.environment)},
-            )
-            waiting[options.remote(job)] = job
+            send(job)
+        looked = time.monotonic()
         try:
             while waiting:
                 ready, _ = self._wait(list(waiting))
                 for reference in ready:
                     yield self._outcome(reference, waiting.pop(reference))
+                if time.monotonic() - looked >= LOOK_SECONDS:
+                    looked = time.monotonic()
+                    for reference in self._too_large({each: asked[each] for each in waiting}):
+                        self.ray.cancel(reference, force=False)
+                        send(waiting.pop(reference))
                 look()
         finally:
             self._cancel(list(waiting))
+
+    def _send(self, job: WaveJob) -> tuple[Any, int | None]:
+        """What Ray calls a job that it is given, and the memory that is asked for it."""
+        from research.training.loop import Interrupted
+
+        memory = self._memory(job)
+        options = self.ray.remote(train_wave).options(
+            num_cpus=self.cluster.cpus,
+            num_gpus=self.cluster.gpus,
+            memory=memory,
+            max_retries=self.cluster.retries,
+            # A worker that is told to stop saves its state first.
+            retry_exceptions=[Interrupted],
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": _before_start(job.environment)},
+        )
+        return options.remote(job), memory
+
+    def _machines(self) -> list[dict[str, float]]:
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
+    def _largest(self, machines: Sequence[dict[str, float]]) -> float:
+        """Memory of the largest machine that has cores for a wave, in bytes; 0 where none has."""
+        return max((machine.get("memory", 0.0) for machine in machines if _room(machine, self.cluster)), default=0.0)
+
+    def _too_large(self, asked: dict[Any, int | None]) -> list[Any]:
+        """Jobs that ask for more memory than any machine has now: Ray would keep them waiting, and say nothing.
+
+        The largest machine may have left the cluster since they were sent. Without any machine for a wave they wait for
+        one to come.
+        """
+        largest = self._largest(self._machines())
+        if not largest:
+            return []
+        self.memory = largest
+        return [reference for reference, memory in asked.items() if memory is not None and memory > largest]
 
     def _memory(self, job: WaveJob) -> int | None:
         """What Ray is to keep free for a wave on processors, so that those beside it on a machine have room too.

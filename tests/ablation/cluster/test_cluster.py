@@ -13,7 +13,7 @@ import pytest
 from small_ablation import OPTIONS, ablation
 
 from research.ablation import Cluster, run
-from research.ablation.cluster import send, wave_job, worker
+from research.ablation.cluster import ray_cluster, send, wave_job, worker
 from research.ablation.cluster.cluster import Workers
 from research.ablation.cluster.ray_cluster import RayWorkers
 from research.ablation.cluster.wave_job import Outcome, WaveJob, train_wave, worker_environment
@@ -120,6 +120,37 @@ def test_ray_keeps_the_memory_of_waves_free(gpus: int, asked: list[int | None]) 
     jobs = [WaveJob(*about, memory=memory) for memory in (2**30, 2**40, 0)]
     list(RayWorkers(ray, Cluster(kind="ray", gpus=gpus)).train(jobs, lambda: None))
     assert said == asked
+
+
+def test_a_wave_that_no_machine_of_ray_can_hold_any_more_is_sent_again(monkeypatch: Any) -> None:
+    """The largest machine leaves while two waves wait: the one that asked for all of it asks for less."""
+    monkeypatch.setattr(ray_cluster, "LOOK_SECONDS", 0.0)
+    nodes = [{"Alive": True, "Resources": {"CPU": 2.0, "memory": 2.0**size}} for size in (34, 33)]
+    sent: list[tuple[str, int]] = []
+    cancelled: list[int] = []
+
+    def options(memory: int, **others: Any) -> Any:
+        return SimpleNamespace(remote=lambda job: sent.append((job.wave, memory)) or len(sent) - 1)
+
+    def wait(waiting: list[int], **others: Any) -> tuple[list[int], list[int]]:
+        largest = max(node["Resources"]["memory"] for node in nodes if node["Alive"])
+        if nodes[0]["Alive"]:
+            nodes[0]["Alive"] = False
+            return [], waiting
+        assert len(sent) < 5
+        return [each for each in waiting if sent[each][1] <= largest], []
+
+    ray = SimpleNamespace(
+        nodes=lambda: nodes,
+        remote=lambda function: SimpleNamespace(options=options),
+        wait=wait,
+        get=lambda reference: Outcome(sent[reference][0]),
+        cancel=lambda reference, force: cancelled.append(reference),
+    )
+    jobs = [WaveJob("", wave, {}, {}, False, "", {}, memory=memory) for wave, memory in (("a", 2**40), ("b", 2**30))]
+    found = list(RayWorkers(ray, Cluster(kind="ray")).train(jobs, lambda: None))
+    assert sorted(each.wave for each in found) == ["a", "b"] and cancelled == [0]
+    assert sent == [("a", 2**34), ("b", 3 * 2**29), ("a", 2**33)]
 
 
 def test_a_class_of_the_program_itself_cannot_travel(monkeypatch: Any) -> None:
