@@ -24,6 +24,8 @@ CANCEL_SECONDS = 20.0
 TICK = 0.5
 LOOK_SECONDS = 10.0
 """Between looks at which machines are there."""
+GONE_SECONDS = 60.0
+"""How long no machine may be there that has cores for a wave, such as while one starts anew, before waves fail."""
 PROCESS_BYTES = 2**29
 """What a process takes before it trains: JAX, and the libraries that read data."""
 
@@ -104,7 +106,7 @@ class RayWorkers(Workers):
 
         for job in jobs:
             send(job)
-        looked = time.monotonic()
+        looked = there = time.monotonic()
         try:
             while waiting:
                 ready, _ = self._wait(list(waiting))
@@ -112,7 +114,14 @@ class RayWorkers(Workers):
                     yield self._outcome(reference, waiting.pop(reference))
                 if time.monotonic() - looked >= LOOK_SECONDS:
                     looked = time.monotonic()
-                    for reference in self._too_large({each: asked[each] for each in waiting}):
+                    machines = self._machines()
+                    if any(_room(machine, self.cluster) for machine in machines):
+                        there = looked
+                    elif looked - there >= GONE_SECONDS:
+                        for job in waiting.values():
+                            yield Outcome(job.wave, self._nowhere(machines))
+                        return
+                    for reference in self._too_large(machines, {each: asked[each] for each in waiting}):
                         self.ray.cancel(reference, force=False)
                         send(waiting.pop(reference))
                 look()
@@ -143,13 +152,20 @@ class RayWorkers(Workers):
         """Memory of the largest machine that has cores for a wave, in bytes; 0 where none has."""
         return max((machine.get("memory", 0.0) for machine in machines if _room(machine, self.cluster)), default=0.0)
 
-    def _too_large(self, asked: dict[Any, int | None]) -> list[Any]:
+    def _nowhere(self, machines: Sequence[dict[str, float]]) -> str:
+        """What is said of a wave for which no machine is left."""
+        largest = max(((int(m.get("CPU", 0)), int(m.get("GPU", 0))) for m in machines), default=(0, 0))
+        return (
+            f"it asks for {self.cluster.cpus} cores and {self.cluster.gpus} GPUs, and no machine that the Ray cluster "
+            f"has now has them; the largest of {len(machines)} has {largest[0]} and {largest[1]}"
+        )
+
+    def _too_large(self, machines: Sequence[dict[str, float]], asked: dict[Any, int | None]) -> list[Any]:
         """Jobs that ask for more memory than any machine has now: Ray would keep them waiting, and say nothing.
 
-        The largest machine may have left the cluster since they were sent. Without any machine for a wave they wait for
-        one to come.
+        The largest machine may have left the cluster since they were sent.
         """
-        largest = self._largest(self._machines())
+        largest = self._largest(machines)
         if not largest:
             return []
         self.memory = largest

@@ -151,6 +151,13 @@ def test_a_wave_that_no_machine_of_ray_can_hold_any_more_is_sent_again(monkeypat
     found = list(RayWorkers(ray, Cluster(kind="ray")).train(jobs, lambda: None))
     assert sorted(each.wave for each in found) == ["a", "b"] and cancelled == [0]
     assert sent == [("a", 2**34), ("b", 3 * 2**29), ("a", 2**33)]
+    # And where none is left that has cores for a wave, it fails.
+    monkeypatch.setattr(ray_cluster, "GONE_SECONDS", 0.0)
+    workers = RayWorkers(ray, Cluster(kind="ray"))
+    nodes[1]["Resources"]["CPU"] = 0.0
+    ray.wait = lambda waiting, num_returns=0, **others: (waiting, []) if num_returns else ([], waiting)
+    (found,) = workers.train(jobs[:1], lambda: None)
+    assert "asks for 1 cores and 0 GPUs" in str(found.error) and "the largest of 1 has 0 and 0" in str(found.error)
 
 
 def test_a_class_of_the_program_itself_cannot_travel(monkeypatch: Any) -> None:
