@@ -37,7 +37,7 @@ from research.data.streaming import StreamedSplit, StreamingFeed
 from research.training import steps
 from research.training.carry import Carry
 from research.training.loop import Cadence
-from research.training.start_from import begin
+from research.training.start_from import Sources, begin
 from research.training.steps import Outline, Run
 
 Strategy = Literal["map", "vmap", "separate"]
@@ -215,6 +215,7 @@ class _Part:
         self.training = ""
         self._noted: dict[str, tuple[float, int]] | None = None
         self._known: set[int] = set()
+        self._sources: Sources = {}
 
     def compile(self, group: GroupProgram, whole: bool) -> tuple[float, Memory]:
         """Seconds that compiling the programs took, and the memory of the one that needs most; see `GroupProgram`."""
@@ -254,7 +255,9 @@ class _Part:
         if self._noted is not None or all(experiment.start_from is None for experiment in self._experiments):
             return carry
         each = enumerate(self._experiments)
-        return stacked([begin(experiment, member_of(carry, number), self.device) for number, experiment in each])
+        return stacked(
+            [begin(experiment, member_of(carry, number), self.device, self._sources) for number, experiment in each]
+        )
 
     def carry_like(self) -> Carry:
         one = (*member_of((self.spec, self.run, self.data), 0), self.example)

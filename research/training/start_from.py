@@ -18,14 +18,18 @@ from research.models.functional import lies_below, paths
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 
+Sources = dict[StartFrom, dict[str, Any]]
+"""What has been read already, by where it was read from."""
 
-def begin(experiment: Experiment, carry: Carry, device: Any) -> Carry:
+
+def begin(experiment: Experiment, carry: Carry, device: Any, sources: Sources | None = None) -> Carry:
     """The carry of a run that has not started: fresh weights, or those it starts from.
 
     Args:
         experiment: what is trained.
         carry: as `research.training.program.Program.initialise` gives it.
         device: where it is to be.
+        sources: kept between calls, where many runs start from the same: each is read once.
 
     Raises:
         UserError: as `transfer`.
@@ -33,7 +37,7 @@ def begin(experiment: Experiment, carry: Carry, device: Any) -> Carry:
     start = experiment.start_from
     if start is None:
         return carry
-    state = transfer(carry.state, start)
+    state = transfer(carry.state, start, sources)
     best = carry.best
     if best is not None:
         deployed = experiment.algorithm.deployed(experiment, state)
@@ -41,14 +45,17 @@ def begin(experiment: Experiment, carry: Carry, device: Any) -> Carry:
     return jax.device_put(dataclasses.replace(carry, state=state, best=best), device)
 
 
-def transfer(state: State, start: StartFrom) -> State:
+def transfer(state: State, start: StartFrom, sources: Sources | None = None) -> State:
     """``state`` with parameters and model state taken from the run that ``start`` names.
 
     Raises:
         UserError: if there is no checkpoint, a path of the map or of ``frozen`` names nothing, a parameter is not in
             the source, or shapes differ; every such parameter is listed.
     """
-    source = _source(start)
+    sources = {} if sources is None else sources
+    if start not in sources:
+        sources[start] = _source(start)
+    source = sources[start]
     here = {"params": state.params, "model_state": state.model_state}
     for prefix in start.frozen:
         _require(prefix, paths(state.params), f"start_from.frozen: this model has no part {prefix!r}")

@@ -33,6 +33,7 @@ from research.evaluation import Predictions
 from research.experiment import StartFrom
 from research.metrics import LARGER_IS_BETTER
 from research.spec import replace
+from research.training import start_from
 from research.training.run_directory import RunDirectory, write_json
 
 BASELINE = EXPERIMENT.replace(steps=40)
@@ -199,13 +200,16 @@ def test_a_wave_reads_one_data_from_disk(tmp_path: Path, monkeypatch: Any) -> No
         plan_only(folds, ablations=tmp_path, **from_disk)
 
 
-def test_members_begin_with_the_weights_that_runs_begin_with(tmp_path: Path) -> None:
+def test_members_begin_with_the_weights_that_runs_begin_with(tmp_path: Path, monkeypatch: Any) -> None:
     first = run(LINEAR, tmp_path / "first")
     start = StartFrom(run=str(first.directory))
     baseline = replace(LINEAR, {"steps": 2, "evaluation.every_steps": 2, "start_from": start})
     own = run(baseline, tmp_path / "own", seed=1)
-    members = Ablation(baseline=baseline, seeds=(1,))
-    (said,) = ablate(members, ablations=tmp_path, **OPTIONS).predictions().values()
+    members = Ablation(baseline=baseline, seeds=(1, 2))
+    source, read = start_from._source, []
+    monkeypatch.setattr(start_from, "_source", lambda start: read.append(start) or source(start))
+    said = ablate(members, ablations=tmp_path, **OPTIONS).predictions()["baseline/seed=1"]
+    assert len(read) == 2  # for the hash, and for all members
     wanted = own.predictions["test"]
     assert isinstance(said, Predictions) and isinstance(wanted, Predictions)
     assert said.prediction.tobytes() == wanted.prediction.tobytes()
