@@ -179,7 +179,8 @@ def _equal(one: Any, other: Any) -> bool:
         if one.dtype.hasobject:
             return np.array_equal(one, other)
         # By their bytes: missing labels are NaN, which equals nothing.
-        return np.array_equal(*(np.ascontiguousarray(each).reshape(-1).view(np.uint8) for each in (one, other)))
+        first, second = (np.ascontiguousarray(each).reshape(-1).view(np.uint8) for each in (one, other))
+        return np.array_equal(first, second)
     if dataclasses.is_dataclass(one):
         names = (field.name for field in dataclasses.fields(one))
         return all(_equal(getattr(one, name), getattr(other, name)) for name in names)
