@@ -137,15 +137,15 @@ def test_variants_of_an_augmentation_have_the_same_rows(feed: Any) -> None:
     grid = {"data.augmentation.rotation": [5.0, 10.0, 20.0]}
 
     def planned(**changes: Any) -> tuple[int, int, int]:
-        ablation = Ablation(**({"baseline": replace(EXPERIMENT, edits), "grid": grid, "seeds": 2} | changes))
+        ablation = Ablation(baseline=replace(EXPERIMENT, edits), seeds=2, **changes)
         (found,) = group(ablation.members(), Stock(), QUIET.replace(feed=feed))
         (its,) = plan((found,), set(), Means(jax.devices()[:1], "map", compiles=False))
         return len(found.members), len(its.waves), its.memory[0].data
 
-    one = planned(grid={})
-    assert planned() == (6, 1, one[2])
-    assert planned(grid={}, variants={"balanced": {"data.balanced": True}})[:2] == (4, 1)
-    members, waves, size = planned(grid={}, folds=2)
+    one = planned()
+    assert planned(grid=grid) == (6, 1, one[2])
+    assert planned(variants={"balanced": {"data.balanced": True}})[:2] == (4, 1)
+    members, waves, size = planned(folds=2)
     assert (members, waves) == (4, 1 if feed == "resident" else 2) and (size > 1.5 * one[2]) == (feed == "resident")
     scaled = Ablation(baseline=EXPERIMENT, variants={"scaled": {"data.preprocessing.scale": "minmax"}}, seeds=1)
     (found,) = group(scaled.members(), Stock(), QUIET)
