@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ FILES = {
     "transformer": ("vitals_transformer", {}),
 }
 SEEDS = 8
+LONGEST = 64
+"""Updates in one call at most."""
+
 SLACK = 1.05
 
 
@@ -42,33 +46,21 @@ def experiment_of(family: str) -> Any:
 
 def alone(family: str, seconds: float, rounds: int) -> dict[str, Any]:
     """Microseconds per update of a run, one a round, each as told to go on."""
-    import jax
 
     from research.experiment import Execution
     from research.training.setup import set_up
 
     setup = set_up(experiment_of(family), 0, Execution())
     assert setup.feed is not None
-    window, carry = setup.feed.window(0), setup.program.initialise()
-    length = min(window.left, 64)
-
-    def advance(carry: Any, times: int) -> tuple[Any, float]:
-        jax.block_until_ready(carry)
-        began = time.perf_counter()
-        for _ in range(times):
-            carry = setup.program.advance(carry, window, length)
-        jax.block_until_ready(carry)
-        return carry, (time.perf_counter() - began) / times / length
-
-    carry, _ = advance(carry, 1)
-    carry, cost = advance(carry, 1)
-    times, found = max(1, round(seconds / cost / length)), []
-    for _ in range(rounds):
-        _wait()
-        carry, cost = advance(carry, times)
-        found.append(1e6 * cost)
-        print("done", flush=True)
-    return {"each": found}
+    window = setup.feed.window(0)
+    each = _rounds(
+        setup.program.initialise(),
+        lambda carry, count: setup.program.advance(carry, window, count),
+        min(window.left, LONGEST),
+        seconds,
+        rounds,
+    )
+    return {"each": each}
 
 
 def together(family: str, seconds: float, rounds: int) -> dict[str, Any]:
@@ -86,26 +78,37 @@ def together(family: str, seconds: float, rounds: int) -> dict[str, Any]:
     choice = choose_way(its, its.members, jax.devices(), "auto", False, {})
     program = GroupProgram(its.members, its.outline, choice.way, jax.devices())
     windows, left = program.window(0)
-    length = min(left, 64)
-    carry = program.initialise()
+    each = _rounds(
+        program.initialise(),
+        lambda carry, count: program.advance(carry, windows, count),
+        min(left, LONGEST),
+        seconds,
+        rounds,
+    )
+    return {"each": [cost / SEEDS for cost in each], "way": str(choice.way), "measured": choice.measured}
 
-    def advance(carry: Any, times: int) -> tuple[Any, float]:
+
+def _rounds(carry: Any, advance: Callable[[Any, int], Any], longest: int, seconds: float, rounds: int) -> list[float]:
+    """Microseconds per update of what ``advance`` trains, one a round, each as told to go on."""
+    import jax
+
+    def took(calls: int, count: int) -> float:
+        nonlocal carry
         jax.block_until_ready(carry)
         began = time.perf_counter()
-        for _ in range(times):
-            carry = program.advance(carry, windows, length)
+        for _ in range(calls):
+            carry = advance(carry, count)
         jax.block_until_ready(carry)
-        return carry, (time.perf_counter() - began) / times / length / SEEDS
+        return (time.perf_counter() - began) / calls / count
 
-    carry, _ = advance(carry, 1)
-    carry, cost = advance(carry, 1)
-    times, found = max(1, round(seconds / cost / length / SEEDS)), []
+    took(1, 1)  # compiles
+    count = max(1, min(longest, round(seconds / took(1, 1))))
+    calls, found = max(1, round(seconds / took(1, count) / count)), []
     for _ in range(rounds):
         _wait()
-        carry, cost = advance(carry, times)
-        found.append(1e6 * cost)
+        found.append(1e6 * took(calls, count))
         print("done", flush=True)
-    return {"each": found, "way": str(choice.way), "measured": choice.measured}
+    return found
 
 
 def _wait() -> None:
