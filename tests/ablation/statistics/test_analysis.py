@@ -21,6 +21,7 @@ from research.ablation.statistics import (
     performance_profile,
     seeds_needed,
 )
+from research.ablation.statistics.contrasts import Difference
 from research.ablation.statistics.planning import MOST_SEEDS
 from research.errors import UserError
 from research.evaluation import Predictions, delong
@@ -255,18 +256,17 @@ def test_differences_of_no_size_are_not_called_decided():
     assert "other is not defined" in analyse([arms[0], far, other]).settling[0].text
 
 
+def undecided(parts: Components) -> Difference:
+    """A difference of 0.1 that is not significant."""
+    (found,) = analyse([variant("a"), variant("b", seed=2)], ("auroc",), resamples=0).differences
+    return dataclasses.replace(found, difference=0.1, p_value=0.9, p_corrected=0.9, parts=parts)
+
+
 def test_seeds_settle_a_difference_in_which_they_agree_by_chance():
     moves = 0.1 * np.random.default_rng(0).normal(size=(30, 1)) * np.array([[1, -1]])
     parts = components(np.array([0.1, 0.1]), moves)
     assert parts.agree_by_chance and parts.carriers == pytest.approx((moves**2).sum() ** 2 / (moves**4).sum() / 2)
-    item = dataclasses.replace(
-        analyse([variant("a"), variant("b", seed=2)], ("auroc",), resamples=0).differences[0],
-        difference=0.1,
-        p_value=0.9,
-        p_corrected=0.9,
-        parts=parts,
-    )
-    found = seeds_needed([item])
+    found = seeds_needed([undecided(parts)])
     # A standard error of the difference over 2.8, as of any test of 5 % with a power of 80 %.
     assert found.seeds is not None
     assert math.sqrt(parts.data_variance / found.seeds) == pytest.approx(0.1 / 2.8, rel=0.15)
@@ -275,14 +275,7 @@ def test_seeds_settle_a_difference_in_which_they_agree_by_chance():
 @pytest.mark.parametrize(("shared", "patients_decide"), [(1e-10, False), (1e-4, False), (0.2, True)])
 def test_patients_decide_only_where_unlimited_seeds_do_not_settle_it(shared: float, patients_decide: bool):
     parts = Components(0.1, 4, 25.0, 25.0 + shared, shared, 30.0)
-    item = dataclasses.replace(
-        analyse([variant("a"), variant("b", seed=2)], ("auroc",), resamples=0).differences[0],
-        difference=0.1,
-        p_value=0.9,
-        p_corrected=0.9,
-        parts=parts,
-    )
-    found = seeds_needed([item])
+    found = seeds_needed([undecided(parts)])
     assert found.seeds is None and ("no number of seeds" in found.text) == patients_decide
     assert (f"more than {MOST_SEEDS} seeds" in found.text) != patients_decide
 
