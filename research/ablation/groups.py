@@ -12,8 +12,9 @@ import numpy as np
 
 from research.ablation.ablation import Member
 from research.data.feed import Reading
+from research.data.pool import same_bits
 from research.data.prepare import Listener, Prepared
-from research.data.resident import fold_room
+from research.data.shelf import Shelf
 from research.errors import UserError
 from research.experiment import Execution, Experiment, StartFrom
 from research.spec import fingerprint
@@ -99,6 +100,7 @@ class Stock:
     def __init__(self, listener: Listener | None = None) -> None:
         self.listener = listener
         self._prepared: dict[str, Prepared] = {}
+        self._shelf = Shelf()
         self._starts: dict[StartFrom, str] = {}
 
     def ready(self, member: Member, execution: Execution) -> Ready:
@@ -116,7 +118,7 @@ class Stock:
                 return Ready(member, experiment, None, None, length_of(experiment, None), cadence, start)
             key, streamed = fingerprint(experiment.data), execution.feed == "streaming"
             if key not in self._prepared:
-                self._prepared[key] = self._shared(experiment.data.prepare(streamed, self.listener))
+                self._prepared[key] = self._shared(experiment.data.prepare(streamed, self.listener, self._shelf))
             prepared = self._prepared[key]
             reading = reading_of(experiment, prepared, member.seed)
             check_fit(experiment, prepared)
@@ -174,13 +176,7 @@ def _equal(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
-        if one.shape != other.shape or one.dtype != other.dtype:
-            return False
-        if one.dtype.hasobject:
-            return np.array_equal(one, other)
-        # By their bytes: missing labels are NaN, which equals nothing.
-        first, second = (np.ascontiguousarray(each).reshape(-1).view(np.uint8) for each in (one, other))
-        return np.array_equal(first, second)
+        return np.array_equal(one, other) if one.dtype.hasobject else same_bits(one, other)
     if dataclasses.is_dataclass(one):
         names = (field.name for field in dataclasses.fields(one))
         return all(_equal(getattr(one, name), getattr(other, name)) for name in names)
@@ -230,9 +226,8 @@ def _sizes(ready: Ready) -> Any:
     if ready.prepared is None or ready.reading is None:
         return None
     sizes = []
-    folded = ready.prepared.data.split.folds is not None
     for name, examples in ready.prepared.splits.items():
-        rows = fold_room(len(examples)) if folded else len(examples)
+        rows = max(len(examples), examples.room)
         like, structure = jax.tree.flatten(examples.like)
         each = tuple((leaf.shape, str(leaf.dtype)) for leaf in like)
         sizes.append((name, rows, structure, each, examples.targets.shape[1:], str(examples.targets.dtype)))

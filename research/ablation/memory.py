@@ -129,8 +129,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def size_of(values: Any) -> int:
-    """Bytes of the arrays of a pytree, or of what will be arrays of such shapes and types."""
-    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(values))
+    """Bytes of the arrays of a pytree, each counted once, or of what will be arrays of such shapes and types."""
+    leaves = {id(leaf) if isinstance(leaf, jax.Array) else (n,): leaf for n, leaf in enumerate(jax.tree.leaves(values))}
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves.values())
 
 
 def refused(name: str, needed: Memory, room: int, streamed: bool = False) -> UserError:

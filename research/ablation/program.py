@@ -33,6 +33,7 @@ from research.ablation.memory import Memory, size_of
 from research.ablation.sources import source_of
 from research.ablation.stacking import member_of, stacked
 from research.data.feed import Window
+from research.data.pool import one_of
 from research.data.streaming import StreamedSplit, StreamingFeed
 from research.training import steps
 from research.training.carry import Carry
@@ -326,7 +327,7 @@ class _Part:
 
     def _own(self, rows: Any, data: Any) -> Any:
         """A member's own rows of what is stacked where the members' data differ."""
-        return jax.tree.map(lambda array: array[data], rows) if self.source.several else rows
+        return one_of(rows, data) if self.source.several else rows
 
     def _put(self, value: Any) -> Any:
         return jax.device_put(value, self.device)

@@ -16,10 +16,12 @@ from jaxtyping import Int32
 
 from research.ablation.groups import Ready
 from research.ablation.memory import size_of
-from research.ablation.stacking import one_or_stacked
+from research.ablation.stacking import one_or_stacked, stacked
 from research.data.batch import Batch
 from research.data.feed import Feed, Orders
-from research.data.resident import ResidentFeed, put
+from research.data.pool import Pooled
+from research.data.prepare import Prepared
+from research.data.resident import ResidentFeed, put, put_pooled
 from research.data.streaming import StreamingFeed
 from research.training.setup import first_row, resident_splits, streamed_splits
 from research.training.steps import Split
@@ -81,14 +83,29 @@ def source_of(members: Sequence[Ready], device: Any, share: int) -> Source:
     first, orders = members[0], Orders(tuple(readings.values()))
     example = one_or_stacked([put(first_row(each.splits["train"]), each.task, device) for each in data.values()])
     if first.workers is None:
-        resident = one_or_stacked([resident_splits(each, device) for each in data.values()])
+        resident = _resident(list(data.values()), device)
         feed = ResidentFeed(orders, resident["train"], device, WINDOW_ENTRIES // share)
-        return Source(resident, example, feed, data_of, order_of, len(data) > 1)
+        return Source(dict(resident), example, feed, data_of, order_of, len(data) > 1)
     (prepared,) = data.values()
     splits: dict[str, Split] = dict(streamed_splits(first.fitted, prepared, device))
     train, total, workers = prepared.splits["train"], first.cadence.total, math.ceil(first.workers / share)
     feed = StreamingFeed(orders, train, prepared.task, total, workers, device)
     return Source(splits, example, feed, data_of, order_of, False)
+
+
+def _resident(data: Sequence[Prepared], device: Any) -> dict[str, Batch]:
+    """The splits in the memory of a device; of several data those that are divisions of the same rows share them."""
+    if len(data) == 1:
+        return resident_splits(data[0], device)
+    pooled = put_pooled([each.splits for each in data], data[0].task, device)
+    if pooled is None:
+        return stacked([resident_splits(each, device) for each in data])
+    inputs = {
+        name: Pooled(split.inputs.pool, stacked([each[name].inputs.rows for each in pooled]))
+        for name, split in pooled[0].items()
+    }
+    rest = stacked([{name: dataclasses.replace(split, inputs=None) for name, split in each.items()} for each in pooled])
+    return {name: dataclasses.replace(split, inputs=inputs[name]) for name, split in rest.items()}
 
 
 def _places(keys: Sequence[Any]) -> Int32[np.ndarray, " M"]:

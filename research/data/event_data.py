@@ -27,6 +27,7 @@ from research.data.prepare import (
     warnings_of,
 )
 from research.data.sequences import PreparedSequences, SequenceData
+from research.data.shelf import Shelf
 from research.data.source import Source
 from research.data.split import Split
 from research.data.vocabulary import UNKNOWN, Vocabulary, build_vocabulary
@@ -66,10 +67,13 @@ class EventData(SequenceData):
                 f"given."
             )
 
-    def prepare(self, stored: bool = False, listener: Listener | None = None) -> PreparedEvents:
+    def prepare(
+        self, stored: bool = False, listener: Listener | None = None, shelf: Shelf | None = None
+    ) -> PreparedEvents:
         """See `Data.prepare`; inputs are put together from the events, which are in memory in any case."""
         check(self)
-        raw = self.source.load()
+        shelf = shelf or Shelf()
+        raw = shelf.load(self.source)
         if not isinstance(raw, Events):
             raise other_kind(self, "records of events", raw)
         self.check_balanced(raw.task)
@@ -84,7 +88,7 @@ class EventData(SequenceData):
         values = self._values(raw)
         vocabulary = build_vocabulary(raw.codes, raw.vocabulary, values, train, self.vocabulary, self.fewest, bins)
         whole = self.inputs_of(raw, vocabulary)
-        splits = divide(raw, split, whole.of)
+        splits = divide(raw, split, whole.of, shelf.largest(self.split, self.source, raw))
         if raw.task.per_step:
             for name, examples in splits.items():
                 targets = self._targets(raw, np.flatnonzero(split == name))

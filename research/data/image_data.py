@@ -34,6 +34,7 @@ from research.data.prepare import (
     other_kind,
     warnings_of,
 )
+from research.data.shelf import Shelf
 from research.data.source import Source
 from research.data.split import Split
 from research.data.unreadable import Unreadable, attempt, check_readable
@@ -51,10 +52,13 @@ class ImageData(Data):
     pixels: Pixels = Pixels()
     augmentation: Augmentation | None = field(None, help="random changes of the training pictures")
 
-    def prepare(self, stored: bool = False, listener: Listener | None = None) -> PreparedImages:
+    def prepare(
+        self, stored: bool = False, listener: Listener | None = None, shelf: Shelf | None = None
+    ) -> PreparedImages:
         """See `Data.prepare`; inputs are uint8 ``[N, H, W, C]``, in memory, or on disk where ``stored`` asks for it."""
         check(self)
-        images = self.source.load()
+        shelf = shelf or Shelf()
+        images = shelf.load(self.source)
         if not isinstance(images, Images):
             raise other_kind(self, "pictures", images)
         if images.shape[2] not in (1, 3):
@@ -70,7 +74,8 @@ class ImageData(Data):
         self._check_scale()
         # Whatever can be refused before the pictures are read is refused now, though copies are not known yet.
         check_present(images, self.split.assign(images), self.split.required)
-        pictures = _Stored.of(images, listener) if stored else _InMemory.of(images, listener)
+        kind, unread = _Stored if stored else _InMemory, images
+        pictures = shelf.keep(kind.__name__, self.source, lambda: kind.of(unread, listener))
         images = dataclasses.replace(images, alike=pictures.hashes)
         split = self.split.assign(images)
         check_present(images, split, self.split.required)
@@ -82,7 +87,7 @@ class ImageData(Data):
             pixels = pixels.fitted(*_statistics(pictures, train))
         return PreparedImages(
             data=self.replace(pixels=pixels),
-            splits=divide(images, split, pictures.rows),
+            splits=divide(images, split, pictures.rows, shelf.largest(self.split, self.source, images)),
             task=images.task,
             about=images.about,
             patients_known=images.patient is not None,
@@ -182,14 +187,20 @@ class _InMemory:
         check_readable(images, unreadable)
         return cls(pictures, whole.hexdigest(), hashes)
 
-    def rows(self, positions: Shaped[np.ndarray, " B"]) -> UInt8[np.ndarray, "B H W C"]:
-        return self.pictures[positions]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(H, W, C)``."""
+        return self.pictures.shape[1:]
 
-    read = rows
+    def rows(self, positions: Shaped[np.ndarray, " B"]) -> SomePictures:
+        return SomePictures(self, positions.astype(np.int32))
+
+    def read(self, positions: Shaped[np.ndarray, " B"]) -> UInt8[np.ndarray, "B H W C"]:
+        return self.pictures[positions]
 
 
 def _check_room(images: Images) -> None:
-    """Raises `UserError` where the pictures, of which each split is copied once, do not fit into free memory."""
+    """Raises `UserError` where the pictures, which the device has once more, do not fit into free memory."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
         free = 1024 * int(text.partition("MemAvailable:")[2].split()[0])
@@ -219,29 +230,29 @@ class _Stored:
         records = open_records(images, listener=told)
         return cls(records, records.digest, records.hashes)
 
-    def rows(self, positions: Shaped[np.ndarray, " B"]) -> StoredInputs:
-        return StoredInputs(self.records, positions.astype(np.int32))
+    def rows(self, positions: Shaped[np.ndarray, " B"]) -> SomePictures:
+        return SomePictures(self.records, positions.astype(np.int32))
 
     def read(self, positions: Shaped[np.ndarray, " B"]) -> UInt8[np.ndarray, "B H W C"]:
         return self.records.read(positions)
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredInputs:
-    """Inputs of one split that are read when asked for; small enough to send to another process.
+class SomePictures:
+    """Pictures of one split, taken from those of the whole dataset when asked for.
 
     Attributes:
-        records: `research.data.records.Records` of the whole dataset.
+        pictures: the whole dataset in memory, or `research.data.records.Records`, which other processes can be sent.
         positions: those of the split, in order.
     """
 
-    records: Any
+    pictures: Any
     positions: Int32[np.ndarray, " N"]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """``(N, H, W, C)``."""
-        return (len(self.positions), *self.records.shape)
+        return (len(self.positions), *self.pictures.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -253,7 +264,7 @@ class StoredInputs:
 
     def read(self, positions: Shaped[np.ndarray, " B"] | Sequence[int]) -> UInt8[np.ndarray, "B H W C"]:
         """Pictures of the split by their position in it."""
-        return self.records.read(self.positions[np.asarray(positions)])
+        return self.pictures.read(self.positions[np.asarray(positions)])
 
 
 def _statistics(pictures: _InMemory | _Stored, rows: Shaped[np.ndarray, " N"]) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from research.data.batch import Batch
 from research.data.dataset import SPLITS, Dataset
 from research.data.leakage import Leakage
 from research.data.membership import prevalence, sides
+from research.data.shelf import Shelf
 from research.data.source import Source
 from research.data.split import Split
 from research.errors import UserError
@@ -45,7 +46,7 @@ class Data(Spec):
         False, help="every class equally often in training; a row that comes twice in a batch has the same draws"
     )
 
-    def prepare(self, stored: bool = False, listener: Listener | None = None) -> Prepared:
+    def prepare(self, stored: bool = False, listener: Listener | None = None, shelf: Shelf | None = None) -> Prepared:
         """Load, split, pass the leakage gate, and fit what is fitted to the training rows.
 
         The same value and the same files give the same bits.
@@ -53,6 +54,7 @@ class Data(Spec):
         Args:
             stored: leave large inputs on disk, to be read batch by batch; small ones are in memory all the same.
             listener: told of progress.
+            shelf: what was read for other divisions of the same rows, and is to be kept for more of them.
 
         Raises:
             UserError: for a file that is absent or not what is declared, a patient in two splits, an empty split, or
@@ -106,6 +108,7 @@ class Examples:
             are known.
         names: what to call each row when it is shown; None where there is nothing to say.
         origins: where the forecasts of each row begin; None where the targets are no forecasts.
+        room: rows that arrays on a device are filled up to: the most that this split has in any fold.
     """
 
     inputs: Any
@@ -115,6 +118,7 @@ class Examples:
     patient_code: Int32[np.ndarray, " N"]
     names: Shaped[np.ndarray, " N"] | None = None
     origins: Origins | None = None
+    room: int = 0
 
     def __len__(self) -> int:
         return len(self.example)
@@ -124,6 +128,10 @@ class Examples:
         if hasattr(self.inputs, "read"):
             return self.inputs.read(positions)
         return jax.tree.map(lambda array: array[positions], self.inputs)
+
+    def all_inputs(self) -> Any:
+        """Inputs of all rows."""
+        return self.read(np.arange(len(self))) if hasattr(self.inputs, "read") else self.inputs
 
     @functools.cached_property
     def like(self) -> Any:
@@ -247,13 +255,16 @@ def _describe_targets(targets: Shaped[np.ndarray, "N ..."], task: Task) -> dict[
     }
 
 
-def divide(dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Callable[[np.ndarray], Any]) -> dict[str, Any]:
+def divide(
+    dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Callable[[np.ndarray], Any], largest: dict[str, int]
+) -> dict[str, Any]:
     """The rows of each split as `Examples`.
 
     Args:
         dataset: all rows.
         split: name of the split of each row.
         inputs: positions of rows to their inputs.
+        largest: as `research.data.Split.largest` says.
     """
     unit, names, origins = dataset.unit, getattr(dataset, "names", None), getattr(dataset, "origins", None)
     found = {}
@@ -269,6 +280,7 @@ def divide(dataset: Dataset, split: Shaped[np.ndarray, " N"], inputs: Callable[[
             patient_code=unit[rows],
             names=None if names is None else names[rows],
             origins=None if origins is None else origins.of(rows),
+            room=largest.get(name, 0),
         )
     return found
 

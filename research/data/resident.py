@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jaxtyping import Array, Bool, Int32
 
 from research.data.batch import Batch
 from research.data.feed import Feed, Orders, Reading, Window, order_like
+from research.data.pool import Pooled, inputs_at, pool_of
 from research.data.prepare import Examples
 from research.task import Task
 
@@ -20,21 +22,41 @@ WINDOW_ENTRIES = 2**18
 WINDOW_STEPS = 4096
 
 
-def put(examples: Examples, task: Task, device: Any = None, room: int = 0) -> Batch:
+def put(examples: Examples, task: Task, device: Any = None) -> Batch:
     """A whole split on the device, as one batch in which ``example`` counts 0, 1, 2 ....
 
-    No row is padding, unless ``room`` is larger than the split: then copies of the first row fill it up.
+    No row is padding, unless ``room`` of the split is larger than it: then copies of the first row fill it up.
     """
+    whole = dataclasses.replace(without_inputs(examples, task), inputs=examples.all_inputs())
+    return jax.device_put(filled(whole, examples.room), device)
+
+
+def put_pooled(examples: Sequence[Mapping[str, Examples]], task: Task, device: Any) -> list[dict[str, Batch]] | None:
+    """Several divisions of the same rows on a device, where the inputs of each row are there once, in a `Pooled`.
+
+    Returns:
+        The splits of each division, by name, filled up as by `put`; None where inputs of a row differ.
+    """
+    pool = pool_of([split for division in examples for split in division.values()])
+    if pool is None:
+        return None
+    numbers, inputs = pool
+    inputs = jax.device_put(inputs, device)
+
+    def pooled(split: Examples) -> Batch:
+        rows = np.searchsorted(numbers, split.example).astype(np.int32)
+        whole = filled(dataclasses.replace(without_inputs(split, task), inputs=rows), split.room)
+        whole = jax.device_put(whole, device)
+        return dataclasses.replace(whole, inputs=Pooled(inputs, whole.inputs))
+
+    return [{name: pooled(split) for name, split in division.items()} for division in examples]
+
+
+def without_inputs(examples: Examples, task: Task) -> Batch:
+    """A whole split on the host, but for its inputs."""
     count = len(examples)
-    rows = Batch(
-        inputs=examples.read(np.arange(count)) if hasattr(examples.inputs, "read") else examples.inputs,
-        targets=examples.targets,
-        mask=np.ones(count, bool),
-        example=np.arange(count, dtype=np.int32),
-        patient=examples.patient_code,
-        task=task,
-    )
-    return jax.device_put(filled(rows, room), device)
+    rows = np.arange(count, dtype=np.int32)
+    return Batch(None, examples.targets, np.ones(count, bool), rows, examples.patient_code, task)
 
 
 def filled(rows: Batch, room: int) -> Batch:
@@ -47,19 +69,12 @@ def filled(rows: Batch, room: int) -> Batch:
     return dataclasses.replace(padded, mask=place < count, example=place.astype(np.int32))
 
 
-def fold_room(count: int) -> int:
-    """Rows of a split of a cross-validation: ``count``, rounded up by at most an eighth.
-
-    Folds of nearly equal sizes so have arrays of one size, and one compiled program.
-    """
-    step = 2 ** max(3, count.bit_length() - 4)
-    return -(-count // step) * step
-
-
 def take(split: Batch, index: Int32[Array, " B"], mask: Bool[Array, " B"]) -> Batch:
     """The rows ``index`` of a resident split, gathered on the device; ``mask`` is False on padding."""
-    rows: Batch = jax.tree.map(lambda array: jnp.take(array, index, axis=0, mode="clip"), split)
-    return Batch(rows.inputs, rows.targets, mask, rows.example, rows.patient, split.task)
+    rows: Batch = jax.tree.map(
+        lambda array: jnp.take(array, index, axis=0, mode="clip"), dataclasses.replace(split, inputs=None)
+    )
+    return Batch(inputs_at(split, index), rows.targets, mask, rows.example, rows.patient, split.task)
 
 
 class ResidentFeed(Feed):

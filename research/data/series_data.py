@@ -31,6 +31,7 @@ from research.data.sequences import PreparedSequences, SequenceData, places
 from research.data.series import Range, Series, Variable
 from research.data.series_inputs import SeriesInputs
 from research.data.series_statistics import Statistics, ranges_of, statistics_of, uninformative
+from research.data.shelf import Shelf
 from research.data.signals import Filter, bin_means, carried_forward, resample_even
 from research.data.source import Source
 from research.data.split import Split
@@ -92,10 +93,13 @@ class SeriesData(SequenceData):
         if self.keep is not None and self.longest is None and not self.lengths:
             raise UserError("data.keep: it says what is kept of series longer than data.longest, which is not set.")
 
-    def prepare(self, stored: bool = False, listener: Listener | None = None) -> PreparedSeries:
+    def prepare(
+        self, stored: bool = False, listener: Listener | None = None, shelf: Shelf | None = None
+    ) -> PreparedSeries:
         """See `Data.prepare`; inputs are put together from the series, which are in memory in any case."""
         check(self)
-        raw = self.source.load()
+        shelf = shelf or Shelf()
+        raw = shelf.load(self.source)
         if not isinstance(raw, Series):
             raise other_kind(self, "series", raw)
         self.check_balanced(raw.task)
@@ -120,7 +124,7 @@ class SeriesData(SequenceData):
         inputs = functools.partial(SeriesInputs.of, series, self._imputed(series), lengths[-1])
         return PreparedSeries(
             data=self.replace(statistics=statistics, lengths=lengths),
-            splits=divide(series, split, inputs),
+            splits=divide(series, split, inputs, shelf.largest(self.split, self.source, raw)),
             task=raw.task,
             about=raw.about,
             patients_known=raw.patient is not None,

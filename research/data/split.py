@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from typing import Any
 
@@ -71,6 +72,17 @@ class Split(Spec):
                 folds are asked of data with official splits, or these have no train split.
         """
         return self._thinned(self._official(dataset) if dataset.split is not None else self._own(dataset), dataset)
+
+    def largest(self, dataset: Dataset) -> dict[str, int]:
+        """Most rows that each split has in any of the folds; empty without folds.
+
+        Arrays that are filled up to so many rows are of one size in all folds, which then share a compiled program.
+        """
+        if self.folds is None:
+            return {}
+        places = itertools.product(range(self.folds), range(self.inner_folds or 1))
+        all_folds = [self.replace(fold=fold, inner_fold=inner).assign(dataset) for fold, inner in places]
+        return {name: max(int((names == name).sum()) for names in all_folds) for name in SPLITS}
 
     def _own(self, dataset: Dataset) -> Shaped[np.ndarray, " N"]:
         patients, labels = _patient_labels(dataset)

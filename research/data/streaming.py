@@ -24,7 +24,7 @@ from jaxtyping import Array
 from research.data.batch import Batch
 from research.data.feed import Feed, Orders, Reading, Window, order_like
 from research.data.prepare import Examples
-from research.data.resident import filled
+from research.data.resident import filled, without_inputs
 from research.errors import RunError
 from research.task import Task
 
@@ -186,25 +186,19 @@ class StreamedSplit:
         task: what the targets mean.
         size: rows of a block; the last one is filled up with its first row.
         device: where the blocks go.
-        room: rows that the split is filled up to, as `research.data.resident.put` does.
     """
 
     examples: Examples
     task: Task
     size: int
     device: Any = None
-    room: int = 0
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def targets(self) -> Batch:
         """The whole split without its inputs, on the device."""
-        count = len(self)
-        rows = np.arange(count, dtype=np.int32)
-        code = self.examples.patient_code
-        whole = Batch(None, self.examples.targets, np.ones(count, bool), rows, code, self.task)
-        return jax.device_put(filled(whole, self.room), self.device)
+        return jax.device_put(filled(without_inputs(self.examples, self.task), self.examples.room), self.device)
 
     def block_like(self) -> Batch:
         """Shapes and types of a block (`jax.ShapeDtypeStruct`)."""
@@ -230,7 +224,7 @@ class StreamedSplit:
             found: pytrees, in the order of the blocks.
             axis: that of the rows.
         """
-        count = max(len(self), self.room)
+        count = max(len(self), self.examples.room)
 
         def whole(*parts: Array) -> Array:
             rows = jnp.concatenate(parts, axis)

@@ -25,6 +25,7 @@ from research.data.prepare import (
     warnings_of,
 )
 from research.data.preprocessing import FittedPreprocessing, Preprocessing
+from research.data.shelf import Shelf
 from research.data.table import Column, Table
 from research.spec import check
 
@@ -34,10 +35,13 @@ class TableData(Data):
 
     preprocessing: Preprocessing = Preprocessing()
 
-    def prepare(self, stored: bool = False, listener: Listener | None = None) -> PreparedTable:
+    def prepare(
+        self, stored: bool = False, listener: Listener | None = None, shelf: Shelf | None = None
+    ) -> PreparedTable:
         """See `Data.prepare`; features are float32 ``[N, F]``, in memory in any case."""
         check(self)
-        table = self.source.load()
+        shelf = shelf or Shelf()
+        table = shelf.load(self.source)
         if not isinstance(table, Table):
             raise other_kind(self, "tables", table)
         self.check_balanced(table.task)
@@ -57,7 +61,7 @@ class TableData(Data):
         ]
         return PreparedTable(
             data=self,
-            splits=divide(table, split, lambda rows: features[rows]),
+            splits=divide(table, split, lambda rows: features[rows], shelf.largest(self.split, self.source, table)),
             task=table.task,
             about=table.about,
             patients_known=table.patient is not None,

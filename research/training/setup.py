@@ -11,7 +11,7 @@ import numpy as np
 from research.data.batch import Batch
 from research.data.feed import Feed, Reading, block_rows
 from research.data.prepare import Examples, Listener, Prepared
-from research.data.resident import ResidentFeed, fold_room, put
+from research.data.resident import ResidentFeed, put
 from research.data.streaming import StreamedSplit, StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment
@@ -107,24 +107,16 @@ def set_up(
 
 def resident_splits(prepared: Prepared, device: Any) -> dict[str, Batch]:
     """The splits in the memory of a device."""
-    return {
-        name: put(examples, prepared.task, device, _room(prepared, name)) for name, examples in prepared.splits.items()
-    }
+    return {name: put(examples, prepared.task, device) for name, examples in prepared.splits.items()}
 
 
 def streamed_splits(experiment: Experiment, prepared: Prepared, device: Any) -> dict[str, StreamedSplit]:
     """The splits, to be evaluated block by block."""
     found = {}
     for name, examples in prepared.splits.items():
-        room = _room(prepared, name)
-        size = block_rows(experiment.evaluation.batch_size, max(len(examples), room), examples.like)
-        found[name] = StreamedSplit(examples, prepared.task, size, device, room)
+        size = block_rows(experiment.evaluation.batch_size, max(len(examples), examples.room), examples.like)
+        found[name] = StreamedSplit(examples, prepared.task, size, device)
     return found
-
-
-def _room(prepared: Prepared, name: str) -> int:
-    """Rows that a split is filled up to, so that folds of nearly equal sizes share their programs; 0: as it is."""
-    return fold_room(len(prepared.splits[name])) if prepared.data.split.folds is not None else 0
 
 
 def reading_of(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:

@@ -21,6 +21,7 @@ from research.algorithms.algorithm import State
 from research.context import Context
 from research.data.batch import Batch
 from research.data.feed import block_rows
+from research.data.pool import Pooled, inputs_at
 from research.data.resident import take
 from research.data.streaming import StreamedSplit
 from research.errors import UserError
@@ -263,7 +264,7 @@ def evaluate(
     if split is None:
         return spec.algorithm.evaluate(spec, state, None, key, context)
     count = len(split.example)
-    like = jax.eval_shape(lambda rows: jax.tree.map(lambda leaf: leaf[0], rows), split.inputs)
+    like = jax.eval_shape(lambda rows: inputs_at(rows, jnp.zeros(1, jnp.int32)), split)
     size = block_rows(spec.evaluation.batch_size, count, like)
     places = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32)
     shortest_first = _shortest_first(spec, split)
@@ -292,7 +293,8 @@ def _shortest_first(spec: Experiment, split: Batch) -> Array | None:
     """Rows of a split in the order of their lengths, where these decide how far batches are cut."""
     if spec.data is None or len(spec.data.cut_lengths()) < 2:
         return None
-    return jnp.argsort(spec.data.needs(split.inputs)).astype(jnp.int32)
+    inputs = split.inputs.whole() if isinstance(split.inputs, Pooled) else split.inputs
+    return jnp.argsort(spec.data.needs(inputs)).astype(jnp.int32)
 
 
 def _as_long(rows: dict[str, Array], length: int) -> dict[str, Array]:

@@ -1,7 +1,7 @@
 """Whether members of an ablation equal runs of their own, by model and algorithm; prints a dated table.
 
-    python scripts/prove/members.py [--only perceptron streamed folds cnn resnet lstm transformer gan bandit]
-        [--updates 20] [--ways map 'map on 2 devices' separate vmap]
+    python scripts/prove/members.py [--only perceptron streamed folds 'film folds' cnn resnet lstm
+        transformer gan bandit] [--updates 20] [--ways map 'map on 2 devices' separate vmap]
 
 Each way through the members of one group (see `research.ablation.program`) beside runs of each member: carries, records
 of the log and predictions after some updates and an evaluation. Ways that are called exact must not differ in a bit,
@@ -54,11 +54,19 @@ WAYS = {str(way): way for way in (Way("map"), Way("map", 2), Way("separate"), Wa
 TABLE = TableData(source=SyntheticTable(patients=100))
 FILMS = ImageData(source=SyntheticXray(patients=40, films=1, size=32), augmentation=Augmentation(rotation=20.0))
 SERIES = SeriesData(source=MadeUp(), lengths=(6, 12), split=Split(test=0.2, validation=0.3))
+UNEVEN = ImageData(source=SyntheticXray(patients=43, films=2, size=32))
+EVEN = SERIES.replace(lengths=(12,))
 NOISY = SERIES.replace(lengths=(12,), augmentation=SeriesAugmentation(jitter=0.1))
 FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "perceptron": (TABLE, MLP(widths=(16,), dropout=0.2, normalization="batch"), {}),
     "streamed": (NOISY, SeriesMLP(widths=(8,), dropout=(0.1, 0.2)), {"feed": "streaming"}),
     "folds": (TABLE, MLP(widths=(16,), dropout=0.2), {"folds": 3, "seeds": 1}),
+    "film folds": (UNEVEN, CNN(widths=(8,), dense_widths=(8,), dropout=0.2), {"folds": 3, "seeds": 1}),
+    "series folds": (
+        SERIES.replace(lengths=(12,)),
+        RNN(cell="lstm", widths=(8,), dropout=0.2),
+        {"folds": 3, "seeds": 1},
+    ),
     "cnn": (FILMS, CNN(widths=(8,), dense_widths=(8,), dropout=0.2), {}),
     "resnet": (FILMS, ResNet(depth=18, width=4, blocks=(1, 1)), {}),
     "lstm": (SERIES, RNN(cell="lstm", widths=(8,), dropout=0.2), {}),

@@ -131,7 +131,7 @@ def test_where_others_train_states_and_data_are_counted(
 
 @pytest.mark.parametrize("feed", ["resident", "streaming"])
 def test_variants_of_an_augmentation_have_the_same_rows(feed: Any) -> None:
-    """Other splits have rows of their own, and so has other preprocessing of the same."""
+    """Folds share pictures in memory, of which each has some; from disk each is a wave. Other preprocessing: others."""
     films = ImageData(source=SyntheticXray(patients=40, films=1, size=32), augmentation=Augmentation(rotation=20.0))
     edits = {"model": CNN(widths=(4,), dense_widths=()), "batch_size": 8, "data": films}
     grid = {"data.augmentation.rotation": [5.0, 10.0, 20.0]}
@@ -146,7 +146,7 @@ def test_variants_of_an_augmentation_have_the_same_rows(feed: Any) -> None:
     assert planned(grid=grid) == (6, 1, one[2])
     assert planned(variants={"balanced": {"data.balanced": True}})[:2] == (4, 1)
     members, waves, size = planned(folds=2)
-    assert (members, waves) == (4, 1 if feed == "resident" else 2) and (size > 1.5 * one[2]) == (feed == "resident")
+    assert (members, waves) == (4, 1 if feed == "resident" else 2) and size < 1.1 * one[2]
     scaled = Ablation(baseline=EXPERIMENT, variants={"scaled": {"data.preprocessing.scale": "minmax"}}, seeds=1)
     (found,) = group(scaled.members(), Stock(), QUIET)
     first, second = found.members

@@ -28,7 +28,9 @@ def test_splits_hold_the_pictures_as_bytes_and_whole_patients() -> None:
     for examples in prepared.splits.values():
         assert examples.inputs.dtype == np.uint8
         for position in (0, len(examples) - 1):
-            np.testing.assert_array_equal(examples.inputs[position], source.read(int(examples.example[position])))
+            np.testing.assert_array_equal(
+                examples.read(np.asarray([position]))[0], source.read(int(examples.example[position]))
+            )
             assert examples.names[position] == f"dot{examples.example[position]}.png"
     patients = [set(examples.patient) for examples in prepared.splits.values()]
     assert not (patients[0] & patients[1] or patients[0] & patients[2] or patients[1] & patients[2])
@@ -114,7 +116,7 @@ def test_pixels_are_scaled_and_standardised() -> None:
         batch = put(prepared.splits["train"], prepared.task)
         return np.asarray(prepared.data.transform(batch).inputs)
 
-    stored = ImageData(source=Dots(channels=3)).prepare().splits["train"].inputs / 255.0
+    stored = ImageData(source=Dots(channels=3)).prepare().splits["train"].all_inputs() / 255.0
     np.testing.assert_allclose(seen(Pixels()), stored, rtol=1e-6)
     np.testing.assert_allclose(
         seen(Pixels(mean=(0.5, 0.2, 0), deviation=(0.5, 2, 1))), (stored - [0.5, 0.2, 0]) / [0.5, 2, 1], atol=1e-6
