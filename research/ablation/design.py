@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from research.ablation.ablation import Ablation, Arm
-from research.ablation.names import number_texts, short_names
+from research.ablation.names import as_json, short_names, value_at
 from research.ablation.search import Integers, LogUniform, Range, Uniform
 from research.errors import UserError
-from research.spec import Spec, to_json
-from research.training.provenance import differences
+from research.spec import to_json
 
 Scale = Literal["linear", "log", "categories"]
 
@@ -83,7 +78,7 @@ def describe_design(ablation: Ablation) -> dict[str, Any]:
         search["seed"] = ablation.search.seed
     lists = {"grid": ablation.grid, "together": ablation.together}
     return {
-        name: {path: [_plain(value) for value in values] for path, values in fields.items()}
+        name: {path: [as_json(value) for value in values] for path, values in fields.items()}
         for name, fields in lists.items()
     } | {"search": search}
 
@@ -119,68 +114,10 @@ def read_design(plan: Mapping[str, Any]) -> Design:
     )
 
 
-def value_at(part: Any, path: str) -> Any:
-    """The value at a dotted path of the JSON of an experiment, or of a part of one.
-
-    None where there is nothing: below what is switched off, or where another class stands that has no such field.
-    """
-    for name in path.split("."):
-        if isinstance(part, list):
-            part = part[int(name)] if name.isdigit() and int(name) < len(part) else None
-        else:
-            part = part.get(name) if isinstance(part, Mapping) else None
-    return part
-
-
-def value_texts(values: Sequence[Any]) -> list[str]:
-    """A text of each value of a field, much as in the names of the arms: different where the values are.
-
-    Numbers have as many digits, and parts of one class those fields, as tell them apart.
-
-    Args:
-        values: as JSON has them.
-    """
-    keys = [json.dumps(value, sort_keys=True) for value in values]
-    different = dict(zip(keys, values, strict=True))
-    numbers = number_texts([value for value in different.values() if isinstance(value, float)])
-    texts: dict[str, str] = {}
-    times: Counter[str] = Counter()
-    for key, value in different.items():
-        alike = [
-            other for other in different.values() if isinstance(other, dict) and _class_of(other) == _class_of(value)
-        ]
-        text = numbers[value] if isinstance(value, float) else _text(value, alike)
-        times[text] += 1
-        texts[key] = text if times[text] == 1 else f"{text} ({times[text]})"
-    return [texts[key] for key in keys]
-
-
-def _text(value: Any, alike: Sequence[Mapping[str, Any]] = ()) -> str:
-    """One value; of a part those fields in which others of its class differ from it."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        return f"({', '.join(map(_text, value))})"
-    if not isinstance(value, dict):
-        return "none" if value is None else str(value)
-    fields = {path: None for other in alike for path in differences(alike[0], other)}
-    short = short_names(fields)
-    held = []
-    for path in fields:
-        there = [value_at(other, path) for other in alike]
-        held.append(f"{short[path]}={value_texts(there)[list(alike).index(value)]}")
-    return _class_of(value) + (f"({', '.join(held)})" if held else "")
-
-
-def _class_of(value: Any) -> str:
-    """The name of the class of a part, or of a class or function; empty for others."""
-    return str(value.get("spec", value.get("python", ""))).rsplit(":", 1)[-1] if isinstance(value, dict) else ""
-
-
 def _described(values: Range) -> dict[str, Any]:
     if isinstance(values, Uniform | LogUniform | Integers):
-        return {"kind": type(values).__name__, "low": _plain(values.low), "high": _plain(values.high)}
-    return {"kind": "values", "values": [_plain(value) for value in values]}
+        return {"kind": type(values).__name__, "low": as_json(values.low), "high": as_json(values.high)}
+    return {"kind": "values", "values": [as_json(value) for value in values]}
 
 
 def _axis(path: str, name: str, about: Mapping[str, Any]) -> Axis:
@@ -188,19 +125,6 @@ def _axis(path: str, name: str, about: Mapping[str, Any]) -> Axis:
         return Axis(path, name, "categories", _in_order(about["values"]))
     scale: Scale = "log" if about["kind"] == LogUniform.__name__ else "linear"
     return Axis(path, name, scale, (), about["low"], about["high"])
-
-
-def _plain(value: Any) -> Any:
-    """A value as the JSON of an experiment has it."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Spec):
-        return to_json(value)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, type) or callable(value):
-        return {"python": f"{value.__module__}:{value.__qualname__}"}
-    return value
 
 
 def _in_order(values: Sequence[Any]) -> tuple[Any, ...]:

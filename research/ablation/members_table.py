@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from research.ablation.design import value_at, value_texts
 from research.ablation.directory import AblationDirectory, Wave
+from research.ablation.names import value_at, value_texts
 from research.evaluation.predictions import write_parquet
 from research.training.metrics_log import read_metrics
 

@@ -1,15 +1,16 @@
-"""Names of the rows of a grid or search: short, and different where the rows are."""
+"""Names of the rows of a grid or search, and of values: short, and different where the rows and values are."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from research.spec import Spec, describe, diff
-from research.spec.values import frozen
+from research.spec import Spec, to_json
+from research.training.provenance import differences
 
 FEWEST_DIGITS = 4
 MOST_DIGITS = 17
@@ -26,8 +27,8 @@ def distinct_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     short = short_names(paths)
     texts: dict[str, list[str]] = {}
     for path in paths:
-        having = iter(_texts([row[path] for row in rows if path in row]))
-        texts[path] = [next(having) if path in row else "" for row in rows]
+        having = iter(value_texts([as_json(row[path]) for row in rows if path in row]))
+        texts[path] = [next(having).replace("/", "|") if path in row else "" for row in rows]
     return [", ".join(f"{short[path]}={texts[path][place]}" for path in row) for place, row in enumerate(rows)]
 
 
@@ -37,38 +38,75 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
     return {path: end if list(ends.values()).count(end) == 1 else path for path, end in ends.items()}
 
 
-def _texts(values: Sequence[Any]) -> list[str]:
-    """A text of each value; equal ones have the same, and others another."""
-    values = [_plain(value) for value in values]
-    keys = [_key(value) for value in values]
+def value_texts(values: Sequence[Any]) -> list[str]:
+    """A text of each value of a field, different where the values are.
+
+    Numbers have as many digits, and parts of one class those fields, as tell them apart.
+
+    Args:
+        values: as JSON has them.
+    """
+    keys = [json.dumps(value, sort_keys=True) for value in values]
     different = dict(zip(keys, values, strict=True))
     numbers = number_texts([value for value in different.values() if isinstance(value, float)])
-    texts: dict[Any, str] = {}
+    texts: dict[str, str] = {}
     times: Counter[str] = Counter()
     for key, value in different.items():
-        if isinstance(value, Spec):
-            text = _part_text(value, [other for other in different.values() if type(other) is type(value)])
-        else:
-            text = numbers[value] if isinstance(value, float) else _text(value)
+        alike = [
+            other for other in different.values() if isinstance(other, dict) and _class_of(other) == _class_of(value)
+        ]
+        text = numbers[value] if isinstance(value, float) else _text(value, alike)
         times[text] += 1
         texts[key] = text if times[text] == 1 else f"{text} ({times[text]})"
     return [texts[key] for key in keys]
 
 
-def _plain(value: Any) -> Any:
-    """A value without NumPy's types, and lists as the tuples that they become."""
+def _text(value: Any, alike: Sequence[Mapping[str, Any]] = ()) -> str:
+    """One value; of a part those fields in which others of its class differ from it."""
+    if isinstance(value, float):
+        return f"{value:.{FEWEST_DIGITS}g}"
+    if isinstance(value, list):
+        return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
+    if not isinstance(value, dict):
+        return "none" if value is None else str(value)
+    fields = {path: None for other in alike for path in differences(alike[0], other)}
+    short = short_names(fields)
+    held = []
+    for path in fields:
+        there = [value_at(other, path) for other in alike]
+        held.append(f"{short[path]}={value_texts(there)[list(alike).index(value)]}")
+    return _class_of(value) + (f"({', '.join(held)})" if held else "")
+
+
+def _class_of(value: Any) -> str:
+    """The name of the class of a part, or of a class or function; empty for others."""
+    return str(value.get("spec", value.get("python", ""))).rsplit(":", 1)[-1] if isinstance(value, dict) else ""
+
+
+def value_at(part: Any, path: str) -> Any:
+    """The value at a dotted path of the JSON of an experiment, or of a part of one.
+
+    None where there is nothing: below what is switched off, or where another class stands that has no such field.
+    """
+    for name in path.split("."):
+        if isinstance(part, list):
+            part = part[int(name)] if name.isdigit() and int(name) < len(part) else None
+        else:
+            part = part.get(name) if isinstance(part, Mapping) else None
+    return part
+
+
+def as_json(value: Any) -> Any:
+    """A value as the JSON of an experiment has it."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
-    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
-
-
-def _key(value: Any) -> Any:
-    key = frozen(value)
-    try:
-        hash(key)
-    except TypeError:
-        return repr(value)
-    return key
+    if isinstance(value, Spec):
+        return to_json(value)
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, type) or callable(value):
+        return {"python": f"{value.__module__}:{value.__qualname__}"}
+    return value
 
 
 def number_texts(numbers: Sequence[float]) -> dict[float, str]:
@@ -80,27 +118,3 @@ def number_texts(numbers: Sequence[float]) -> dict[float, str]:
         times = Counter(f"{number:.{digits}g}" for number in numbers) if left else Counter()
         texts |= {number: text for number, text in written.items() if times[text] == 1 or digits == MOST_DIGITS}
     return texts
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, type) or callable(value):
-        value = getattr(value, "__qualname__", value)
-    return "none" if value is None else str(value).replace("/", "|")
-
-
-def _part_text(part: Spec, alike: Sequence[Any]) -> str:
-    """The class of a part, and the fields in which it and others of its class differ."""
-    name = type(part).__name__
-    fields = list(dict.fromkeys(field for other in alike for field in diff(alike[0], other)))
-    if not fields:
-        return name
-    short = short_names(fields)
-    held = [dict(describe(other)) for other in alike]
-    place = next(place for place, other in enumerate(alike) if other is part)
-    shown = []
-    for field in fields:
-        if field in held[place]:
-            having = [at for at, values in enumerate(held) if field in values]
-            texts = _texts([held[at][field] for at in having])
-            shown.append(f"{short[field]}={texts[having.index(place)]}")
-    return f"{name}({', '.join(shown)})"

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from research import metrics
-from research.ablation.design import value_at
 from research.ablation.directory import Wave
+from research.ablation.names import value_at
 from research.ablation.plan import duration
 from research.training.metrics_log import read_metrics
 from research.training.progress import QUIET_SECONDS

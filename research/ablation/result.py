@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from research.ablation.directory import AblationDirectory, Wave
+from research.ablation.progress import counted
 from research.ablation.statistics import Outcomes
 from research.errors import RunError, UserError, did_you_mean
 from research.evaluation.predictions import Predictions, Rows, read_members
@@ -205,7 +206,7 @@ def load_result(path: Path) -> AblationResult:
         notes.append(f"members were trained by {len(codes)} versions of the code ({', '.join(codes)})")
     if failed := [outcome.name for outcome in every if outcome.failed]:
         shown = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
-        notes.append(f"the loss of {len(failed)} members was not finite, and they are left out: {shown}")
+        notes.append(f"left out, for the loss was not finite: {counted(len(failed), 'member')}, {shown}")
     arms = tuple(dict.fromkeys(outcome.arm for outcome in every))
     outcomes = tuple(outcome for outcome in every if outcome.inner is None)
     inner = tuple(outcome for outcome in every if outcome.inner is not None)

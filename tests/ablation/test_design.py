@@ -10,8 +10,9 @@ import pytest
 from tiny import EXPERIMENT
 
 from research.ablation.ablation import Ablation
-from research.ablation.design import Design, describe_arm, describe_design, read_design, value_texts
+from research.ablation.design import Design, describe_arm, describe_design, read_design
 from research.ablation.figures.arms import labels_of
+from research.ablation.names import value_texts
 from research.ablation.search import Integers, LogUniform, Search, Uniform
 from research.errors import UserError
 from research.optimizers import SGD, AdamW
@@ -44,7 +45,7 @@ def test_parts_and_tuples_are_values_too() -> None:
     design = recorded(grid=grid)
     optimizer, widths = design.grid
     assert value_texts(optimizer.values) == ["SGD", "AdamW"]
-    assert value_texts(widths.values) == ["(4)", "(8, 8)"]
+    assert value_texts(widths.values) == ["(4,)", "(8, 8)"]
     assert len(design.on(design.grid)) == 4 and "baseline" not in design.on(design.grid)
 
 

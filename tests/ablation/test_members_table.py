@@ -105,7 +105,7 @@ def test_values_that_are_no_numbers_are_text_and_differ(tmp_path: Path) -> None:
     plan_in(tmp_path / "study", Ablation(baseline=EXPERIMENT, variants=variants, seeds=1))
     paths = write_tables(tmp_path / "study")
     members = pq.read_table(paths[0]).to_pydict()
-    assert members["model.widths"] == ["(4)", "(8, 8)", *["(4)"] * 5]
+    assert members["model.widths"] == ["(4,)", "(8, 8)", *["(4,)"] * 5]
     assert len(set(members["optimizer"])) == 5 and members["optimizer"][4] == "SGD"
     assert members["batch_size"] == [16, 16, 16, 16, 8, 16, 16]
     assert members["model.dropout"] == [0.2] * 5 + [None, 0.2]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from research.ablation.design import Axis, value_texts
+from research.ablation.design import Axis
+from research.ablation.names import value_texts
 from research.ablation.statistics import Analysis
 from research.evaluation.tables import TITLES
 from research.metrics import LARGER_IS_BETTER
