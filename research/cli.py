@@ -21,6 +21,7 @@ from rich.table import Table
 
 from research.ablation.commands import add_commands
 from research.errors import ResearchError, RunError, UserError
+from research.processes import current, find_place, join
 
 PREDICTIONS_SHOWN = 10
 EXECUTION = "execution."
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ResearchError as error:
         if debug:
             traceback.print_exc()
+        current().fail(str(error), error.exit_code)
         errors.print(f"error: {error}", style="red")
         return error.exit_code
     except KeyboardInterrupt:
@@ -70,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
             return 1
+        current().fail(f"{type(error).__name__}: {error}", 1, foreseen=False)
         errors.print(
             f"error: {type(error).__name__}: {error}\nThis was not foreseen. Run the command again with --debug to see "
             f"where it happened; what was saved is intact.",
@@ -134,6 +137,14 @@ def _parser() -> _Parser:
     command.add_argument("--fresh", action="store_true", help="set an earlier run aside and begin anew")
     command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
     command.add_argument("--json", action="store_true", help="print results for machines")
+    several = command.add_argument_group(
+        "several processes",
+        "One for each machine, as a rule; scripts/launch_local starts some here. Slurm, Open MPI and TPU pods say all "
+        "this by themselves.",
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is reached by all")
+    several.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    several.add_argument("--process", type=int, metavar="I", help="which this is, from 0")
 
     command = add("evaluate", _evaluate, "predict a split of a run's data again, and report metrics with intervals")
     command.add_argument("run", type=Path, metavar="RUN_DIR")
@@ -214,6 +225,8 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.extend is not None and options.extend < 1:
         raise UserError(f"--extend: a whole number of at least 1 is needed, {options.extend} was given.")
+    if place := find_place(options.coordinator, options.processes, options.process):
+        join(place)
     experiment, execution, source = _experiment(options)
     console = terminal()
     name = options.file.stem
@@ -233,6 +246,10 @@ def _run(options: argparse.Namespace) -> None:
         source=source,
         console=None if options.json else console,
     )
+    leads = current().leads
+    current().close()
+    if not leads:
+        return
     if options.json:
         _print_json({"directory": str(result.directory), "fresh": result.fresh} | result.summary)
         return

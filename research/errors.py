@@ -30,3 +30,9 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     folded = {name.lower(): name for name in names}
     close = difflib.get_close_matches(given.lower(), folded, n=1, cutoff=0.6)
     return f" Did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def first_line(error: BaseException | None) -> str:
+    """The first line of what an error of a library says, of bounded length, or its kind where it says nothing."""
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

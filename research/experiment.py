@@ -108,10 +108,37 @@ class Experiment(Spec):
             )
 
 
+class Parallel(Spec):
+    """Over how many devices the work of one run is spread, and how.
+
+    ``data``: rows of each batch. ``fsdp``: rows as well, and parameters with all that the optimizer keeps of them.
+    ``tensor``: parts of a layer, where layers say which: heads of attention, hidden units, channels. Their product is
+    the number of devices; the numbers that come out are those of one device, up to rounding.
+    """
+
+    data: int = field(
+        -1, minimum=-1, help="devices that share the rows; -1: all there are that divide the batch, on a processor one"
+    )
+    fsdp: int = field(1, minimum=1, help="devices that share the rows and the parameters")
+    tensor: int = field(1, minimum=1, help="devices that share each layer")
+    mode: Literal["jit", "pmap"] = field("jit", help="jit: one program over a mesh; pmap: a program on each device")
+
+    def validate(self) -> None:
+        """Programs side by side share rows alone."""
+        if self.data == 0:
+            raise UserError("parallel.data: 0 devices train nothing. Give a number from 1 on, or -1 for all.")
+        if self.mode == "pmap" and (self.fsdp, self.tensor) != (1, 1):
+            raise UserError(
+                f"parallel.mode: pmap keeps all parameters on each device, so fsdp ({self.fsdp}) and tensor "
+                f"({self.tensor}) must be 1. Use mode=jit, or data alone."
+            )
+
+
 class Execution(Spec):
     """How a run is carried out; recorded with it, and free to change when it is resumed."""
 
     device: Device = field("auto", help="kind of device; auto: the best there is")
+    parallel: Parallel = field(Parallel(), help="devices that share the work")
     feed: Literal["resident", "streaming"] = field(
         "resident", help="resident: the splits live in device memory; streaming: read from disk as training goes"
     )

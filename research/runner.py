@@ -14,6 +14,7 @@ from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
+from research.processes import ProcessGroup, current
 from research.reporting.run_pictures import (
     EXPLANATIONS,
     check_explainable,
@@ -38,7 +39,7 @@ from research.training.checkpoint import Checkpoints
 from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
 from research.training.loop import train
-from research.training.metrics_log import MetricsLog, read_metrics
+from research.training.metrics_log import MetricsLog, NoLog, read_metrics
 from research.training.preflight import Preflight, preflight
 from research.training.progress import PreparingDisplay, ProgressDisplay
 from research.training.provenance import environment
@@ -142,8 +143,14 @@ def run_in(
     console: Console | None = None,
 ) -> Result:
     """As `run`, in a directory of one's own choice."""
-    began = time.perf_counter()
+    began, group = time.perf_counter(), current()
+    console = console if group.leads else None
     setup, extended_to = _set_up(experiment, seed, execution, name, directory, extend, fresh, console)
+    if group.count > 1:
+        now = environment(setup.device, experiment)
+        group.check_same(_same(setup, now, extended_to, directory))
+        if not group.leads:
+            return _follow(setup, directory, group, now, name)
     if fresh and directory.exists():
         directory.open()
         try:
@@ -155,14 +162,46 @@ def run_in(
     try:
         now = environment(setup.device, experiment)
         notes = claim(directory, setup, now, name, source, accept_changes)
-        if finished := _finished(directory, setup):
+        finished = _finished(directory, setup)
+        group.decide({"finished": finished is not None})
+        if finished is not None:
             _say(console, f"this run has finished already; its result is in {directory.path}")
             return finished
         directory.record_execution(execution, extended_to)
         carry, share = _train(setup, directory, now, notes, name, console)
-        return _report(setup, carry, directory, name, began, share, console)
+        result = _report(setup, carry, directory, name, began, share, console)
+        group.wait_for_all("reported")
+        return result
     finally:
         directory.close()
+        if setup.feed is not None:
+            setup.feed.close()
+
+
+def _same(setup: Setup, now: dict[str, Any], extended_to: int | None, directory: RunDirectory) -> dict[str, str]:
+    """What all processes of a run must have alike."""
+    prepared, start = setup.prepared, setup.experiment.start_from
+    return {
+        "experiment": fingerprint(setup.experiment),
+        "seed": f"{setup.seed}",
+        "code": now["code"],
+        "data": "" if prepared is None else prepared.fingerprint,
+        "start_from": "" if start is None else start_from.content_hash(start),
+        "execution": fingerprint(setup.execution),
+        "run directory": f"{directory.path.resolve()}, to update {extended_to or setup.cadence.total}",
+    }
+
+
+def _follow(setup: Setup, directory: RunDirectory, group: ProcessGroup, now: dict[str, Any], name: str) -> Result:
+    """As `run_in`, on a process that leaves all files but its part of the checkpoints to process 0."""
+    try:
+        if not group.decide({})["finished"]:
+            carry, _ = _train(setup, directory, now, (), name, None)
+            for split in _reported_splits(setup):
+                predict_split(setup, reported(setup.experiment, carry), split)
+            group.wait_for_all("reported")
+        return load(directory.path)
+    finally:
         if setup.feed is not None:
             setup.feed.close()
 
@@ -376,13 +415,15 @@ def _train(
         facts = preflight(setup, carry, directory.path, notes)
     if console is not None:
         console.print(facts.card(name))
-    step = int(carry.step)
-    directory.record_environment(now, step)
+    step, leads = int(carry.step), current().leads
+    if leads:
+        directory.record_environment(now, step)
     with contextlib.ExitStack() as stack:
         last = stack.enter_context(contextlib.closing(Checkpoints(directory.last)))
         best = stack.enter_context(contextlib.closing(Checkpoints(directory.best)))
         tensorboard = directory.tensorboard if setup.execution.tensorboard else None
-        log = stack.enter_context(contextlib.closing(MetricsLog(directory.metrics, step, tensorboard)))
+        log = MetricsLog(directory.metrics, step, tensorboard) if leads else NoLog()
+        stack.enter_context(contextlib.closing(log))
         display = None
         if console is not None:
             display = ProgressDisplay(console, setup.cadence.total, step, setup.examples_per_update)
@@ -429,6 +470,10 @@ def _evaluate(rows: Predictions | Rows, validation: Predictions | Rows | None, s
     )
 
 
+def _reported_splits(setup: Setup) -> list[str]:
+    return [split for split in REPORTED if split in setup.splits] or ["rows"]
+
+
 def _report(
     setup: Setup,
     carry: Carry,
@@ -442,7 +487,7 @@ def _report(
     if tripwire := Tripwire.armed():
         tripwire.reached("report", int(carry.step))
     state = reported(setup.experiment, carry)
-    names = [split for split in REPORTED if split in setup.splits] or ["rows"]
+    names = _reported_splits(setup)
     directory.predictions.mkdir(exist_ok=True)
     predictions: dict[str, Predictions | Rows] = {}
     for split in names:

@@ -36,7 +36,7 @@ def begin(setup: Setup, carry: Carry) -> Carry:
         setup: the run.
         carry: as `Program.initialise` gives it.
     """
-    return start_from.begin(setup.experiment, carry, setup.device)
+    return start_from.begin(setup.experiment, carry, setup.program.places(carry))
 
 
 def restore(setup: Setup, directory: RunDirectory) -> Carry:
@@ -51,7 +51,7 @@ def restore_newest(directory: RunDirectory, program: Program) -> Carry | None:
         return None
     last = Checkpoints(directory.last, writable=False)
     step = last.latest()
-    return None if step is None else last.restore(step, program.carry_like(), program.device)
+    return None if step is None else last.restore(step, program.carry_like())
 
 
 def restore_finished(directory: RunDirectory, program: Program) -> Carry:

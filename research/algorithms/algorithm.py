@@ -9,6 +9,7 @@ import jax
 from jaxtyping import Array, Bool, Key
 
 from research.context import Context
+from research.models.functional import Axes
 from research.spec import Spec
 
 if TYPE_CHECKING:
@@ -73,6 +74,14 @@ class Algorithm(Spec):
     ) -> tuple[State, dict[str, Array]]:
         """One update: the new state, and scalars among which ``loss`` is watched for being finite."""
         raise NotImplementedError
+
+    def axes(self, spec: Experiment, example: Any) -> Axes:
+        """Along which axes of which parameters devices may share a layer; see `research.models.functional.axes`.
+
+        Args:
+            spec, example: as for `init`.
+        """
+        return ()
 
     def deployed(self, spec: Experiment, state: State) -> State:
         """The part of the state that is evaluated, kept as best, and used for prediction."""

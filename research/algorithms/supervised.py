@@ -51,13 +51,17 @@ class Supervised(Algorithm):
 
     def init(self, spec: Experiment, key: Key[Array, ""], example: Any) -> State:
         """Fresh parameters, and the optimizer's state for them."""
-        inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), example.inputs)
         model, loss = _parts(spec)
-        params, model_state = functional.initialise(model, inputs, loss.outputs(example.task), key)
+        params, model_state = functional.initialise(model, _one(example), loss.outputs(example.task), key)
         extra: dict[str, Any] = {}
         if spec.optimizer.average is not None:
             extra = {"average": jax.tree.map(jnp.copy, params), "updates": jnp.int32(0)}
         return State(params, model_state, spec.optimizer.build(1).init(params), extra)
+
+    def axes(self, spec: Experiment, example: Any) -> functional.Axes:
+        """As the layers of the model name them."""
+        model, loss = _parts(spec)
+        return functional.axes(model, _one(example), loss.outputs(example.task))
 
     def update(
         self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
@@ -144,6 +148,11 @@ class Supervised(Algorithm):
         else:
             loss = (rows["loss"] * weights).sum() / (rows["weight"] * weights).sum()
         return {"loss": loss} | metrics.steering(batch.task, prediction, targets, weights)
+
+
+def _one(batch: Any) -> Any:
+    """Shapes of the inputs of one example of a batch."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch.inputs)
 
 
 def _parts(spec: Experiment) -> tuple[Model, Loss]:

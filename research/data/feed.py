@@ -103,16 +103,18 @@ BLOCK_BYTES = 2**23
 """Inputs of one forward pass in evaluation, as float32; the network's own memory is some hundred times that."""
 
 
-def block_rows(batch_size: int, count: int, like: Any) -> int:
+def block_rows(batch_size: int, count: int, like: Any, programs: int = 1) -> int:
     """Rows of one forward pass in evaluation: ``batch_size``, or fewer where rows are large.
 
     Args:
         batch_size: as the experiment says.
         count: how many rows there are.
         like: inputs of a row: anything with a shape, or a pytree of such.
+        programs: over how many devices they are spread, each with as many.
     """
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like))
-    return max(1, min(batch_size, count, BLOCK_BYTES // (4 * max(numbers, 1))))
+    rows = max(1, min(batch_size, count, programs * (BLOCK_BYTES // (4 * max(numbers, 1)))))
+    return -(-rows // programs) * programs
 
 
 class Feed(abc.ABC):

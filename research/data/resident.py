@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Int32
 
 from research.data.batch import Batch
 from research.data.feed import Feed, Orders, Reading, Window, order_like
+from research.data.placing import place
 from research.data.pool import Pooled, inputs_at, pool_of
 from research.data.prepare import Examples
 from research.task import Task
@@ -28,7 +29,7 @@ def put(examples: Examples, task: Task, device: Any = None) -> Batch:
     No row is padding, unless ``room`` of the split is larger than it: then copies of the first row fill it up.
     """
     whole = dataclasses.replace(without_inputs(examples, task), inputs=examples.all_inputs())
-    return jax.device_put(filled(whole, examples.room), device)
+    return place(filled(whole, examples.room), device)
 
 
 def put_pooled(examples: Sequence[Mapping[str, Examples]], task: Task, device: Any) -> list[dict[str, Batch]] | None:
@@ -64,9 +65,9 @@ def filled(rows: Batch, room: int) -> Batch:
     count = len(rows.mask)
     if room <= count:
         return rows
-    place = np.arange(room)
-    padded: Batch = jax.tree.map(lambda array: array[np.where(place < count, place, 0)], rows)
-    return dataclasses.replace(padded, mask=place < count, example=place.astype(np.int32))
+    row = np.arange(room)
+    padded: Batch = jax.tree.map(lambda array: array[np.where(row < count, row, 0)], rows)
+    return dataclasses.replace(padded, mask=row < count, example=row.astype(np.int32))
 
 
 def take(split: Batch, index: Int32[Array, " B"], mask: Bool[Array, " B"]) -> Batch:
@@ -104,7 +105,7 @@ class ResidentFeed(Feed):
         """See `Feed.make_window`."""
         start = step - step % self.length
         if start != self._start:
-            self._window = jax.device_put(self.reading.rows(start, self.length), self.device)
+            self._window = place(self.reading.rows(start, self.length), self.device)
             self._start = start
         offset = step - start
         return Window(self.split, *self._window, offset, self.length - offset)

@@ -23,6 +23,7 @@ from jaxtyping import Array
 
 from research.data.batch import Batch
 from research.data.feed import Feed, Orders, Reading, Window, order_like
+from research.data.placing import place
 from research.data.prepare import Examples
 from research.data.resident import filled, without_inputs
 from research.errors import RunError
@@ -167,7 +168,7 @@ class StreamingFeed(Feed):
             task=self.task,
         )
         index = np.arange(mask.size, dtype=np.int32).reshape(mask.shape)
-        sent: Any = jax.device_put((rows, index, mask), self.device)
+        sent: Any = place((rows, index, mask), self.device)
         rows, index, mask = sent
         return Window(rows, index, mask, 0, self.length)
 
@@ -198,7 +199,7 @@ class StreamedSplit:
 
     def targets(self) -> Batch:
         """The whole split without its inputs, on the device."""
-        return jax.device_put(filled(without_inputs(self.examples, self.task), self.examples.room), self.device)
+        return place(filled(without_inputs(self.examples, self.task), self.examples.room), self.device)
 
     def block_like(self) -> Batch:
         """Shapes and types of a block (`jax.ShapeDtypeStruct`)."""
@@ -243,7 +244,7 @@ class StreamedSplit:
         options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
         blocks = grain.MapDataset.range(0, len(self), self.size).map(read).to_iter_dataset(options)
         for _, block in zip(starts, blocks, strict=True):
-            yield jax.device_put(block, self.device)
+            yield place(block, self.device)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,10 +16,13 @@ from jaxtyping import Array, Key
 
 from research.context import Context
 from research.keys import GENERATOR
-from research.models.model import Forward, Hyperparameter, Model
+from research.models.model import SHARED, Forward, Hyperparameter, Model
 from research.models.placement import Placement
 
 Tree = dict[Any, Any]
+
+Axes = tuple[tuple[tuple[str, ...], int], ...]
+"""Paths of parameters, and of each the axis along which devices may share its layer."""
 
 TIMES = ("time", "age")
 """Inputs of sequences that are never brought to a shorter type."""
@@ -63,6 +66,18 @@ def apply(
     result = module(_cast_inputs(inputs, dtype), forward).astype(jnp.float32)
     new_state = nnx.state(module, _is_model_state)
     return result, nnx.to_pure_dict(new_state)
+
+
+def axes(model: Model, inputs: Any, outputs: int) -> Axes:
+    """Which axis of which parameter is shared out where devices share a layer, as the layers name it.
+
+    Args:
+        model, inputs, outputs: as for `initialise`.
+    """
+    module = nnx.eval_shape(lambda: model.build(inputs, outputs, nnx.Rngs(0)))
+    named = nnx.state(module, nnx.Param).flat_state()
+    found = ((path, variable.get_metadata().get(SHARED)) for path, variable in named)
+    return tuple((tuple(map(str, path)), axis) for path, axis in found if axis is not None)
 
 
 class Parts(NamedTuple):

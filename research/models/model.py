@@ -13,6 +13,9 @@ from research.context import Context
 from research.spec import Spec
 from research.task import Task
 
+SHARED = "tensor_axis"
+"""What layers call the axis of a parameter along which devices may share the layer: ``nnx.Param(x, tensor_axis=1)``."""
+
 
 class Hyperparameter(nnx.Variable):
     """A number from the spec, such as a dropout rate, inside a module: traced, never trained or saved."""

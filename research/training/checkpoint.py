@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from research.errors import RunError, UserError
+from research.errors import RunError, UserError, first_line
 
 # A save that fails is reported once, by `Checkpoints`, and not by each of the threads that were at work on it:
 # Orbax closes their event loop at the first failure, so the others are never awaited and cannot report back.
@@ -103,7 +103,7 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.StandardRestore(target))
         except Exception as error:
             raise UserError(
-                f"{self.directory / str(step)}: the checkpoint cannot be read ({_first_line(error)}). It is damaged or "
+                f"{self.directory / str(step)}: the checkpoint cannot be read ({first_line(error)}). It is damaged or "
                 f"was written for another experiment; remove it to fall back on an earlier one."
             ) from error
 
@@ -115,7 +115,7 @@ class Checkpoints:
                 return self._manager.restore(step, args=ocp.args.StandardRestore())
         except Exception as error:
             raise UserError(
-                f"{self.directory / str(step)}: not a readable checkpoint ({_first_line(error)})."
+                f"{self.directory / str(step)}: not a readable checkpoint ({first_line(error)})."
             ) from error
 
     def close(self) -> None:
@@ -129,11 +129,6 @@ class Checkpoints:
         kept = self.latest()
         kept_text = f"The checkpoint of step {kept} is intact" if kept is not None else "No checkpoint was complete yet"
         return RunError(
-            f"{self.directory}: a checkpoint could not be written: {_first_line(error)}. {kept_text}. Free some disk "
+            f"{self.directory}: a checkpoint could not be written: {first_line(error)}. {kept_text}. Free some disk "
             f"space or check the permissions, then run the same command again to continue from there."
         )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]

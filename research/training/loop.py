@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from research.data.feed import Feed
 from research.errors import RunError
 from research.experiment import Execution
+from research.processes import current
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
-from research.training.metrics_log import MetricsLog
+from research.training.metrics_log import MetricsLog, NoLog
 from research.training.program import Program
 from research.training.steps import Split
 from research.training.tripwire import Tripwire
@@ -74,7 +75,7 @@ def train(
     validation: Split | None,
     cadence: Cadence,
     execution: Execution,
-    log: MetricsLog,
+    log: MetricsLog | NoLog,
     last: Checkpoints,
     best: Checkpoints,
     listener: Listener,
@@ -94,6 +95,7 @@ def train(
     rows = None
     pending: list[tuple[int, dict[str, Any]]] = []
     pace = Pace()
+    group = current()
     saved_at = time.monotonic()
     tripwire = Tripwire.armed()
 
@@ -103,15 +105,15 @@ def train(
             stop = cadence.next_event(step)
             if tripwire is not None and tripwire.moment == "update" and step < tripwire.step:
                 stop = min(stop, tripwire.step)
-            count = min(stop - step, pace.updates)
             window = None
             if feed is not None:
                 window = feed.window(step)
-                count = min(count, window.left)
-                if window.rows is not rows:
-                    # Rows that came from disk: those of earlier programs are let go before a further one is queued.
-                    jax.block_until_ready(carry.step)
-                    rows = window.rows
+                stop = min(stop, step + window.left)
+            count = group.decide({"updates": min(stop - step, pace.updates)})["updates"]
+            if window is not None and window.rows is not rows:
+                # Rows that came from disk: those of earlier programs are let go before a further one is queued.
+                jax.block_until_ready(carry.step)
+                rows = window.rows
             carry = program.advance(carry, window, count)
             step += count
 
@@ -128,8 +130,10 @@ def train(
 
             # ---- checkpoint: by the clock, by steps, at the end and on interruption
             due = cadence.checkpoint is not None and step % cadence.checkpoint == 0
-            due = due or time.monotonic() - saved_at > 60 * execution.checkpoint_minutes
-            stopping = interrupted()
+            late = time.monotonic() - saved_at > 60 * execution.checkpoint_minutes
+            asked = interrupted()
+            decided = group.decide({"save": late, "stop": asked or group.wished()}, wish=asked)
+            due, stopping = due or decided["save"], decided["stop"]
             if ended or stopping or due or step == cadence.total:
                 ended = _read(pending, 0, cadence, log, listener) or ended
                 _save(carry, last, best, tripwire)
@@ -148,7 +152,7 @@ def train(
 
 
 def _read(
-    pending: list[tuple[int, dict[str, Any]]], keep: int, cadence: Cadence, log: MetricsLog, listener: Listener
+    pending: list[tuple[int, dict[str, Any]]], keep: int, cadence: Cadence, log: MetricsLog | NoLog, listener: Listener
 ) -> bool:
     """Write pending records, oldest first, all but ``keep`` of them; True once training has stopped early."""
     while len(pending) > keep:

@@ -51,6 +51,16 @@ class MetricsLog:
             self._events.close()
 
 
+class NoLog:
+    """The log of a process that writes none."""
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The complete lines of a metrics file; a line that a killed process left unfinished is skipped."""
     if not path.exists():

@@ -78,7 +78,10 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
         facts["resuming"] = f"after update {int(carry.step):,}"
     kind = setup.device.device_kind
     named = kind if kind == setup.device.platform else f"{kind} ({setup.device.platform})"
-    facts["device"] = f"{named}, 1 of {jax.device_count()} used"
+    layout = setup.program.outline.layout
+    facts["device"] = f"{named}, {1 if layout is None else len(layout.devices)} of {jax.device_count()} used"
+    if layout is not None:
+        facts["parallel"] = layout.described(setup.program.outline.batch_size, setup.execution.parallel.mode)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
     updates = f"every {cadence.checkpoint:,} updates, " if cadence.checkpoint is not None else ""
     minutes = f"every {setup.execution.checkpoint_minutes:g} min and at the end"

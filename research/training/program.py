@@ -6,6 +6,7 @@ what makes an interrupted and an uninterrupted run equal to the bit.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -25,7 +26,8 @@ from research.experiment import Experiment
 from research.training import steps
 from research.training.carry import Carry
 from research.training.flops import flops
-from research.training.steps import Outline, Run, Split
+from research.training.layout import Layout
+from research.training.steps import PROGRAMS, Outline, Run, Split
 
 
 class Executable(NamedTuple):
@@ -48,7 +50,7 @@ class Program:
         total_updates: length of the training that the experiment describes, an argument too.
         outline: see `Outline`.
         example: a batch of one row like those of train, whose values do not matter; None without data.
-        device: where to run.
+        device: where to run; where the outline has a layout, it decides.
     """
 
     def __init__(
@@ -60,20 +62,39 @@ class Program:
         example: Batch | None,
         device: Any,
     ) -> None:
+        layout = outline.layout
+        place = jax.sharding.SingleDeviceSharding(device) if layout is None else layout.everywhere
         # Python floats become weakly typed scalars on the device once, not at every dispatch.
-        self.spec = jax.device_put(jax.tree.map(jnp.asarray, steps.traced_part(spec)), device)
-        self.run = jax.device_put(Run(jnp.uint32(seed), jnp.int32(total_updates)), device)
+        self.spec = _everywhere(steps.traced_part(spec), place)
+        self.run = _everywhere(Run(np.uint32(seed), np.int32(total_updates)), place)
         self.total_updates = total_updates
-        self.outline, self.example, self.device = outline, example, device
+        self.example, self.place = _everywhere(example, place), place
+        self.outline = outline if layout is None else dataclasses.replace(outline, layout=layout.jitted())
+        self._beside = outline if layout is not None and layout.mode == "pmap" else None
         self._bound: dict[str, Any] = {}
+        self._order: tuple[Any, tuple[Array, ...]] = (None, ())
 
     def initialise(self) -> Carry:
         """The carry before the first update."""
         return self._run("initialise", steps.initialise, (), self.spec, self.run, self.example)
 
     def carry_like(self) -> Carry:
-        """Shapes and types of the carry, as what a checkpoint is restored into; compiles nothing."""
-        return jax.eval_shape(functools.partial(steps.initialise, self.outline), self.spec, self.run, self.example)
+        """Shapes, types and places of the carry, as what a checkpoint is restored into; compiles nothing."""
+        like = jax.eval_shape(functools.partial(steps.initialise, self.outline), self.spec, self.run, self.example)
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), like, self.places(like)
+        )
+
+    def places(self, values: Any) -> Any:
+        """Where what a program gives lies: states as the layout spreads them, the rest whole on each device."""
+        layout = self.outline.layout
+        if layout is None:
+            return jax.tree.map(lambda _: self.place, values)
+
+        def place(value: Any) -> Any:
+            return layout.state(value) if isinstance(value, Carry | State) else self.place
+
+        return jax.tree.map(place, values, is_leaf=lambda value: isinstance(value, Carry | State))
 
     def advance(self, carry: Carry, window: Window | None, count: int) -> Carry:
         """``carry`` after up to ``count`` more updates; fewer if training has stopped or failed. Donates ``carry``.
@@ -83,9 +104,7 @@ class Program:
             window: a feed's window that holds the next updates; None without data.
             count: how many updates, at most as many as the window has left.
         """
-        return self._run(
-            "advance", steps.advance, (1,), self.spec, carry, self.run, *_arguments(window), np.int32(count)
-        )
+        return self._run("advance", steps.advance, (1,), *self._to_advance(carry, window, count))
 
     def record(self, carry: Carry, validation: Split | None, assess: bool) -> tuple[Carry, dict[str, Array]]:
         """An event: mean scalars since the last one and, if ``assess``, the validation metrics. Donates ``carry``.
@@ -138,8 +157,7 @@ class Program:
             moment = np.uint32(0), carry.step
             evaluating = self._executable("rows", steps.evaluate, (), (self.spec, deployed, self.run, block, *moment))
             needed.append(evaluating.compiled.memory_analysis())
-        arguments = (self.spec, carry, self.run, *_arguments(window), np.int32(0))
-        advancing = self._executable("advance", steps.advance, (1,), arguments)
+        advancing = self._executable("advance", steps.advance, (1,), self._to_advance(carry, window, 0))
         memory = advancing.compiled.memory_analysis()
         needed.append(memory)
         return {
@@ -148,21 +166,64 @@ class Program:
             "argument_bytes": float(getattr(memory, "argument_size_in_bytes", math.nan)),
         }
 
+    def _divided(self, order: tuple[Array, Array], layout: Layout) -> tuple[Array, ...]:
+        """The rows of each update, ``[..., B]``, divided among programs, ``[..., programs, B / programs]``."""
+        if self._order[0] is not order[0]:
+            parts = [each.reshape(*each.shape[:-1], layout.programs, -1) for each in order]
+            self._order = order[0], tuple(jax.device_put(part, layout.rows(part.ndim - 2)) for part in parts)
+        return self._order[1]
+
     def _run(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], *arguments: Any) -> Any:
         if name not in self._bound:
             self._bound[name] = self._executable(name, function, donate, arguments)
-        return self._bound[name].compiled(*arguments)
+        found = self._bound[name].compiled(*arguments)
+        if self.outline.layout is not None and self.outline.platform == "cpu":
+            # Two programs with collectives in flight on virtual devices would wait for one another for ever.
+            jax.block_until_ready(found)
+        return found
+
+    def _to_advance(self, carry: Carry, window: Window | None, count: int) -> tuple[Any, ...]:
+        """Arguments of `research.training.steps.advance`."""
+        layout, arguments = self.outline.layout, (None, None, np.int32(0))
+        if window is not None:
+            order = window.index, window.mask
+            if layout is not None and self._beside is not None:
+                order = self._divided(order, layout)
+            arguments = window.rows, order, np.int32(window.offset)
+        return self.spec, carry, self.run, *arguments, np.int32(count)
 
     def _executable(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], arguments: Any) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
-        key = (name.split()[0], self.outline, structure, tuple(map(jax.typeof, leaves)), self.device)
+        key = (name.split()[0], self.outline, self._beside, structure, tuple(map(jax.typeof, leaves)), self.place)
         if key not in _EXECUTABLES:
-            bound = functools.partial(function, self.outline)
-            traced = jax.jit(bound, donate_argnums=donate).trace(*arguments)
-            _EXECUTABLES[key] = Executable(traced.lower().compile(), flops(traced.jaxpr))
+            _EXECUTABLES[key] = self._compiled(name, function, donate, arguments)
         return _EXECUTABLES[key]
+
+    def _compiled(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], arguments: Any) -> Executable:
+        layout = self.outline.layout
+        if layout is not None and self._beside is not None and name == "advance":
+            program = functools.partial(function, self._beside)
+            rows = None if arguments[4] is None else arguments[4][0].ndim - 2
+            axes = (None, None, None, None, rows, None, None)
+            beside = jax.pmap(program, PROGRAMS, in_axes=axes, out_axes=None, devices=layout.devices)
+            return Executable(beside.lower(*arguments).compile(), flops(jax.make_jaxpr(beside)(*arguments)))
+        bound = functools.partial(function, self.outline)
+        places = None if layout is None else self.places(jax.eval_shape(bound, *arguments))
+        traced = jax.jit(bound, donate_argnums=donate, out_shardings=places).trace(*arguments)
+        return Executable(traced.lower().compile(), flops(traced.jaxpr))
 
 
 def _arguments(window: Window | None) -> tuple[Any, Any, np.int32]:
     """Rows, order and offset as arguments of the programs."""
     return (None, None, np.int32(0)) if window is None else (window.rows, window[1:3], np.int32(window.offset))
+
+
+def _everywhere(values: Any, place: jax.sharding.Sharding) -> Any:
+    """Numbers and small arrays of the host whole on each device; Python's numbers stay weakly typed."""
+    if place.is_fully_addressable:
+        return jax.device_put(values, place)
+    return jax.jit(lambda values: values, out_shardings=place)(jax.tree.map(_of_host, values))
+
+
+def _of_host(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, jax.Array) else value

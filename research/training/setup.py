@@ -17,9 +17,10 @@ from research.errors import UserError
 from research.experiment import Execution, Experiment
 from research.losses import Loss
 from research.task import Task
+from research.training.layout import layout_of
 from research.training.loop import Cadence
 from research.training.program import Program
-from research.training.steps import Outline, Split
+from research.training.steps import Outline, Split, seen_by_model
 
 LARGEST_SEED = 2**32 - 1
 
@@ -78,6 +79,7 @@ def set_up(
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed: a whole number from 0 to {LARGEST_SEED} is needed, {seed!r} was given.")
     device = choose_device(execution.device)
+    devices = [each for each in jax.devices() if each.platform == device.platform]
     if not experiment.algorithm.uses_data:
         cadence = cadence_of(experiment, execution, None, False, extended_to)
         outline = Outline(0, None, device.platform)
@@ -90,32 +92,38 @@ def set_up(
     check_fit(experiment, prepared)
     cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, extended_to)
     train = prepared.splits["train"]
+    fitted, example = with_fitted(experiment, prepared), put(first_row(train), prepared.task, device)
+    layout = layout_of(execution.parallel, devices, reading.batch_size)
+    if layout is not None:
+        layout = dataclasses.replace(layout, axes=experiment.algorithm.axes(fitted, seen_by_model(fitted, example)))
+    place = device if layout is None else layout.everywhere
     feed: Feed
     splits: dict[str, Split]
     if streamed:
-        feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, device)
-        splits = dict(streamed_splits(experiment, prepared, device))
+        feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, place)
+        splits = dict(streamed_splits(experiment, prepared, place, 1 if layout is None else layout.programs))
     else:
-        resident = resident_splits(prepared, device)
-        feed, splits = ResidentFeed(reading, resident["train"], device), dict(resident)
-    outline = Outline(reading.batch_size, prepared.task, device.platform)
-    fitted = with_fitted(experiment, prepared)
-    example = put(first_row(train), prepared.task, device)
+        resident = resident_splits(prepared, place)
+        feed, splits = ResidentFeed(reading, resident["train"], place), dict(resident)
+    outline = Outline(reading.batch_size, prepared.task, device.platform, layout)
     program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
 
 
-def resident_splits(prepared: Prepared, device: Any) -> dict[str, Batch]:
-    """The splits in the memory of a device."""
-    return {name: put(examples, prepared.task, device) for name, examples in prepared.splits.items()}
+def resident_splits(prepared: Prepared, place: Any) -> dict[str, Batch]:
+    """The splits in the memory of a device, or of several."""
+    return {name: put(examples, prepared.task, place) for name, examples in prepared.splits.items()}
 
 
-def streamed_splits(experiment: Experiment, prepared: Prepared, device: Any) -> dict[str, StreamedSplit]:
-    """The splits, to be evaluated block by block."""
+def streamed_splits(
+    experiment: Experiment, prepared: Prepared, place: Any, programs: int = 1
+) -> dict[str, StreamedSplit]:
+    """The splits, to be evaluated block by block, each of which ``programs`` devices share evenly."""
     found = {}
     for name, examples in prepared.splits.items():
-        size = block_rows(experiment.evaluation.batch_size, max(len(examples), examples.room), examples.like)
-        found[name] = StreamedSplit(examples, prepared.task, size, device)
+        rows = max(len(examples), examples.room)
+        size = block_rows(experiment.evaluation.batch_size, rows, examples.like, programs)
+        found[name] = StreamedSplit(examples, prepared.task, size, place)
     return found
 
 
@@ -250,9 +258,9 @@ def choose_device(kind: str) -> Any:
         UserError: if there is none, naming those there are.
     """
     if kind == "auto":
-        return jax.devices()[0]
+        return jax.local_devices()[0]
     try:
-        return jax.devices(kind)[0]
+        return jax.local_devices(backend=kind)[0]
     except RuntimeError:
         there = ", ".join(sorted({device.platform for device in jax.devices()}))
         raise UserError(

@@ -28,7 +28,7 @@ def begin(experiment: Experiment, carry: Carry, device: Any, sources: Sources | 
     Args:
         experiment: what is trained.
         carry: as `research.training.program.Program.initialise` gives it.
-        device: where it is to be.
+        device: where it is to be; or a sharding for each array.
         sources: kept between calls, where many runs start from the same: each is read once.
 
     Raises:

@@ -28,6 +28,7 @@ from research.errors import UserError
 from research.experiment import Evaluation, Experiment, StartFrom
 from research.task import Task
 from research.training.carry import Best, Carry, fresh
+from research.training.layout import Layout
 
 Split = Batch | StreamedSplit
 """A split on the device, or one that comes there in blocks."""
@@ -41,11 +42,22 @@ class Outline:
         batch_size: rows per batch; 0 without data.
         task: what is predicted; None without data.
         platform: kind of device, as in `research.context.Context`.
+        layout: how rows and parameters are spread over several devices; None on one.
     """
 
     batch_size: int
     task: Task | None
     platform: str
+    layout: Layout | None = None
+
+
+PROGRAMS = "programs"
+"""The axis of devices under pmap."""
+
+
+def programs_of(outline: Outline) -> int:
+    """Over how many devices the rows of a batch are spread."""
+    return 1 if outline.layout is None else outline.layout.programs
 
 
 class Run(NamedTuple):
@@ -61,7 +73,17 @@ class Run(NamedTuple):
 
 
 def _context(outline: Outline, run: Run) -> Context:
+    if outline.layout is not None and outline.layout.mode == "pmap":
+        return Context(_mean, _gather, run.total_updates, outline.platform)
     return Context(total_updates=run.total_updates, platform=outline.platform)
+
+
+def _mean(value: Any) -> Any:
+    return lax.pmean(value, PROGRAMS)
+
+
+def _gather(value: Any) -> Any:
+    return lax.all_gather(value, PROGRAMS, tiled=True)
 
 
 def traced_part(spec: Experiment) -> Experiment:
@@ -75,7 +97,7 @@ def traced_part(spec: Experiment) -> Experiment:
 def initialise(outline: Outline, spec: Experiment, run: Run, example: Batch | None) -> Carry:
     """The carry before the first update; ``example`` is a batch of one row, whose values do not matter."""
     algorithm, context = spec.algorithm, _context(outline, run)
-    seen = None if example is None else jax.eval_shape(lambda rows: _transform(spec, rows), example)
+    seen = None if example is None else seen_by_model(spec, example)
     state = algorithm.init(spec, keys.stream(run.seed, "initialise", 0), seen)
 
     def one_update(state: State) -> dict[str, Array]:
@@ -87,11 +109,16 @@ def initialise(outline: Outline, spec: Experiment, run: Run, example: Batch | No
         stack = algorithm.batches_per_update
         shape = (outline.batch_size,) if stack == 1 else (stack, outline.batch_size)
         key = keys.stream(run.seed, "augment", 0)
-        return on(_whole(spec, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool), key))
+        return on(_whole(outline, spec, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool), key))
 
     scalars = jax.eval_shape(one_update, state)
     deployed = algorithm.deployed(spec, state) if spec.evaluation.select is not None else None
     return fresh(state, deployed, scalars)
+
+
+def seen_by_model(spec: Experiment, example: Batch) -> Any:
+    """Shapes and types of a batch as the model sees it."""
+    return jax.eval_shape(lambda rows: _transform(spec, rows), example)
 
 
 def advance(
@@ -134,7 +161,7 @@ def advance(
         else:
             index, mask = order
             augment = keys.stream(run.seed, "augment", carry.step)
-            state, scalars = _with_rows(spec, train, index[offset + done], mask[offset + done], augment, on)
+            state, scalars = _with_rows(outline, spec, train, index[offset + done], mask[offset + done], augment, on)
         step = carry.step + 1
         return done + 1, dataclasses.replace(
             carry,
@@ -149,6 +176,7 @@ def advance(
 
 
 def _with_rows(
+    outline: Outline,
     spec: Experiment,
     train: Batch,
     index: Array,
@@ -163,9 +191,11 @@ def _with_rows(
     """
     lengths = () if spec.data is None else spec.data.cut_lengths()
     if spec.data is None or len(lengths) < 2 or index.ndim > 1:
-        return on(_whole(spec, train, index, mask, key))
-    rows = take(train, index, mask)
+        return on(_whole(outline, spec, train, index, mask, key))
+    rows = _taken(outline, train, index, mask)
     data, needed = spec.data, jnp.where(mask, spec.data.needs(rows.inputs), 0).max()
+    if outline.layout is not None and outline.layout.mode == "pmap":
+        needed = lax.pmax(needed, PROGRAMS)
 
     def cut_to(length: int) -> Callable[[Batch], Any]:
         return lambda rows: on(_transform(spec, data.cut(rows, length), key))
@@ -174,11 +204,19 @@ def _with_rows(
     return lax.switch(fitting, [cut_to(length) for length in lengths], rows)
 
 
-def _whole(spec: Experiment, train: Batch, index: Array, mask: Array, key: Key[Array, ""] | None) -> Batch:
+def _whole(
+    outline: Outline, spec: Experiment, train: Batch, index: Array, mask: Array, key: Key[Array, ""] | None
+) -> Batch:
     """The batch, or stack of batches, of one update as the model sees it, at its full length."""
     if index.ndim > 1:
-        return jax.vmap(lambda i, m: _whole(spec, train, i, m, key))(index, mask)
-    return _transform(spec, take(train, index, mask), key)
+        return jax.vmap(lambda i, m: _whole(outline, spec, train, i, m, key))(index, mask)
+    return _transform(spec, _taken(outline, train, index, mask), key)
+
+
+def _taken(outline: Outline, train: Batch, index: Array, mask: Array) -> Batch:
+    """The rows of a batch, each on the device that computes on it."""
+    rows = take(train, index, mask)
+    return rows if outline.layout is None else outline.layout.spread(rows)
 
 
 def _transform(spec: Experiment, rows: Batch, key: Key[Array, ""] | None = None) -> Batch:
@@ -265,7 +303,7 @@ def evaluate(
         return spec.algorithm.evaluate(spec, state, None, key, context)
     count = len(split.example)
     like = jax.eval_shape(lambda rows: inputs_at(rows, jnp.zeros(1, jnp.int32)), split)
-    size = block_rows(spec.evaluation.batch_size, count, like)
+    size = block_rows(spec.evaluation.batch_size, count, like, programs_of(outline))
     places = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32)
     shortest_first = _shortest_first(spec, split)
     index = places if shortest_first is None else jnp.take(shortest_first, places, mode="clip")
@@ -279,7 +317,7 @@ def evaluate(
             found = spec.algorithm.evaluate(spec, state, batch, key, context)
             return _as_long(found, split.targets.shape[1]) if split.task.per_step else found
 
-        return _with_rows(spec, split, index, counts, None, on)
+        return _with_rows(outline, spec, split, index, counts, None, on)
 
     stacked = lax.map(one_batch, (places.reshape(-1, size), index.reshape(-1, size)))
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], stacked)

@@ -48,7 +48,7 @@ class SelfAttention(nnx.Module):
         # Queries, keys and values lie side by side in one kernel: one matrix product instead of three.
         self.projection = Dense(width, 3 * width, rngs=rngs)
         self.dropout = Dropout(dropout)
-        self.output = Dense(width, width, rngs=rngs)
+        self.output = Dense(width, width, shared="inputs", rngs=rngs)
 
     def __call__(
         self,

@@ -48,10 +48,9 @@ class Convolution(nnx.Module):
         self.strides = strides
         self.padding: Padding = padding
         initial = initializers.by_name(kernel_init)
-        self.kernel = nnx.Param(
-            initial(initializers.next_key(rngs.params), (*kernel, in_channels, out_channels), jnp.float32)
-        )
-        self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32)) if bias else None
+        drawn = initial(initializers.next_key(rngs.params), (*kernel, in_channels, out_channels), jnp.float32)
+        self.kernel = nnx.Param(drawn, tensor_axis=3)
+        self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32), tensor_axis=0) if bias else None
 
     def __call__(self, x: Float[Array, "B H W C"], forward: Forward) -> Float[Array, "B h w D"]:
         """The convolved images.

@@ -53,9 +53,9 @@ class Convolution1D(nnx.Module):
         self.stride = stride
         initial = initializers.by_name(kernel_init)
         self.kernel = nnx.Param(
-            initial(initializers.next_key(rngs.params), (width, in_channels, out_channels), jnp.float32)
+            initial(initializers.next_key(rngs.params), (width, in_channels, out_channels), jnp.float32), tensor_axis=2
         )
-        self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32)) if bias else None
+        self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32), tensor_axis=0) if bias else None
 
     def __call__(self, x: Float[Array, "B T C"], valid: Bool[Array, "B T"], forward: Forward) -> Float[Array, "B t D"]:
         """The convolved series; what stands on steps that do not count is of no meaning.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -21,6 +23,7 @@ class Dense(nnx.Module):
         *,
         kernel_init: str = "lecun_normal",
         bias: bool = True,
+        shared: Literal["outputs", "inputs"] = "outputs",
         rngs: nnx.Rngs,
     ) -> None:
         """Draw the kernel; the bias starts at 0.
@@ -30,11 +33,14 @@ class Dense(nnx.Module):
             out_features: length of the last axis of the output.
             kernel_init: name of an initialiser, see `initializers.by_name`.
             bias: whether a bias is added; without it ``self.bias`` is None.
+            shared: what devices that share the layer share out; ``inputs`` after a layer that shares out its outputs.
             rngs: keys of the initialisers.
         """
         initial = initializers.by_name(kernel_init)(rngs.params(), (in_features, out_features), jnp.float32)
-        self.kernel = nnx.Param(initial)
-        self.bias = nnx.Param(jnp.zeros(out_features, jnp.float32)) if bias else None
+        by_outputs = shared == "outputs"
+        self.kernel = nnx.Param(initial, tensor_axis=1 if by_outputs else 0)
+        start = jnp.zeros(out_features, jnp.float32)
+        self.bias = nnx.Param(start, tensor_axis=0 if by_outputs else None) if bias else None
 
     def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... D"]:
         """The affine map of every vector along the last axis."""

@@ -29,7 +29,7 @@ class Embedding(nnx.Module):
             rngs: keys of the initialisers.
         """
         drawn = jax.random.normal(rngs.params(), (codes - 1, width), jnp.float32)
-        self.table = nnx.Param(drawn / math.sqrt(width))
+        self.table = nnx.Param(drawn / math.sqrt(width), tensor_axis=1)
 
     def __call__(self, codes: Int32[Array, "B T"], forward: Forward) -> Float[Array, "B T D"]:
         """The vectors of all codes; NaN, which stops a run, for a code beyond the table."""

@@ -54,7 +54,7 @@ class EncoderBlock(nnx.Module):
         self.norm, self.activation = norm, activations.by_name(activation)
         self.attention = SelfAttention(width, heads, dropout=attention_dropout, rngs=rngs)
         self.hidden = Dense(width, mlp_width, kernel_init="glorot_uniform", rngs=rngs)
-        self.output = Dense(mlp_width, width, kernel_init="glorot_uniform", rngs=rngs)
+        self.output = Dense(mlp_width, width, kernel_init="glorot_uniform", shared="inputs", rngs=rngs)
         self.norms = nnx.List([LayerNorm(width), LayerNorm(width)])
         self.dropout = Dropout(dropout)
 

@@ -1,0 +1,262 @@
+"""What the processes of one run say to each other beside their arrays: decisions, signs of life, and how it ends.
+
+They write into the store of JAX's coordination service, which process 0 keeps; a thread of each looks at what the
+others have written. JAX itself would end a process whose neighbour is lost without a word that a user understands, and
+would wait for ever for one that hangs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from research.errors import UserError
+
+BEAT_SECONDS = 1.0
+SILENT_SECONDS = 30.0
+"""After so long without a sign of life a process is taken for lost."""
+
+STUCK_SECONDS = 1200.0
+"""After so long in which the main thread of a process has come no further, while others wait, it is taken to hang."""
+
+WAIT_SECONDS = 1.0
+SAME_MISTAKE_SECONDS = 3.0
+LAST_SECONDS = 8.0
+"""How long process 0, which keeps the store, waits at most for the others to read why it ends."""
+
+LOST = 1
+"""Exit code of processes that end because of another one."""
+
+
+class ProcessGroup:
+    """The processes of one run, as one of them sees them; alone it is all of them, and everything is done at once.
+
+    Args:
+        client: of JAX's coordination service; None for a process alone.
+        index: which process this is, from 0.
+        count: how many there are.
+        called: host and process id of each, where known.
+    """
+
+    def __init__(self, client: Any = None, index: int = 0, count: int = 1, called: Mapping[int, str] = {}) -> None:
+        self.index, self.count = index, count
+        self._client, self._called = client, called
+        self._decisions, self._steps = 0, 0
+        self._wish = threading.Event()
+        self._over = threading.Event()
+        if client is not None:
+            threading.Thread(target=self._watch, name="watch over the other processes", daemon=True).start()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that decides, writes files and shows what goes on."""
+        return self.index == 0
+
+    def decide(self, value: dict[str, Any], wish: bool = False) -> dict[str, Any]:
+        """What process 0 gave as ``value`` in the same call; each must come to the same calls in the same order.
+
+        Args:
+            value: of JSON types.
+            wish: whether this process asks for what `wished` tells process 0 of, such as to stop.
+        """
+        self._steps += 1
+        if self._client is None:
+            return value
+        if wish and not self.leads and not self._wish.is_set():
+            self._wish.set()
+            self._write("wish/" + str(self.index), "")
+        self._decisions += 1
+        name = f"decision/{self._decisions}"
+        if self.leads:
+            self._write(name, json.dumps(value))
+            if self._decisions > 2:
+                # All have read the last but one, or they could not have come to the last one's updates.
+                self._client.key_value_delete(f"research/decision/{self._decisions - 2}")
+            return value
+        return json.loads(self._await(name))
+
+    def wished(self) -> bool:
+        """On process 0: whether another process has asked; see `decide`."""
+        return self._client is not None and bool(self._client.key_value_dir_get("research/wish"))
+
+    def check_same(self, what: Mapping[str, str]) -> None:
+        """Raise `UserError` on all where a process does not have the same, naming it; ``what`` is by name."""
+        if self._client is None:
+            return
+        self._steps += 1
+        self._decisions += 1
+        name = f"same/{self._decisions}"
+        self._write(f"{name}/{self.index}", json.dumps(dict(what)))
+        self.wait_for_all(name)
+        first = json.loads(self._await(f"{name}/0"))
+        for index in range(1, self.count):
+            other = json.loads(self._await(f"{name}/{index}"))
+            for key, value in first.items():
+                if other.get(key) != value:
+                    raise UserError(
+                        f"{key}: {self.name(index)} has {other.get(key)}, {self.name(0)} has {value}. All processes "
+                        f"must have the same: start them with the same command, code, data and packages."
+                    )
+
+    def wait_for_all(self, name: str) -> None:
+        """Return once all have come here."""
+        self._steps += 1
+        if self._client is not None:
+            self._write(f"here/{name}/{self.index}", "")
+            for index in range(self.count):
+                self._await(f"here/{name}/{index}")
+
+    def name(self, index: int) -> str:
+        """A process for messages."""
+        return f"process {index} ({self._called[index]})" if index in self._called else f"process {index}"
+
+    def fail(self, message: str, exit_code: int, foreseen: bool = True) -> None:
+        """End this process because of an error, and so the others, who say why; returns in a process alone.
+
+        Args:
+            message: for the user.
+            exit_code: of all.
+            foreseen: False for errors of libraries, which may be what is seen here of the end of another process: that
+                one is waited for.
+        """
+        if self._client is None:
+            return
+        if not foreseen:
+            time.sleep(SILENT_SECONDS + 3 * BEAT_SECONDS)  # the watching thread ends this process before
+        with contextlib.suppress(Exception):
+            self._write(f"failed/{self.index}", json.dumps({"message": message, "exit_code": exit_code}))
+        if self.leads:
+            _say("", message)
+        elif self._said_by_first() != message:
+            _say(f"{self.name(self.index)}: ", message)
+        self._leave(exit_code)
+
+    def _said_by_first(self) -> str:
+        """Why process 0 has failed, if it has: a mistake may be the same on all."""
+        for _ in range(int(SAME_MISTAKE_SECONDS / 0.1)):
+            with contextlib.suppress(Exception):
+                if 0 in (failed := _by_index(self._client.key_value_dir_get("research/failed"))):
+                    return json.loads(failed[0])["message"]
+            time.sleep(0.1)
+        return ""
+
+    def _leave(self, exit_code: int) -> NoReturn:
+        """End at once, for what JAX does at the end of a process would wait for the others; process 0 as the last."""
+        with contextlib.suppress(Exception):
+            self._write(f"left/{self.index}", "")
+            deadline = time.monotonic() + LAST_SECONDS
+            while self.leads and time.monotonic() < deadline:
+                if len(self._client.key_value_dir_get("research/left")) == self.count:
+                    break
+                time.sleep(0.1)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+
+    def close(self) -> None:
+        """All have come to the end, and leave each other."""
+        if self._client is not None and not self._over.is_set():
+            self.wait_for_all("end")
+            self._over.set()
+
+    def _write(self, name: str, text: str) -> None:
+        self._client.key_value_set(f"research/{name}", text, allow_overwrite=True)
+
+    def _await(self, name: str) -> str:
+        """What is written there, as soon as it is; the watching thread ends a wait for what never comes."""
+        while True:
+            # In turns, so that a signal is answered in between.
+            with _unless_late():
+                return self._client.blocking_key_value_get(f"research/{name}", int(1000 * WAIT_SECONDS))
+
+    # ---- the thread that watches
+
+    def _watch(self) -> None:
+        seen: dict[int, tuple[str, float]] = {}
+        moved: dict[int, tuple[int, float]] = {}
+        beat = 0
+        while not self._over.wait(BEAT_SECONDS):
+            beat += 1
+            try:
+                self._write(f"alive/{self.index}", json.dumps([beat, self._steps]))
+                alive = _by_index(self._client.key_value_dir_get("research/alive"))
+                failed = _by_index(self._client.key_value_dir_get("research/failed"))
+            except Exception:
+                continue  # process 0 is gone: JAX ends this process
+            now = time.monotonic()
+            for index, told in failed.items():
+                if index != self.index and self.index not in failed:
+                    said = json.loads(told)
+                    self._end(
+                        f"{self.name(index)} has failed, so this one ends too: {said['message']}", said["exit_code"]
+                    )
+            for index in range(self.count):
+                text = alive.get(index, "")
+                if index not in seen or seen[index][0] != text:
+                    seen[index] = text, now
+                elif index != self.index and now - seen[index][1] > SILENT_SECONDS:
+                    self._end(
+                        f"{self.name(index)} has given no sign of life for {SILENT_SECONDS:.0f} s, so this one ends "
+                        f"too. It was killed, or its machine or the network between is down."
+                    )
+                steps = json.loads(text)[1] if text else 0
+                if index not in moved or moved[index][0] != steps:
+                    moved[index] = steps, now
+            behind = min(moved, key=lambda index: moved[index][0])
+            if moved and now - max(when for _, when in moved.values()) > STUCK_SECONDS:
+                self._end(
+                    f"no process has come further for {STUCK_SECONDS / 60:.0f} min; the furthest behind is "
+                    f"{self.name(behind)}. Above is where this one stands.",
+                    stacks=True,
+                )
+
+    def _end(self, message: str, exit_code: int = LOST, stacks: bool = False) -> NoReturn:
+        if stacks:
+            faulthandler.dump_traceback(all_threads=True)
+        _say(f"{self.name(self.index)}: ", f"{message}\nWhat was saved is intact: run the same command again.")
+        self._leave(exit_code)
+
+
+_CURRENT = ProcessGroup()
+
+
+def begin(called: Mapping[int, str]) -> ProcessGroup:
+    """The group of processes that JAX has connected; from now on it is the `current` one."""
+    global _CURRENT
+    from jax._src import distributed  # JAX offers its store nowhere else
+
+    state = distributed.global_state
+    _CURRENT = ProcessGroup(state.client, state.process_id, state.num_processes, called)
+    return _CURRENT
+
+
+def current() -> ProcessGroup:
+    """The group that this process is in; by itself unless processes were joined."""
+    return _CURRENT
+
+
+def _by_index(entries: list[tuple[str, str]]) -> dict[int, str]:
+    return {int(name.rpartition("/")[2]): text for name, text in entries}
+
+
+@contextlib.contextmanager
+def _unless_late() -> Iterator[None]:
+    """Go on where nothing was written in time."""
+    from jax.errors import JaxRuntimeError
+
+    try:
+        yield
+    except JaxRuntimeError as error:
+        if "DEADLINE_EXCEEDED" not in str(error):
+            raise
+
+
+def _say(whose: str, message: str) -> None:
+    print(f"error: {whose}{message}", file=sys.stderr, flush=True)

@@ -1,0 +1,147 @@
+"""How a process finds the others that train with it: told by options, by variables, or by what started it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+
+from research.errors import RunError, UserError, first_line
+from research.processes.group import ProcessGroup, begin
+from research.processes.rendezvous import meet
+
+VARIABLES = ("RESEARCH_COORDINATOR", "RESEARCH_PROCESSES", "RESEARCH_PROCESS")
+"""What ``scripts/launch_local`` and recipes for Kubernetes set: address of process 0, how many, and which this is."""
+
+OPTIONS = ("--coordinator", "--processes", "--process")
+JOIN_SECONDS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Which of how many processes this is.
+
+    Attributes:
+        told: by what, for messages.
+        coordinator: ``HOST:PORT`` at which process 0 listens; None where JAX finds it, as it does all that is None.
+        count: how many there are.
+        index: which this is, from 0.
+        devices: of this machine that belong to this process; None for all.
+    """
+
+    told: str
+    coordinator: str | None = None
+    count: int | None = None
+    index: int | None = None
+    devices: tuple[int, ...] | None = None
+
+
+def find_place(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Place | None:
+    """What options, variables or the program that started this process say; None for a process by itself.
+
+    Looked at in this order: the options; `VARIABLES`; Slurm (a step of several tasks), Open MPI, TPU pods.
+
+    Args:
+        coordinator, processes, process: what was given as options, all or none.
+        environment: variables; those of this process by default.
+
+    Raises:
+        UserError: for options or variables that are incomplete or mean nothing.
+    """
+    variables = os.environ if environment is None else environment
+    given = (coordinator, processes, process)
+    if any(value is not None for value in given):
+        return _told(OPTIONS, given)
+    if any(name in variables for name in VARIABLES):
+        return _told(VARIABLES, tuple(variables.get(name) for name in VARIABLES))
+    if _whole(variables.get("SLURM_STEP_NUM_TASKS")) > 1 and "SLURM_PROCID" in variables:
+        return _of_slurm(variables)
+    if _whole(variables.get("OMPI_COMM_WORLD_SIZE")) > 1:
+        local = _whole(variables.get("OMPI_COMM_WORLD_LOCAL_SIZE")) > 1
+        return Place("Open MPI", devices=(_whole(variables.get("OMPI_COMM_WORLD_LOCAL_RANK")),) if local else None)
+    hosts = variables.get("TPU_WORKER_HOSTNAMES", "")
+    if "," in hosts:
+        return Place("the TPU pod")
+    return None
+
+
+def _told(names: tuple[str, str, str], values: tuple[str | int | None, ...]) -> Place | None:
+    missing = [name for name, value in zip(names, values, strict=True) if value in (None, "")]
+    if missing:
+        raise UserError(f"{', '.join(names)} go together, and {', '.join(missing)} is missing. Give all three.")
+    address, count, index = values
+    if not re.fullmatch(r".+:\d{1,5}", str(address)):
+        raise UserError(f"{names[0]}: HOST:PORT is needed, such as 10.0.0.1:7788; {address!r} was given.")
+    count, index = (_number(name, value) for name, value in zip(names[1:], (count, index), strict=True))
+    if count < 1 or not 0 <= index < count:
+        raise UserError(
+            f"{names[1]}, {names[2]}: processes are numbered from 0 to one less than their number; {index} of {count} "
+            f"was given."
+        )
+    return None if count == 1 else Place(f"{names[0]}", str(address), count, index)
+
+
+def _number(name: str, value: str | int | None) -> int:
+    if not re.fullmatch(r"-?\d+", str(value)):
+        raise UserError(f"{name}: a whole number is needed, {value!r} was given.")
+    return int(str(value))
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+def _of_slurm(variables: Mapping[str, str]) -> Place:
+    """The place of a task in a step of Slurm; process 0 is on the first machine of the list."""
+    first = re.match(r"[^,\[]+(?:\[\d+)?", variables.get("SLURM_STEP_NODELIST", ""))
+    if first is None:
+        raise UserError("SLURM_STEP_NODELIST: names no machine. Start the processes with srun.")
+    host = first[0].replace("[", "")
+    port = 65535 - _whole(variables.get("SLURM_JOB_ID")) % 4096  # another one for each job of a machine
+    return Place(
+        "Slurm",
+        f"{host}:{port}",
+        _whole(variables["SLURM_STEP_NUM_TASKS"]),
+        _whole(variables["SLURM_PROCID"]),
+        _devices_of_task(variables),
+    )
+
+
+def _devices_of_task(variables: Mapping[str, str]) -> tuple[int, ...] | None:
+    """One GPU for each task of a machine that has several and shows all of its GPUs to each; else all that it shows."""
+    shown = variables.get("CUDA_VISIBLE_DEVICES", "")
+    several = _whole(re.split(r"\D", variables.get("SLURM_STEP_TASKS_PER_NODE", ""))[0]) > 1
+    return (_whole(variables.get("SLURM_LOCALID")),) if several and "," in shown else None
+
+
+def join(place: Place, seconds: int = JOIN_SECONDS) -> ProcessGroup:
+    """Meet the others; all of them come out at about the same time. To be called before JAX is used.
+
+    Args:
+        place: which process this is.
+        seconds: how long to wait for the others.
+
+    Raises:
+        UserError: if process 0 cannot listen at the address, or the processes were not started alike.
+        RunError: if not all have come, or process 0 is not reached; named.
+    """
+    import jax
+
+    hosts: dict[int, str] = {}
+    if place.coordinator is not None and place.count is not None and place.index is not None:
+        hosts = meet(place.coordinator, place.count, place.index, seconds, {"jax": jax.__version__})
+    # All that this process sees, unless told otherwise: where JAX finds its place by itself, it would take one GPU.
+    devices = list(place.devices or ())
+    try:
+        jax.distributed.initialize(
+            place.coordinator, place.count, place.index, local_device_ids=devices, initialization_timeout=seconds
+        )
+    except (RuntimeError, ValueError) as error:
+        raise RunError(f"{place.told}: the processes did not come together ({first_line(error)}).") from None
+    return begin(hosts)
