@@ -56,8 +56,9 @@ class Checkpoints:
             enable_async_checkpointing=writable,
             read_only=not writable,
         )
+        handler = ocp.StandardCheckpointHandler()
         try:
-            self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+            self._manager = ocp.CheckpointManager(directory.resolve(), item_handlers=handler, options=options)
         except OSError as error:
             raise RunError(f"{directory}: checkpoints cannot be kept here ({error}).") from None
 
@@ -108,11 +109,14 @@ class Checkpoints:
             ) from error
 
     def restore_free(self, step: int) -> Any:
-        """Checkpoint ``step`` as nested dicts of NumPy arrays, whatever it holds."""
+        """Checkpoint ``step`` as nested dicts of arrays on one device, whatever it holds and whoever saved it."""
+        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return self._manager.restore(step, args=ocp.args.StandardRestore())
+                held = self._manager.item_metadata(step)
+                like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one), held)
+                return self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except Exception as error:
             raise UserError(
                 f"{self.directory / str(step)}: not a readable checkpoint ({first_line(error)})."
