@@ -134,6 +134,8 @@ def _parser() -> _Parser:
     command.add_argument(
         "--extend", type=int, metavar="STEPS", help="go on for STEPS further updates, each time it is given"
     )
+    command.add_argument("--devices", type=int, metavar="N", help="with --dry-run: as if there were N accelerators")
+    command.add_argument("--device-memory", type=float, metavar="GB", help="with --devices: refuse what does not fit")
     command.add_argument("--fresh", action="store_true", help="set an earlier run aside and begin anew")
     command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
     command.add_argument("--json", action="store_true", help="print results for machines")
@@ -222,16 +224,27 @@ def execution_of(overrides: Sequence[str]) -> Any:
 
 def _run(options: argparse.Namespace) -> None:
     from research import runner
+    from research.training.pretend import pretend_devices
 
     if options.extend is not None and options.extend < 1:
         raise UserError(f"--extend: a whole number of at least 1 is needed, {options.extend} was given.")
+    for option in ("devices", "device_memory"):
+        if getattr(options, option) is not None and not options.dry_run:
+            raise UserError(f"--{option.replace('_', '-')}: it pretends devices for --dry-run; give that too.")
+    if options.device_memory is not None and not (options.devices and options.device_memory > 0):
+        raise UserError("--device-memory: a number of GB above 0, with --devices, is needed.")
+    if options.devices is not None:
+        pretend_devices(options.devices)
     if place := find_place(options.coordinator, options.processes, options.process):
         join(place)
     experiment, execution, source = _experiment(options)
     console = terminal()
     name = options.file.stem
     if options.dry_run:
-        facts = runner.dry_run(experiment, seed=options.seed, execution=execution, name=name, runs=options.runs)
+        pretended = {"devices": options.devices, "device_memory": options.device_memory}
+        facts = runner.dry_run(
+            experiment, seed=options.seed, execution=execution, name=name, runs=options.runs, **pretended
+        )
         _print_json(facts.to_json()) if options.json else console.print(facts.card(name))
         return
     result = runner.run(

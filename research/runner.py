@@ -41,6 +41,7 @@ from research.training.compilation_cache import use_compilation_cache
 from research.training.loop import train
 from research.training.metrics_log import MetricsLog, NoLog, read_metrics
 from research.training.preflight import Preflight, preflight
+from research.training.pretend import pretended_preflight
 from research.training.progress import PreparingDisplay, ProgressDisplay
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory, write_json
@@ -215,9 +216,20 @@ def dry_run(
     runs: str | Path = "runs",
     extend: int = 0,
     fresh: bool = False,
+    devices: int | None = None,
+    device_memory: float | None = None,
 ) -> Preflight:
-    """The preflight card of the run that the same arguments would make, with nothing trained and nothing written."""
+    """The preflight card of the run that the same arguments would make, with nothing trained and nothing written.
+
+    Args:
+        experiment, seed, execution, name, runs, extend, fresh: as in `run`.
+        devices: so many pretended ones in place of those there are; see `research.training.pretend`.
+        device_memory: of each of these, in GB; what does not fit is refused.
+    """
     check_experiment(experiment, name)
+    if devices is not None:
+        check(execution, "execution.")
+        return pretended_preflight(experiment, seed=seed, execution=execution, devices=devices, memory=device_memory)
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
     setup, _ = _set_up(experiment, seed, execution, name, directory, extend, fresh)
     carry = begin(setup, setup.program.initialise()) if fresh else restore(setup, directory)

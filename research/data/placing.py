@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """In place of a sharding: nothing is put anywhere, and shapes and types stand for the arrays.
+
+    Attributes:
+        sharding: where they would be.
+    """
+
+    sharding: Any
 
 
 def place(value: Any, where: Any) -> Any:
@@ -13,8 +25,12 @@ def place(value: Any, where: Any) -> Any:
 
     Args:
         value: arrays on the host, the same on every process.
-        where: a device, a sharding, or None for the default device.
+        where: a device, a sharding, `Shapes`, or None for the default device.
     """
+    if isinstance(where, Shapes):
+        return jax.tree.map(
+            lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where.sharding), value
+        )
     if not isinstance(where, jax.sharding.Sharding) or where.is_fully_addressable:
         return jax.device_put(value, where)
 

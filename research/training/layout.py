@@ -72,6 +72,19 @@ class Layout:
         """
         return jax.tree_util.tree_map_with_path(lambda path, leaf: self._place(_names(path), leaf.shape), like)
 
+    def unused(self, like: Any) -> tuple[str, ...]:
+        """A note on each axis along which nothing of a state lies apart: the devices along it repeat each other."""
+        parts = {name for place in jax.tree.leaves(self.state(like)) for name in jax.tree.leaves(tuple(place.spec))}
+        why = {
+            "tensor": "no layer of this model names an axis that it divides",
+            "fsdp": f"no array of {SMALL:,} numbers or more has an axis that it divides",
+        }
+        return tuple(
+            f"execution.parallel.{name}: {self.mesh.shape[name]} spreads nothing, for {reason}"
+            for name, reason in why.items()
+            if self.mesh.shape[name] > 1 and name not in parts
+        )
+
     def described(self, batch_size: int, mode: str) -> str:
         """In words, for the card before a run."""
         shape = ", ".join(f"{name} {size}" for name, size in self.mesh.shape.items() if size > 1)
@@ -95,7 +108,9 @@ def _names(path: Sequence[Any]) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr((entry,), simple=True) for entry in path)
 
 
-def layout_of(parallel: Parallel, devices: Sequence[Any], batch_size: int, axes: Axes = ()) -> Layout | None:
+def layout_of(
+    parallel: Parallel, devices: Sequence[Any], batch_size: int, axes: Axes = (), pretended: bool = False
+) -> Layout | None:
     """The layout that is asked for; None for a single device.
 
     Args:
@@ -103,11 +118,13 @@ def layout_of(parallel: Parallel, devices: Sequence[Any], batch_size: int, axes:
         devices: those there are of the kind asked for.
         batch_size: rows of a batch; 0 without data.
         axes: see `Layout`.
+        pretended: they stand for accelerators, all of which are used unless told otherwise.
 
     Raises:
         UserError: for more devices than there are, or a batch that cannot be shared out among them.
     """
-    shape = mesh_shape(parallel, len(devices), devices[0].platform, batch_size)
+    platform = "pretended" if pretended else devices[0].platform
+    shape = mesh_shape(parallel, len(devices), platform, batch_size)
     if math.prod(shape) == 1:
         return None
     chosen = np.asarray(devices[: math.prod(shape)], object).reshape(shape)

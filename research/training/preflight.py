@@ -60,11 +60,11 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     if setup.prepared is not None:
         facts["dataset"] = f"{setup.prepared.about.name}, fingerprint {setup.prepared.fingerprint}"
     facts["parameters"] = f"{parameters:,}"
-    facts["one update"] = f"{_quantity(cost['flops_per_update'], 'FLOP')} in matrix products"
+    facts["one update"] = f"{quantity(cost['flops_per_update'], 'FLOP')} in matrix products"
     facts["memory"] = (
-        f"{_quantity(cost['temporary_bytes'], 'B')} working + {_quantity(cost['argument_bytes'], 'B')} data and state"
+        f"{quantity(cost['temporary_bytes'], 'B')} working + {quantity(cost['argument_bytes'], 'B')} data and state"
     )
-    facts["batches"] = _arithmetic(setup)
+    facts["batches"] = arithmetic(setup)
     if setup.prepared is not None and (padding := setup.prepared.padding()) is not None:
         lengths = ", ".join(map(str, setup.prepared.data.cut_lengths()))
         facts["padding"] = f"{100 * padding:.0f} % of the steps; batches are cut to {lengths} steps"
@@ -85,11 +85,13 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
     updates = f"every {cadence.checkpoint:,} updates, " if cadence.checkpoint is not None else ""
     minutes = f"every {setup.execution.checkpoint_minutes:g} min and at the end"
-    facts["checkpoint"] = f"about {_quantity(size, 'B')} {updates}{minutes}"
+    facts["checkpoint"] = f"about {quantity(size, 'B')} {updates}{minutes}"
     facts["seed"] = str(setup.seed)
     facts["run directory"] = str(directory)
     if cadence.total > (total := setup.program.total_updates):
         notes = (*notes, f"extended: after update {total:,} the learning rate stays at {_final_rate(setup):.3g}")
+    if layout is not None:
+        notes = (*notes, *layout.unused(carry.state))
     if experiment.precision.compute != "float32":
         notes = (*notes, f"forward and backward passes in {experiment.precision.compute}")
     summary = setup.prepared.summary() if setup.prepared is not None else None
@@ -103,7 +105,8 @@ def _final_rate(setup: Setup) -> float:
     return float(rate.value(total, total)) if isinstance(rate, Schedule) else rate
 
 
-def _arithmetic(setup: Setup) -> str:
+def arithmetic(setup: Setup) -> str:
+    """Batches, updates and epochs of a run."""
     total = setup.cadence.total
     if setup.reading is None:
         return f"{total:,} updates, without data"
@@ -142,7 +145,8 @@ def _classes(split: dict[str, Any]) -> str:
     return ", ".join(f"{n} {v['mean']:.4g} ± {v['standard_deviation']:.3g}" for n, v in means.items())
 
 
-def _quantity(value: float, unit: str) -> str:
+def quantity(value: float, unit: str) -> str:
+    """A number with its unit and three digits, such as ``1.5 MB``."""
     if math.isnan(value):
         return "not known"
     for prefix in ("", "k", "M", "G", "T"):

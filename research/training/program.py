@@ -166,11 +166,26 @@ class Program:
             "argument_bytes": float(getattr(memory, "argument_size_in_bytes", math.nan)),
         }
 
+    def compile_initialise(self) -> float:
+        """Compile what makes the first carry; bytes of memory that it needs beside that."""
+        made = self._executable("initialise", steps.initialise, (), (self.spec, self.run, self.example))
+        return float(getattr(made.compiled.memory_analysis(), "temp_size_in_bytes", math.nan))
+
+    def text_of_advance(self, carry: Carry, window: Window | None) -> str:
+        """The compiled program of the updates, as XLA prints it."""
+        made = self._executable("advance", steps.advance, (1,), self._to_advance(carry, window, 0))
+        return made.compiled.as_text()
+
     def _divided(self, order: tuple[Array, Array], layout: Layout) -> tuple[Array, ...]:
         """The rows of each update, ``[..., B]``, divided among programs, ``[..., programs, B / programs]``."""
         if self._order[0] is not order[0]:
-            parts = [each.reshape(*each.shape[:-1], layout.programs, -1) for each in order]
-            self._order = order[0], tuple(jax.device_put(part, layout.rows(part.ndim - 2)) for part in parts)
+            shapes = [(*each.shape[:-1], layout.programs, each.shape[-1] // layout.programs) for each in order]
+            places = [layout.rows(len(shape) - 2) for shape in shapes]
+            if isinstance(order[0], jax.ShapeDtypeStruct):
+                like = zip(order, shapes, places, strict=True)
+                return tuple(jax.ShapeDtypeStruct(shape, each.dtype, sharding=at) for each, shape, at in like)
+            parts = zip(order, shapes, places, strict=True)
+            self._order = order[0], tuple(jax.device_put(each.reshape(shape), at) for each, shape, at in parts)
         return self._order[1]
 
     def _run(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], *arguments: Any) -> Any:

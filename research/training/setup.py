@@ -10,6 +10,7 @@ import numpy as np
 
 from research.data.batch import Batch
 from research.data.feed import Feed, Reading, block_rows
+from research.data.placing import Shapes
 from research.data.prepare import Examples, Listener, Prepared
 from research.data.resident import ResidentFeed, put
 from research.data.streaming import StreamedSplit, StreamingFeed
@@ -63,6 +64,7 @@ def set_up(
     execution: Execution,
     extended_to: int | None = None,
     listener: Listener | None = None,
+    pretended: bool = False,
 ) -> Setup:
     """Prepare the data, put it on the device, and outline the programs; nothing is compiled yet.
 
@@ -72,6 +74,8 @@ def set_up(
         execution: how to run.
         extended_to: number of updates where the run goes on beyond what the experiment says.
         listener: told of progress in preparing the data.
+        pretended: shapes stand for the data, and all devices of the kind that divide the batch are used; see
+            `research.training.pretend`.
 
     Raises:
         UserError: for data, batch size, seed or device that do not fit.
@@ -93,10 +97,12 @@ def set_up(
     cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, extended_to)
     train = prepared.splits["train"]
     fitted, example = with_fitted(experiment, prepared), put(first_row(train), prepared.task, device)
-    layout = layout_of(execution.parallel, devices, reading.batch_size)
+    layout = layout_of(execution.parallel, devices, reading.batch_size, pretended=pretended)
     if layout is not None:
         layout = dataclasses.replace(layout, axes=experiment.algorithm.axes(fitted, seen_by_model(fitted, example)))
     place = device if layout is None else layout.everywhere
+    if pretended and layout is not None:
+        place = Shapes(place)
     feed: Feed
     splits: dict[str, Split]
     if streamed:
