@@ -92,10 +92,9 @@ def pretended_preflight(
     }
     total = held["state"] + held["data"] + max(held["working"], beginning)
     sent = collectives(program.text_of_advance(carry, window), devices)
+    names = {"state": "state in all"}
     facts = _facts(setup, carry, cost, devices) | {
-        "on each device": f"{quantity(held['parameters'], 'B')} parameters, {quantity(held['optimizer'], 'B')} optimizer, "
-        f"{quantity(held['state'], 'B')} state in all, {quantity(held['data'], 'B')} data, "
-        f"{quantity(held['working'], 'B')} working",
+        "on each device": ", ".join(f"{quantity(size, 'B')} {names.get(name, name)}" for name, size in held.items()),
         "memory": f"{quantity(total, 'B')} on each device",
         "initialising": f"{quantity(beginning, 'B')} working",
     }

@@ -176,7 +176,7 @@ class Program:
         made = self._executable("advance", steps.advance, (1,), self._to_advance(carry, window, 0))
         return made.compiled.as_text()
 
-    def _divided(self, order: tuple[Array, Array], layout: Layout) -> tuple[Array, ...]:
+    def _divided(self, order: tuple[Any, Any], layout: Layout) -> tuple[Any, ...]:
         """The rows of each update, ``[..., B]``, divided among programs, ``[..., programs, B / programs]``."""
         if self._order[0] is not order[0]:
             shapes = [(*each.shape[:-1], layout.programs, each.shape[-1] // layout.programs) for each in order]
