@@ -241,9 +241,14 @@ def _run(options: argparse.Namespace) -> None:
     console = terminal()
     name = options.file.stem
     if options.dry_run:
-        pretended = {"devices": options.devices, "device_memory": options.device_memory}
         facts = runner.dry_run(
-            experiment, seed=options.seed, execution=execution, name=name, runs=options.runs, **pretended
+            experiment,
+            seed=options.seed,
+            execution=execution,
+            name=name,
+            runs=options.runs,
+            devices=options.devices,
+            device_memory=options.device_memory,
         )
         _print_json(facts.to_json()) if options.json else console.print(facts.card(name))
         return
