@@ -81,7 +81,7 @@ def pretended_preflight(
     program, layout = setup.program, setup.program.outline.layout
     carry, window = program.carry_like(), None if setup.feed is None else setup.feed.window_like()
     cost = program.compile(carry, window, setup.splits.get("validation"), setup.cadence.evaluate is not None)
-    beginning = program.compile_initialise()
+    beginning = program.initialise_memory()["temporary"]
     arrays = spread_of(carry)
     held = {
         "parameters": _bytes(arrays, ".params."),

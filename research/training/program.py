@@ -166,10 +166,12 @@ class Program:
             "argument_bytes": float(getattr(memory, "argument_size_in_bytes", math.nan)),
         }
 
-    def compile_initialise(self) -> float:
-        """Compile what makes the first carry; bytes of memory that it needs beside that."""
+    def initialise_memory(self) -> dict[str, float]:
+        """Compile what makes the first carry; bytes on each device of its ``results``, and ``temporary`` beside."""
         made = self._executable("initialise", steps.initialise, (), (self.spec, self.run, self.example))
-        return float(getattr(made.compiled.memory_analysis(), "temp_size_in_bytes", math.nan))
+        told = made.compiled.memory_analysis()
+        names = {"results": "output_size_in_bytes", "temporary": "temp_size_in_bytes"}
+        return {name: float(getattr(told, own, math.nan)) for name, own in names.items()}
 
     def text_of_advance(self, carry: Carry, window: Window | None) -> str:
         """The compiled program of the updates, as XLA prints it."""
