@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -180,6 +181,9 @@ def _parser() -> _Parser:
 
     command = add("verify-resume", _verify_resume, "kill a real run at several moments and compare it bit by bit")
     add_experiment(command)
+    command.add_argument(
+        "--devices", metavar="N,N", help="instead, go on on other numbers of devices in turn, such as 8,4,1"
+    )
     command.add_argument("--json", action="store_true", help="print results for machines")
 
     add_commands(add)
@@ -354,6 +358,9 @@ def _verify_resume(options: argparse.Namespace) -> None:
     _experiment(options)
     console = terminal(stderr=options.json)
     command = [str(options.file), *options.overrides, "--seed", str(options.seed)]
+    if options.devices is not None:
+        _verify_moves(options, command, console)
+        return
     with tempfile.TemporaryDirectory(prefix="verify-resume-") as folder:
         verdict = verify_resume(command, Path(folder), lambda text: console.print(f"... {text}"))
     if options.json:
@@ -375,6 +382,24 @@ def _verify_resume(options: argparse.Namespace) -> None:
             f"{options.file}: nothing is proven, for none of the {len(verdict.kills)} interruptions took place: the "
             f"run of {verdict.updates} updates ended before each. Make it longer, by epochs or steps."
         )
+
+
+def _verify_moves(options: argparse.Namespace, command: list[str], console: Console) -> None:
+    from research.training.verify_moves import check_moved, parse_devices, verify_moves
+
+    devices = parse_devices(options.devices)
+    with tempfile.TemporaryDirectory(prefix="verify-resume-") as folder:
+        found = verify_moves(command, Path(folder), devices, lambda text: console.print(f"... {text}"))
+    if options.json:
+        _print_json(dataclasses.asdict(found) | {"within": found.within})
+    else:
+        table = Table("devices", "from", "losses at", "differ by", title=f"{options.file}: {found.updates} updates")
+        for move in found.moves:
+            table.add_row(f"{move.devices}", move.begun, f"update {move.step}", f"{move.difference:.1e}")
+        table.box = None
+        console.print(table, f"at the end: {found.metrics[1]} by {found.metrics[0]:.1e}, ", end="")
+        console.print(f"predictions by {found.predictions:.1e}, rows {'the same' if found.rows else 'OTHERS'}")
+    check_moved(found, str(options.file))
 
 
 def _list(options: argparse.Namespace) -> None:

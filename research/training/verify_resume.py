@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def verify_resume(
         RunError: if a run fails by itself, with its own message.
     """
     listener("a run without interruptions")
-    reference = _run_through(command, workspace / "uninterrupted")
+    reference = run_through(command, workspace / "uninterrupted")
     updates = int(reference.read("results")["updates"])
     # Checkpoints are set so that some interruptions come between two of them and work is lost.
     every = f"execution.checkpoint_every={max(1, updates // CHECKPOINTS)}"
@@ -138,32 +138,40 @@ def verify_resume(
         place = f"{interruption}, {'at or after' if interruption.moment == 'save' else 'at'} update {step or updates}"
         listener(place)
         file = workspace / f"moment{number}"
-        reached = _run_and_kill([*command, every], runs, interruption, step, file)
-        kills.append((place, _resume_point(runs) if reached else NOT_REACHED))
+        reached = run_and_kill([*command, every], runs, interruption, step, file)
+        kills.append((place, resume_point(runs) if reached else NOT_REACHED))
     listener("the last process runs to the end")
-    survivor = _run_through([*command, every], runs)
+    survivor = run_through([*command, every], runs)
     return Verdict(updates, tuple(kills), tuple(compare_directories(reference, survivor)))
 
 
-def _start(command: list[str], runs: Path, tripwire: str) -> subprocess.Popen[str]:
+def _start(command: list[str], runs: Path, tripwire: str, variables: Mapping[str, str] = {}) -> subprocess.Popen[str]:
     # TensorBoard events carry the time of day, so they are not compared.
     arguments = [sys.executable, "-m", "research", "run", *command, "execution.tensorboard=false"]
     arguments += ["--runs", str(runs), "--json"]
-    variables = {**os.environ, VARIABLE: tripwire}
-    return subprocess.Popen(arguments, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, **variables, VARIABLE: tripwire}
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _run_through(command: list[str], runs: Path) -> RunDirectory:
-    process = _start(command, runs, "")
+def run_through(command: list[str], runs: Path, variables: Mapping[str, str] = {}) -> RunDirectory:
+    """Run to the end, with further variables of the environment; raises `RunError` if the run fails."""
+    process = _start(command, runs, "", variables)
     output, errors = process.communicate()
     if process.returncode != 0:
         raise RunError(f"the run ended with exit code {process.returncode}:\n{errors.strip()[-2000:]}")
     return RunDirectory(Path(json.loads(output)["directory"]))
 
 
-def _run_and_kill(command: list[str], runs: Path, interruption: Interruption, step: int, file: Path) -> bool:
+def run_and_kill(
+    command: list[str],
+    runs: Path,
+    interruption: Interruption,
+    step: int,
+    file: Path,
+    variables: Mapping[str, str] = {},
+) -> bool:
     """Start the run, kill it at its moment; False if it ended before the moment came."""
-    process = _start(command, runs, f"{interruption.moment}:{step}:{file}")
+    process = _start(command, runs, f"{interruption.moment}:{step}:{file}", variables)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not file.exists() and process.poll() is None:
         if time.monotonic() > deadline:
@@ -181,7 +189,8 @@ def _run_and_kill(command: list[str], runs: Path, interruption: Interruption, st
     return True
 
 
-def _resume_point(runs: Path) -> str:
+def resume_point(runs: Path) -> str:
+    """From where the next process goes on, in words."""
     folders = [p for p in runs.glob("*/*/checkpoints/last/*") if p.name.isdigit()]
     return f"update {max(int(p.name) for p in folders)}" if folders else "the beginning"
 
