@@ -22,12 +22,14 @@ class Context:
         gather: concatenation of a pytree of arrays over all programs along the first axis.
         total_updates: length of the training that the experiment describes, int32; schedules are fractions of it.
         platform: kind of device that the program is compiled for (cpu, gpu, tpu); layers choose their lowering by it.
+        remat: whether blocks keep nothing for the backward pass; see `research.models.layers.blocks.through_block`.
     """
 
     mean: Callable[[Any], Any] = _identity
     gather: Callable[[Any], Any] = _identity
     total_updates: Any = 1
     platform: str = "cpu"
+    remat: bool = False
 
     def ratio(self, total: Array, weight: Array) -> Array:
         """``sum(total) / sum(weight)`` over all programs and rows; 0 where all weights are 0.

@@ -46,14 +46,54 @@ class Evaluation(Spec):
 
 
 class Precision(Spec):
-    """Floating-point type of the forward and backward pass; parameters and updates stay float32."""
+    """Floating-point types of what is kept, of what is computed with it, and of what comes out.
 
-    compute: Literal["float32", "bfloat16"] = "float32"
+    Whatever is set here, normalisation, softmax, the gates and states of recurrent layers, penalties, losses and
+    metrics are computed in float32, and the output layer adds up in float32.
+
+    ``params``: with bfloat16 (8 bits of mantissa; Kalamkar et al., "A study of BFLOAT16 for deep learning training",
+    2019) parameters, their gradients and the moments of the optimizer take half the memory. Changes of a parameter by
+    less than about a 500th of it are lost, so this is for large models; small learning rates stand still. What moves
+    more slowly than that stays float32: Adam's mean square, the moving average of the weights, accumulated gradients.
+
+    ``compute``: the forward and backward pass. In float16 small gradients are lost, so the loss is scaled; see
+    `research.loss_scale.LossScale`. An update whose gradient is not finite is skipped: parameters, optimizer with the
+    count of its schedule, average and batch statistics stay as they are, and with accumulation the next batch takes
+    the place of the skipped one. The number of the update goes on, and with it data and draws.
+
+    ``output``: the type to which outputs are rounded before losses and predictions take them, which are float32.
+    Under float32 they are not rounded, and examples that differ keep scores that differ.
+    """
+
+    params: Literal["float32", "bfloat16"] = field(
+        "float32", help="type in which parameters are kept and trained", later=True
+    )
+    compute: Literal["float32", "bfloat16", "float16"] = field(
+        "float32", help="type of the forward and backward pass; float16: with dynamic loss scaling"
+    )
+    output: Literal["float32", "bfloat16", "float16"] = field(
+        "float32", help="type to which outputs of the model are rounded before the loss, which is float32", later=True
+    )
+
+    @property
+    def params_dtype(self) -> Any:
+        """The type of ``params`` as JAX knows it."""
+        return jnp.dtype(self.params)
 
     @property
     def compute_dtype(self) -> Any:
-        """The type as JAX knows it."""
-        return jnp.bfloat16 if self.compute == "bfloat16" else jnp.float32
+        """The type of ``compute`` as JAX knows it."""
+        return jnp.dtype(self.compute)
+
+    @property
+    def output_dtype(self) -> Any:
+        """The type of ``output`` as JAX knows it."""
+        return jnp.dtype(self.output)
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether gradients pass through float16."""
+        return "float16" in (self.compute, self.output)
 
 
 class StartFrom(Spec):
@@ -139,6 +179,11 @@ class Execution(Spec):
 
     device: Device = field("auto", help="kind of device; auto: the best there is")
     parallel: Parallel = field(Parallel(), help="devices that share the work")
+    remat: Literal["none", "blocks"] = field(
+        "none",
+        help="blocks: what is inside each block of a deep model is computed again in the backward pass, not kept: "
+        "less memory, about a third more time, the same numbers up to rounding",
+    )
     feed: Literal["resident", "streaming"] = field(
         "resident", help="resident: the splits live in device memory; streaming: read from disk as training goes"
     )

@@ -4,6 +4,10 @@ Every optimizer is the same chain: clip the gradient, turn it into a direction b
 by the learning rate, and, where asked for, do so once for several accumulated gradients. Where weight decay enters is
 part of the rule: *coupled* rules add it to the gradient (an L2 penalty of half its size, as torch's SGD and Adam do),
 *decoupled* ones to the direction (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019).
+
+Of parameters that are kept in less than float32 the moments are of the same type, but for Adam's mean square: an update
+moves that by ``1 - b2``, a thousandth, which is less than bfloat16 can tell apart, so it would come to a halt far too
+low. Norms, and gradients that accumulate, are added up in float32 too.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Float32, Int32
 
 from research.schedules import Schedule, Steps
 from research.spec import Spec, field
@@ -35,7 +39,7 @@ class Optimizer(Spec):
     clip_norm: float | None = field(None, above=0, help="largest allowed norm of the whole gradient; none for off")
     weight_decay: float | None = field(None, minimum=0, help="pull of kernels towards 0; none for off")
     accumulate: int = field(
-        1, minimum=1, help="batches whose mean gradient makes one update; each counts alike, a short last one too"
+        1, minimum=1, help="batches whose mean gradient makes one update; each counts by its rows, padding not"
     )
     average: float | None = field(
         None,
@@ -48,8 +52,12 @@ class Optimizer(Spec):
         """The stages that turn a gradient into a direction; ``decay`` holds the one of weight decay, if it is on."""
         raise NotImplementedError
 
-    def build(self, total_steps: Steps) -> optax.GradientTransformation:
+    def build(self, total_steps: Steps) -> optax.GradientTransformationExtraArgs:
         """The optax transformation; its updates are to be added to the parameters.
+
+        Its ``update`` takes ``weight`` beside gradients, state and parameters: what the batch counts for where several
+        are accumulated, the sum of the weights of its rows. Their gradient is then that of all their rows as one batch,
+        if rows do not depend on each other. Left out, all batches count alike.
 
         Args:
             total_steps: how often ``update`` is called in the whole training, that is the number of batches; may be
@@ -57,11 +65,11 @@ class Optimizer(Spec):
         """
         stages: list[optax.GradientTransformation] = []
         if self.clip_norm is not None:
-            stages.append(optax.clip_by_global_norm(self.clip_norm))
+            stages.append(_clip(self.clip_norm))
         stages.extend(self.rule(() if self.weight_decay is None else (_decay_weights(self.weight_decay),)))
         stages.append(optax.scale_by_learning_rate(self._rate(total_steps)))
         chain = optax.chain(*stages)
-        return chain if self.accumulate == 1 else _accumulate(chain, self.accumulate)
+        return optax.with_extra_args_support(chain if self.accumulate == 1 else _accumulate(chain, self.accumulate))
 
     def _rate(self, total_steps: Steps) -> Any:
         schedule: Any = self.learning_rate
@@ -174,14 +182,43 @@ class Lion(Optimizer):
 
 
 def _scale_by_adam(spec: Adam) -> optax.GradientTransformation:
-    """``optax.scale_by_adam``, which raises a float to an integer power: strict promotion has to look away."""
+    """``optax.scale_by_adam`` with its mean square in float32.
+
+    It raises a float to an integer power: strict promotion has to look away.
+    """
     adam = optax.scale_by_adam(b1=spec.b1, b2=spec.b2, eps=spec.eps)
+
+    def init(params: Any) -> Any:
+        state: Any = adam.init(_wide(params))
+        return state._replace(mu=_as(params, state.mu))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         with jax.numpy_dtype_promotion("standard"):
-            return adam.update(updates, state, params)
+            found, new = adam.update(_wide(updates), state._replace(mu=_wide(state.mu)))
+        after: Any = new
+        return _as(updates, found), after._replace(mu=_as(updates, after.mu))
 
-    return optax.GradientTransformation(adam.init, update)
+    return optax.GradientTransformation(init, update)
+
+
+def _clip(norm: Any) -> optax.GradientTransformation:
+    """``optax.clip_by_global_norm`` with the norm in float32."""
+    clip = optax.clip_by_global_norm(norm)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        clipped, state = clip.update(_wide(updates), state)
+        return _as(updates, clipped), state
+
+    return optax.GradientTransformation(clip.init, update)
+
+
+def _wide(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)
+
+
+def _as(like: Any, tree: Any) -> Any:
+    """The leaves of ``tree`` in the types of those of ``like``."""
+    return jax.tree.map(lambda own, leaf: leaf.astype(own.dtype), like, tree)
 
 
 def _decay_weights(strength: Any) -> optax.GradientTransformation:
@@ -194,33 +231,48 @@ def _decay_weights(strength: Any) -> optax.GradientTransformation:
 
 
 class AccumulationState(NamedTuple):
-    """State of gradient accumulation: batches since the last update, their summed gradient, and the inner state."""
+    """State of gradient accumulation.
+
+    Attributes:
+        mini_step: batches since the last update.
+        total: sum of their gradients, each times the weight of its batch, float32.
+        weight: sum of these weights.
+        inner: state of what the mean gradient is fed to.
+    """
 
     mini_step: Int32[Array, ""]
     total: Any
+    weight: Float32[Array, ""]
     inner: Any
 
 
-def _accumulate(inner: optax.GradientTransformation, batches: int) -> optax.GradientTransformation:
-    """Feed ``inner`` the mean gradient of every ``batches`` calls; updates are zero in between.
+def _accumulate(inner: optax.GradientTransformation, batches: int) -> optax.GradientTransformationExtraArgs:
+    """Feed ``inner`` the weighted mean gradient of every ``batches`` calls; updates are zero in between.
 
-    ``optax.MultiSteps`` does the same, but mixes truth values into its arithmetic, which strict promotion refuses.
+    ``optax.MultiSteps`` does the same, but all batches count alike, and it mixes truth values into its arithmetic,
+    which strict promotion refuses.
     """
 
     def init(params: Any) -> AccumulationState:
-        return AccumulationState(jnp.zeros([], jnp.int32), jax.tree.map(jnp.zeros_like, params), inner.init(params))
+        total = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params)
+        return AccumulationState(jnp.zeros([], jnp.int32), total, jnp.zeros([], jnp.float32), inner.init(params))
 
-    def apply(total: Any, state: Any, params: Any) -> tuple[Any, Any, Any]:
-        updates, state = inner.update(jax.tree.map(lambda t: t / batches, total), state, params)
-        return updates, jax.tree.map(jnp.zeros_like, total), state
+    def apply(total: Any, weight: Array, updates: Any, state: Any, params: Any) -> tuple[Any, Any, Array, Any]:
+        mean = jax.tree.map(lambda t: t / weight.clip(1e-12), total)
+        updates, state = inner.update(_as(updates, mean), state, params)
+        return updates, jax.tree.map(jnp.zeros_like, total), jnp.zeros_like(weight), state
 
-    def wait(total: Any, state: Any, params: Any) -> tuple[Any, Any, Any]:
-        return jax.tree.map(jnp.zeros_like, total), total, state
+    def wait(total: Any, weight: Array, updates: Any, state: Any, params: Any) -> tuple[Any, Any, Array, Any]:
+        return jax.tree.map(jnp.zeros_like, updates), total, weight, state
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, AccumulationState]:
-        total = jax.tree.map(jnp.add, state.total, updates)
+    def update(
+        updates: Any, state: Any, params: Any = None, *, weight: Any = 1.0, **others: Any
+    ) -> tuple[Any, AccumulationState]:
+        weight = jnp.asarray(weight, jnp.float32)
+        total = jax.tree.map(lambda t, u: t + weight * u.astype(jnp.float32), state.total, updates)
         mini_step = (state.mini_step + 1) % batches
-        updates, total, inner_state = jax.lax.cond(mini_step == 0, apply, wait, total, state.inner, params)
-        return updates, AccumulationState(mini_step, total, inner_state)
+        arguments = total, state.weight + weight, updates, state.inner, params
+        updates, total, weight, inner_state = jax.lax.cond(mini_step == 0, apply, wait, *arguments)
+        return updates, AccumulationState(mini_step, total, weight, inner_state)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -186,6 +186,25 @@ def test_weight_decay_skips_biases(kind):
     assert (np.sign(moved) == -np.sign(PARAMS["kernel"])).all()
 
 
+@pytest.mark.parametrize("rule", [Adam, LAMB, Momentum, RMSProp, Lion])
+def test_state_of_bfloat16_parameters_is_small_and_does_not_stand_still(rule: type[Optimizer]) -> None:
+    """A gradient that never changes: whatever is a mean of it must come to it, and so must Adam's mean square."""
+    params = {"kernel": jnp.full((2, 2), 2.0, jnp.bfloat16)}
+    optimizer = rule(learning_rate=1.0, weight_decay=None, clip_norm=100.0).build(1)
+    gradients = jax.tree.map(lambda p: jnp.full_like(p, 0.5), params)
+
+    def step(state, _):
+        updates, state = optimizer.update(gradients, state, params)
+        return state, updates["kernel"][0, 0]
+
+    state, updates = jax.lax.scan(step, optimizer.init(params), length=6000)
+    assert updates.dtype == jnp.bfloat16
+    sizes = [leaf.dtype for leaf in jax.tree.leaves(state) if leaf.ndim]
+    assert set(sizes) == ({jnp.dtype("bfloat16"), jnp.dtype("float32")} if rule in (Adam, LAMB) else {updates.dtype})
+    expected = {Adam: 1.0, LAMB: 2.0, Momentum: 5.0, RMSProp: 1.0, Lion: 1.0}[rule]
+    assert float(updates[-1]) == pytest.approx(-expected, rel=0.05)
+
+
 def test_accumulated_batches_are_one_larger_batch():
     """Ten batches, five per update, make the updates of the two means; in between nothing moves."""
     rate = ExponentialDecay(initial=0.1, final=0.001)

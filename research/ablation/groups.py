@@ -19,7 +19,15 @@ from research.errors import UserError
 from research.experiment import Execution, Experiment, StartFrom
 from research.spec import fingerprint
 from research.training.loop import Cadence
-from research.training.setup import cadence_of, check_fit, choose_device, length_of, reading_of, with_fitted
+from research.training.setup import (
+    cadence_of,
+    check_fit,
+    choose_device,
+    length_of,
+    reading_of,
+    remat_of,
+    with_fitted,
+)
 from research.training.start_from import content_hash
 from research.training.steps import Outline, traced_part
 
@@ -161,6 +169,7 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
             0 if ready.reading is None else ready.reading.batch_size,
             None if ready.prepared is None else ready.prepared.task,
             platform,
+            remat=remat_of(ready.fitted, execution),
         )
         leaves, structure = jax.tree.flatten(traced_part(ready.fitted))
         key = (structure, tuple(map(_kind, leaves)), outline, ready.cadence, _sizes(ready))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
@@ -13,6 +14,7 @@ from research import keys, metrics
 from research.algorithms.algorithm import Algorithm, State
 from research.context import Context
 from research.errors import UserError
+from research.loss_scale import LossScale, all_finite, chosen
 from research.losses import Loss
 from research.models import functional
 from research.models.model import Forward, Model
@@ -52,10 +54,14 @@ class Supervised(Algorithm):
     def init(self, spec: Experiment, key: Key[Array, ""], example: Any) -> State:
         """Fresh parameters, and the optimizer's state for them."""
         model, loss = _parts(spec)
-        params, model_state = functional.initialise(model, _one(example), loss.outputs(example.task), key)
+        params, model_state = functional.initialise(
+            model, _one(example), loss.outputs(example.task), key, spec.precision.params_dtype
+        )
         extra: dict[str, Any] = {}
         if spec.optimizer.average is not None:
-            extra = {"average": jax.tree.map(jnp.copy, params), "updates": jnp.int32(0)}
+            extra = {"average": functional.wide(params), "updates": jnp.int32(0)}
+        if spec.precision.scales_loss:
+            extra["loss_scale"] = LossScale.first()
         return State(params, model_state, spec.optimizer.build(1).init(params), extra)
 
     def axes(self, spec: Experiment, example: Any) -> functional.Axes:
@@ -66,10 +72,13 @@ class Supervised(Algorithm):
     def update(
         self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> tuple[State, dict[str, Array]]:
-        """One optimizer step on one batch; scalars are ``loss`` and, where there are penalties, ``penalty``."""
-        frozen = _frozen(spec)
+        """One optimizer step on one batch; scalars are ``loss`` and, where there are penalties, ``penalty``.
 
-        def objective(params: Any) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        Where gradients pass through float16 there are those of `LossScale.after` too, and the step may be skipped.
+        """
+        frozen, scale = _frozen(spec), state.extra.get("loss_scale")
+
+        def objective(params: Any) -> tuple[Array, tuple[Any, dict[str, Array], Array]]:
             forward = Forward(train=True, keys=keys.example_keys(key, batch.example), mask=batch.mask, context=context)
             outputs, model_state = _forward(spec, params, state.model_state, batch, forward, key)
             total, weight = _cost(spec, outputs, batch, context)
@@ -79,21 +88,28 @@ class Supervised(Algorithm):
             if self.l1 is not None or self.l2 is not None:
                 scalars["penalty"] = self._penalty(params)
                 loss = loss + scalars["penalty"]
-            return loss, (model_state, scalars)
+            count = context.mean((weight * mask).sum()) if spec.optimizer.accumulate > 1 else jnp.float32(1)
+            return loss if scale is None else loss * scale.scale, (model_state, scalars, count)
 
-        gradients, (model_state, scalars) = jax.grad(objective, has_aux=True)(state.params)
+        gradients, (model_state, scalars, count) = jax.grad(objective, has_aux=True)(state.params)
         gradients = context.mean(gradients)
+        gradients = gradients if scale is None else scale.unscaled(gradients)
         gradients = functional.select(gradients, frozen, jax.tree.map(jnp.zeros_like, gradients))
         optimizer = spec.optimizer.build(context.total_updates)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params, weight=count)
         params: Any = optax.apply_updates(state.params, updates)
         params = functional.select(params, frozen, state.params)
         model_state = functional.select(model_state, frozen, state.model_state)
         extra = self._average(spec, state, params, optimizer_state)
-        return State(params, model_state, optimizer_state, extra), scalars
+        new = State(params, model_state, optimizer_state, extra)
+        return (
+            (new, scalars)
+            if scale is None
+            else _scaled(state, new, all_finite((gradients, scalars["loss"])), scale, scalars)
+        )
 
     def _penalty(self, params: Any) -> Array:
-        kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+        kernels = [leaf.astype(jnp.float32) for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
         penalty = jnp.float32(0)
         if self.l1 is not None:
             penalty += self.l1 * sum(jnp.abs(kernel).sum() for kernel in kernels)
@@ -110,7 +126,8 @@ class Supervised(Algorithm):
         updates = state.extra["updates"] + changed.astype(jnp.int32)
         count = updates.astype(jnp.float32)
         keep = jnp.where(changed, jnp.minimum(decay, (1 + count) / (10 + count)), 1.0)
-        average = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, state.extra["average"], params)
+        wide = jax.tree.map(lambda new: new.astype(jnp.float32), params)
+        average = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, state.extra["average"], wide)
         # Averaging a number with itself may still round.
         average = functional.select(average, _frozen(spec), state.extra["average"])
         return {"average": average, "updates": updates}
@@ -172,6 +189,18 @@ def _cost(spec: Experiment, outputs: Array, batch: Any, context: Context) -> tup
     return share * total + (1 - share) * other_total, share * weight + (1 - share) * other_weight
 
 
+def _scaled(
+    state: State, new: State, finite: Bool[Array, ""], scale: LossScale, scalars: dict[str, Array]
+) -> tuple[State, dict[str, Array]]:
+    """The new state, or the one before where loss or gradient was not finite, with the next scale; and the scalars."""
+    kept = {name: state.extra[name] for name in new.extra}
+    made = chosen(finite, new, State(state.params, state.model_state, state.optimizer, kept))
+    after, told = scale.after(finite, scalars["loss"])
+    if "penalty" in scalars:
+        told["penalty"] = scalars["penalty"]
+    return dataclasses.replace(made, extra=made.extra | {"loss_scale": after}), told
+
+
 def _frozen(spec: Experiment) -> tuple[str, ...]:
     """Paths of the parts that are not trained."""
     return spec.start_from.frozen if spec.start_from is not None else ()
@@ -183,7 +212,15 @@ def _forward(
     model, loss = _parts(spec)
     number = loss.outputs(batch.task)
     outputs, state = functional.apply(
-        model, params, model_state, batch.inputs, number, forward, key, spec.precision.compute_dtype
+        model,
+        params,
+        model_state,
+        batch.inputs,
+        number,
+        forward,
+        key,
+        spec.precision.compute_dtype,
+        spec.precision.output_dtype,
     )
     wanted = (*batch.targets.shape[:2], number) if batch.task.per_step else (len(batch.mask), number)
     if outputs.shape != wanted:

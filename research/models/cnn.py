@@ -108,7 +108,7 @@ class ConvolutionalNetwork(nnx.Module):
             self.hidden.append(Normalized(dense, spec.normalization, width))
             features = width
         self.dropout = Dropout(spec.dropout)
-        self.output = Dense(features, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+        self.output = Dense(features, outputs, kernel_init=spec.kernel_init, final=True, rngs=rngs)
 
     def features(self, inputs: Float[Array, "B H W C"], forward: Forward) -> Float[Array, "B h w D"]:
         """Maps of the last convolution after their activation, before they are pooled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from research.models.layers import (
     initializers,
     mean_pool,
     normalization,
+    through_block,
 )
 from research.models.model import Forward, Model
 from research.spec import field
@@ -35,6 +36,8 @@ class DenseNet(Model):
     blocks the maps are halved in number and in size. The outputs are read from the mean of the last maps. DenseNet-121
     is the standard of chest films (Rajpurkar et al., "CheXNet", 2017).
     """
+
+    blocks_apart: ClassVar[bool] = True
 
     depth: Literal[121, 169, 201] = field(121, help="layers with kernels")
     growth: int = field(32, minimum=1, help="maps that each layer adds; the stem has twice as many")
@@ -108,13 +111,13 @@ class DenselyConnectedNetwork(nnx.Module):
                 self.layers.append(DenseLayer(spec, channels, rngs))
                 channels += spec.growth
         self.norm = normalization.by_name(spec.normalization, channels, momentum=spec.momentum)
-        self.output = Dense(channels, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+        self.output = Dense(channels, outputs, kernel_init=spec.kernel_init, final=True, rngs=rngs)
 
     def features(self, inputs: Float[Array, "B H W C"], forward: Forward) -> Float[Array, "B h w D"]:
         """Maps of the last block after their normalisation and activation."""
         x = self.stem(inputs, forward)
         for layer in self.layers:
-            x = layer(x, forward)
+            x = through_block(layer, forward, x)
         return jax.nn.relu(self.norm(x, forward))
 
     def head(self, maps: Float[Array, "B h w D"], forward: Forward) -> Float[Array, "B K"]:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Key
 
 from research.context import Context
 from research.keys import GENERATOR
-from research.models.model import SHARED, Forward, Hyperparameter, Model
+from research.models.model import SHARED, WIDE, Forward, Hyperparameter, Model
 from research.models.placement import Placement
 
 Tree = dict[Any, Any]
@@ -28,7 +28,9 @@ TIMES = ("time", "age")
 """Inputs of sequences that are never brought to a shorter type."""
 
 
-def initialise(model: Model, inputs: Any, outputs: int, key: Key[Array, ""]) -> tuple[Tree, Tree]:
+def initialise(
+    model: Model, inputs: Any, outputs: int, key: Key[Array, ""], dtype: Any = jnp.float32
+) -> tuple[Tree, Tree]:
     """Initial values of a model: ``(params, model_state)`` as nested dicts of arrays.
 
     Args:
@@ -36,8 +38,11 @@ def initialise(model: Model, inputs: Any, outputs: int, key: Key[Array, ""]) -> 
         inputs: `jax.ShapeDtypeStruct` of one example, without the batch axis, or a pytree of them.
         outputs: number of outputs per example.
         key: key of the initialisers.
+        dtype: type of the parameters, but of those that layers keep in float32, such as the scales of normalisation.
+            They are drawn in float32 and rounded.
     """
     _, params, _, _, model_state = _split(model, inputs, outputs, key, key)
+    _bring(params, dtype)
     return nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
 
 
@@ -50,6 +55,7 @@ def apply(
     forward: Forward,
     key: Key[Array, ""],
     dtype: Any = jnp.float32,
+    output: Any = jnp.float32,
 ) -> tuple[Array, Tree]:
     """One forward pass: ``(outputs [B, K] float32, new model_state)``.
 
@@ -60,10 +66,12 @@ def apply(
         outputs: number of outputs per example.
         forward: what the pass knows besides its inputs.
         key: key for modules that draw by themselves (a user's own ``nnx.Dropout``).
-        dtype: floating-point type of the computation; parameters are cast to it on the fly.
+        dtype: floating-point type of the computation; parameters are cast to it on the fly, but those that layers
+            keep in float32.
+        output: type to which the outputs are rounded.
     """
     module = _rebuilt(model, params, model_state, inputs, outputs, key, dtype)
-    result = module(_cast_inputs(inputs, dtype), forward).astype(jnp.float32)
+    result = module(_cast_inputs(inputs, dtype), forward).astype(output).astype(jnp.float32)
     new_state = nnx.state(module, _is_model_state)
     return result, nnx.to_pure_dict(new_state)
 
@@ -130,7 +138,8 @@ def _rebuilt(
     graph, param_like, numbers, draws, state_like = _split(
         model, shapes, outputs, jax.random.key(0, impl=GENERATOR), key
     )
-    nnx.replace_by_pure_dict(param_like, _cast(params, dtype))
+    nnx.replace_by_pure_dict(param_like, params)
+    _bring(param_like, dtype)
     nnx.replace_by_pure_dict(state_like, model_state)
     return nnx.merge(graph, param_like, numbers, draws, state_like, copy=True)
 
@@ -145,10 +154,19 @@ def _is_model_state(path: Any, value: Any) -> bool:
     return not (isinstance(kind, type) and issubclass(kind, nnx.Param | Hyperparameter | nnx.RngState))
 
 
+def _bring(params: Any, dtype: Any) -> None:
+    """Parameters to another type, those that take part in float32 to that, in place."""
+    for _, variable in params.flat_state():
+        variable.set_value(_cast(variable.get_value(), jnp.float32 if variable.get_metadata().get(WIDE) else dtype))
+
+
 def _cast(tree: Any, dtype: Any) -> Any:
-    if dtype == jnp.float32:
-        return tree
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def wide(tree: Tree) -> Tree:
+    """A copy in float32, of parameters that may be kept in less."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32, copy=True), tree)
 
 
 def _cast_inputs(inputs: Any, dtype: Any) -> Any:

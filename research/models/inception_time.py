@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class InceptionTime(Model):
     normalisation. Beyond the original are series of different lengths (what lies behind the end of a series counts for
     nothing, in the batch statistics and the mean as well), static descriptors beside the means, and dropout on both.
     """
+
+    blocks_apart: ClassVar[bool] = True
 
     depth: int = field(6, minimum=1, help="modules, one after the other")
     filters: int = field(32, minimum=1, help="channels of each of a module's convolutions")

@@ -48,7 +48,7 @@ class Perceptron(nnx.Module):
         for width in spec.widths:
             self.hidden.append(HiddenLayer(spec, in_features, width, rngs))
             in_features = width
-        self.output = Dense(in_features, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+        self.output = Dense(in_features, outputs, kernel_init=spec.kernel_init, final=True, rngs=rngs)
 
     def __call__(self, inputs: Float[Array, "B ..."], forward: Forward) -> Float[Array, "B K"]:
         """Outputs of each example."""

@@ -13,6 +13,9 @@ from research.context import Context
 from research.spec import Spec
 from research.task import Task
 
+WIDE = "float32"
+"""What layers call parameters that take part in float32 in any precision: ``nnx.Param(x, float32=True)``."""
+
 SHARED = "tensor_axis"
 """What layers call the axis of a parameter along which devices may share the layer: ``nnx.Param(x, tensor_axis=1)``."""
 
@@ -32,6 +35,7 @@ class Forward:
         context: how means over the batch are taken where it is spread over programs.
         attention: filled with the attention weights of each layer by name, where a dict is given; None: not asked for,
             and nothing is computed for it.
+        drawn: how many layers have drawn so far.
     """
 
     train: bool = False
@@ -39,12 +43,12 @@ class Forward:
     mask: Bool[Array, " B"] | None = None
     context: Context = dataclasses.field(default_factory=Context)
     attention: dict[str, Array] | None = None
-    _streams: int = 0
+    drawn: int = 0
 
     def next_stream(self) -> int:
         """A number for the next layer that draws; layers draw in the order in which they are called."""
-        self._streams += 1
-        return self._streams
+        self.drawn += 1
+        return self.drawn
 
     def note_attention(self, weights: Array, name: str | None = None) -> None:
         """Keep the weights of the next attention layer, ``[B, heads, queries, keys]``, where they are asked for.
@@ -59,6 +63,13 @@ class Model(Spec):
     """Base of all models: structure and numbers as a value; `build` makes the module."""
 
     abstract: ClassVar[bool] = True
+    blocks_apart: ClassVar[bool] = False
+    """Whether its blocks are called by `research.models.layers.blocks.through_block`."""
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether there are blocks, one after the other, whose insides can be computed again in the backward pass."""
+        return self.blocks_apart
 
     @property
     def looks_ahead(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from research.errors import UserError
 from research.models.images import Stem, StemName, choose_stem, image_shape, require_size
-from research.models.layers import Convolution, Dense, global_mean_pool, initializers, normalization
+from research.models.layers import Convolution, Dense, global_mean_pool, initializers, normalization, through_block
 from research.models.model import Forward, Model
 from research.spec import field
 
@@ -30,6 +30,8 @@ class ResNet(Model):
     blocks at 50, with the stride in their 3x3 convolution (version 1.5). The outputs are read from the mean of the
     last maps.
     """
+
+    blocks_apart: ClassVar[bool] = True
 
     depth: Literal[18, 20, 32, 34, 44, 50, 56, 110] = field(18, help="layers with kernels; 20 to 110 as for CIFAR")
     stem: StemName = field("auto", help="first layers; auto: 3x3 where a side of the image is below 64 pixels")
@@ -107,13 +109,13 @@ class ResidualNetwork(nnx.Module):
                 self.blocks.append(block)
                 channels = block.out_channels
                 self.placement = self.placement.through(3, stride, 1)
-        self.output = Dense(channels, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+        self.output = Dense(channels, outputs, kernel_init=spec.kernel_init, final=True, rngs=rngs)
 
     def features(self, inputs: Float[Array, "B H W C"], forward: Forward) -> Float[Array, "B h w D"]:
         """Maps of the last block after their activation."""
         x = self.stem(inputs, forward)
         for block in self.blocks:
-            x = block(x, forward)
+            x = through_block(block, forward, x)
         return x
 
     def head(self, maps: Float[Array, "B h w D"], forward: Forward) -> Float[Array, "B K"]:

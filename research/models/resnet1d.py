@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from flax import nnx
@@ -29,6 +29,8 @@ class ResNet1D(Model):
     different lengths (what lies behind the end of a series counts for nothing, in the batch statistics and the mean as
     well), static descriptors beside the means, and dropout on both.
     """
+
+    blocks_apart: ClassVar[bool] = True
 
     widths: tuple[int, ...] = field((64, 128, 128), minimum=1, help="channels of each block")
     kernels: tuple[int, ...] = field((8, 5, 3), minimum=1, help="steps that each convolution of a block sees")

@@ -157,7 +157,7 @@ class RecurrentNetwork(nnx.Module):
             self.dense.append(Dense(features, width, kernel_init="he_normal", rngs=rngs))
             features = width
         self.dropout = Dropout(spec.dropout)
-        self.output = Dense(features, outputs, rngs=rngs)
+        self.output = Dense(features, outputs, final=True, rngs=rngs)
         self.decoder = nnx.List([])
         if spec.steps_ahead is not None:
             cell = "gru" if spec.cell == "grud" else spec.cell
@@ -178,7 +178,8 @@ class RecurrentNetwork(nnx.Module):
             found = [layer(x, valid, forward) for layer in layers]
             x = jnp.concatenate([hidden for hidden, _ in found], axis=-1)
             states.append(tuple(last for _, last in found))
-        x = self._read(x, jnp.concatenate([last[0] for last in states[-1]], axis=-1), valid, forward)
+        end = jnp.concatenate([last[0] for last in states[-1]], axis=-1).astype(x.dtype)
+        x = self._read(x, end, valid, forward)
         first = self._say(x, inputs, forward)
         if self.steps_ahead is None:
             return first
@@ -199,15 +200,19 @@ class RecurrentNetwork(nnx.Module):
         inputs: dict[str, Array],
         forward: Forward,
     ) -> Float[Array, "B L"]:
-        """The outputs of all steps ahead, from those of the first and the states of all layers before it."""
+        """The outputs of all steps ahead, from those of the first and the states of all layers before it.
+
+        What goes from step to step is float32; the layers see it in the precision of the pass.
+        """
+        dtype = inputs["values"].dtype
 
         def step(carry: tuple[Any, Array], drawn: Any) -> tuple[tuple[Any, Array], Array]:
-            states, x = carry
+            states, x = carry[0], carry[1].astype(dtype)
             now, found = dataclasses.replace(forward, keys=drawn, attention=None), []
             for number, (layer, state) in enumerate(zip(self.decoder, states, strict=True)):
                 x = self.dropout(x, now) if number else x
                 found.append(layer.step(state, layer.project(x)))
-                x = found[-1][0]
+                x = found[-1][0].astype(dtype)
             said = self._say(x, inputs, now)
             return (tuple(found), said), said
 

@@ -64,7 +64,7 @@ class SeriesPerceptron(nnx.Module):
         for width in spec.widths:
             self.hidden.append(Dense(features, width, kernel_init=spec.kernel_init, rngs=rngs))
             features = width
-        self.output = Dense(features + static, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+        self.output = Dense(features + static, outputs, kernel_init=spec.kernel_init, final=True, rngs=rngs)
 
     def __call__(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B K"]:
         """Outputs of each example.

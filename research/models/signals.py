@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from research.errors import UserError
-from research.models.layers import BatchNorm, Convolution1D, Dense, Dropout, mean_over_steps, strided
+from research.models.layers import BatchNorm, Convolution1D, Dense, Dropout, mean_over_steps, strided, through_block
 from research.models.model import Forward
 from research.models.placement import Placement
 from research.models.series import Channel, beside_static, channels_of, valid_steps
@@ -62,7 +62,7 @@ class MeanPooled(nnx.Module):
     def finish(self, spec: Any, features: int, outputs: int, rngs: nnx.Rngs) -> None:
         """Make what follows the maps; ``spec`` has the dropout and how kernels start."""
         self.dropout = Dropout(spec.dropout)
-        self.output = Dense(features, outputs, kernel_init=spec.kernel_init, rngs=rngs)
+        self.output = Dense(features, outputs, kernel_init=spec.kernel_init, final=True, rngs=rngs)
 
     def features(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B T D"]:
         """Maps of the last layer after their activation."""
@@ -87,5 +87,5 @@ class MeanPooledBlocks(MeanPooled):
         """Maps of the last block."""
         x, valid = channels_of(inputs, self.channels), valid_steps(inputs)
         for block in self.blocks:
-            x = block(x, valid, forward)
+            x = through_block(block, forward, x, valid)
         return x

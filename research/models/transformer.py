@@ -37,6 +37,7 @@ class Transformer(Model):
     """Base of models over a stack of encoder blocks; see `research.models.layers.EncoderBlock`."""
 
     abstract: ClassVar[bool] = True
+    blocks_apart: ClassVar[bool] = True
 
     width: int = field(64, minimum=1, help="features of each step")
     depth: int = field(2, minimum=1, help="blocks of attention and perceptron")
@@ -151,7 +152,7 @@ class SequenceNetwork(nnx.Module):
         self.encoder = spec.encoder(rngs)
         self.pooling = AttentionPooling(spec.width, rngs=rngs) if spec.readout == "attention" else None
         self.dropout = Dropout(spec.dropout)
-        self.output = Dense(spec.width + static, outputs, rngs=rngs)
+        self.output = Dense(spec.width + static, outputs, final=True, rngs=rngs)
 
     def __call__(
         self, x: Float[Array, "B T D"], valid: Bool[Array, "B T"], inputs: dict[str, Array], forward: Forward

@@ -50,7 +50,7 @@ class VisionNetwork(nnx.Module):
         self.positions = LearnedPositions(grid[0] * grid[1] + (self.token is not None), spec.width, rngs=rngs)
         self.dropout = Dropout(spec.dropout)
         self.encoder = spec.encoder(rngs)
-        self.output = Dense(spec.width, outputs, rngs=rngs)
+        self.output = Dense(spec.width, outputs, final=True, rngs=rngs)
 
     def __call__(self, inputs: Float[Array, "B H W C"], forward: Forward) -> Float[Array, "B K"]:
         """Outputs of each example."""

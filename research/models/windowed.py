@@ -54,6 +54,11 @@ class Windowed(Model):
         """See `Model.looks_ahead`: as the model that sees a window."""
         return f"model.{self.model.looks_ahead}" if self.model.looks_ahead else ""
 
+    @property
+    def has_blocks(self) -> bool:
+        """See `Model.has_blocks`: as the model that sees a window."""
+        return self.model.has_blocks
+
     def build(self, inputs: Any, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
         """See `Model.build`; raises `UserError` where the inputs are no series."""
         steps, _, _ = series_shape(inputs, "Windowed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from research.models.layers import (
     mean_over_steps,
     mean_pool_1d,
     strided,
+    through_block,
 )
 from research.models.model import Forward, Model
 from research.models.placement import Placement
@@ -49,6 +50,8 @@ class XResNet1D(Model):
     the end of a series counts for nothing, in the batch statistics and both poolings as well: a series of ``n`` steps
     has ``ceil(n / 2)`` after a layer of stride 2, however far it is padded, which is what it has alone.
     """
+
+    blocks_apart: ClassVar[bool] = True
 
     depth: Literal[18, 34, 50, 101, 152] = field(101, help="layers with kernels, as in the ResNet of that name")
     blocks: tuple[int, ...] | None = field(None, minimum=1, help="blocks of each stage; none: as published for depth")
@@ -119,7 +122,7 @@ class ExtendedResidualNetwork1D(nnx.Module):
             rate = None if spec.dropout is None else spec.dropout / 2
             self.hidden.append(NormDense(spec, features, width, rate, rngs))
             features = width
-        self.output = NormDense(spec, features, outputs, spec.dropout, rngs)
+        self.output = NormDense(spec, features, outputs, spec.dropout, rngs, final=True)
 
     def features(self, inputs: dict[str, Array], forward: Forward) -> Float[Array, "B t D"]:
         """Maps of the last block after their activation."""
@@ -129,7 +132,7 @@ class ExtendedResidualNetwork1D(nnx.Module):
             valid = valid if number else strided(valid, 2)
         x, valid = max_pool_1d(x, valid, 3, 2), strided(valid, 2)
         for block in self.blocks:
-            x = block(x, valid, forward)
+            x = through_block(block, forward, x, valid)
             valid = strided(valid, block.stride)
         return x
 
@@ -185,12 +188,18 @@ class NormDense(nnx.Module):
     """Batch normalisation, dropout and a dense layer."""
 
     def __init__(
-        self, spec: XResNet1D, in_features: int, out_features: int, rate: float | Array | None, rngs: nnx.Rngs
+        self,
+        spec: XResNet1D,
+        in_features: int,
+        out_features: int,
+        rate: float | Array | None,
+        rngs: nnx.Rngs,
+        final: bool = False,
     ) -> None:
-        """Make the three."""
+        """Make the three; ``final`` as in `Dense`."""
         self.norm = BatchNorm(in_features, momentum=spec.momentum, epsilon=EPSILON)
         self.dropout = Dropout(rate)
-        self.dense = Dense(in_features, out_features, kernel_init=spec.kernel_init, rngs=rngs)
+        self.dense = Dense(in_features, out_features, kernel_init=spec.kernel_init, final=final, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B C"], forward: Forward) -> Float[Array, "B D"]:
         """What the dense layer gives, without activation."""

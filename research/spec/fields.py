@@ -54,6 +54,7 @@ def field(
     above: float | None = None,
     below: float | None = None,
     help: str = "",
+    later: bool = False,
 ) -> Any:
     """A spec field with a range and a line of help.
 
@@ -62,8 +63,10 @@ def field(
         minimum, maximum: inclusive ends of the range, for a number or each number in a tuple.
         above, below: exclusive ends of the range.
         help: one line: what the field is for, and its unit.
+        later: the class was there before the field. With its default the field is no part of the fingerprint, which
+            stays what it was; the default must mean what was done before.
     """
-    metadata = {"range": Range(minimum, maximum, above, below), "help": help}
+    metadata = {"range": Range(minimum, maximum, above, below), "help": help, "later": later}
     return dataclasses.field(default=default, metadata=metadata)
 
 

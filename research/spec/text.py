@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import json
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from research.errors import UserError, did_you_mean
-from research.spec.values import Spec, field_annotations, registered_specs, type_name
+from research.spec.values import Spec, default_of, field_annotations, registered_specs, same, type_name
 
 
 def to_json(spec: Spec) -> dict[str, Any]:
@@ -18,7 +20,11 @@ def to_json(spec: Spec) -> dict[str, Any]:
     Raises:
         UserError: if a field holds something that JSON cannot carry.
     """
-    return {"spec": type_name(type(spec))} | {n: _encode(getattr(spec, n), n) for n in field_annotations(type(spec))}
+    return _written(spec, field_annotations(type(spec)), _encode)
+
+
+def _written(spec: Spec, names: Iterable[str], encode: Callable[[Any, str], Any]) -> dict[str, Any]:
+    return {"spec": type_name(type(spec))} | {name: encode(getattr(spec, name), name) for name in names}
 
 
 def _encode(value: Any, path: str) -> Any:
@@ -105,4 +111,15 @@ def fingerprint(spec: Spec, length: int = 12) -> str:
 
 def canonical(spec: Spec) -> str:
     """The JSON text that `fingerprint` hashes."""
-    return json.dumps(to_json(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(_identity(spec, ""), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _identity(value: Any, path: str) -> Any:
+    """As `_encode`, without fields that came later and have their default; see `research.spec.field`."""
+    if isinstance(value, tuple):
+        return [_identity(item, path) for item in value]
+    if not isinstance(value, Spec):
+        return _encode(value, path)
+    items = dataclasses.fields(value)  # pyright: ignore[reportArgumentType]
+    kept = [i.name for i in items if not (i.metadata.get("later") and same(getattr(value, i.name), default_of(i)))]
+    return _written(value, kept, _identity)

@@ -17,6 +17,8 @@ from research.data.streaming import StreamedSplit, StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment
 from research.losses import Loss
+from research.models.model import Model
+from research.spec.values import concrete_specs
 from research.task import Task
 from research.training.layout import layout_of
 from research.training.loop import Cadence
@@ -82,11 +84,11 @@ def set_up(
     """
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed: a whole number from 0 to {LARGEST_SEED} is needed, {seed!r} was given.")
-    device = choose_device(execution.device)
+    device, remat = choose_device(execution.device), remat_of(experiment, execution)
     devices = [each for each in jax.devices() if each.platform == device.platform]
     if not experiment.algorithm.uses_data:
         cadence = cadence_of(experiment, execution, None, False, extended_to)
-        outline = Outline(0, None, device.platform)
+        outline = Outline(0, None, device.platform, remat=remat)
         program = Program(experiment, seed, length_of(experiment, None), outline, None, device)
         return Setup(experiment, seed, execution, device, None, {}, None, None, cadence, program)
     assert experiment.data is not None
@@ -111,9 +113,23 @@ def set_up(
     else:
         resident = resident_splits(prepared, place)
         feed, splits = ResidentFeed(reading, resident["train"], place), dict(resident)
-    outline = Outline(reading.batch_size, prepared.task, device.platform, layout)
+    outline = Outline(reading.batch_size, prepared.task, device.platform, layout, remat)
     program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
+
+
+def remat_of(experiment: Experiment, execution: Execution) -> bool:
+    """Whether blocks keep nothing for the backward pass; raises `UserError` where the model has no blocks."""
+    if execution.remat == "none":
+        return False
+    if experiment.model is None or not experiment.model.has_blocks:
+        name = "an experiment without model" if experiment.model is None else type(experiment.model).__name__
+        having = [k.__name__ for k in concrete_specs(Model).values() if issubclass(k, Model) and k.blocks_apart]
+        raise UserError(
+            f"execution.remat: {name} has no blocks whose insides could be computed again. Set execution.remat=none; "
+            f"models with blocks: {', '.join(sorted(having))}."
+        )
+    return True
 
 
 def resident_splits(prepared: Prepared, place: Any) -> dict[str, Batch]:

@@ -14,7 +14,7 @@ import numpy as np
 from research.algorithms.algorithm import State
 from research.errors import UserError, did_you_mean
 from research.experiment import Experiment, StartFrom
-from research.models.functional import lies_below, paths
+from research.models.functional import lies_below, paths, wide
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 
@@ -65,7 +65,7 @@ def transfer(state: State, start: StartFrom, sources: Sources | None = None) -> 
     new = {name: _filled(tree, paths(source.get(name) or {}), start, name) for name, tree in here.items()}
     extra = dict(state.extra)
     if "average" in extra:
-        extra["average"] = jax.tree.map(jnp.copy, new["params"])
+        extra["average"] = wide(new["params"])
     return dataclasses.replace(state, params=new["params"], model_state=new["model_state"], extra=extra)
 
 

@@ -43,12 +43,14 @@ class Outline:
         task: what is predicted; None without data.
         platform: kind of device, as in `research.context.Context`.
         layout: how rows and parameters are spread over several devices; None on one.
+        remat: as in `research.context.Context`.
     """
 
     batch_size: int
     task: Task | None
     platform: str
     layout: Layout | None = None
+    remat: bool = False
 
 
 PROGRAMS = "programs"
@@ -74,8 +76,8 @@ class Run(NamedTuple):
 
 def _context(outline: Outline, run: Run) -> Context:
     if outline.layout is not None and outline.layout.mode == "pmap":
-        return Context(_mean, _gather, run.total_updates, outline.platform)
-    return Context(total_updates=run.total_updates, platform=outline.platform)
+        return Context(_mean, _gather, run.total_updates, outline.platform, outline.remat)
+    return Context(total_updates=run.total_updates, platform=outline.platform, remat=outline.remat)
 
 
 def _mean(value: Any) -> Any:

@@ -41,12 +41,18 @@ def trained(setup: Setup) -> Any:
 
 
 def reference(
-    setup: Setup, params: Any, rule: optax.GradientTransformation, penalty: Any = lambda kernels: 0.0, label: Any = None
+    setup: Setup,
+    params: Any,
+    rule: optax.GradientTransformation,
+    penalty: Any = lambda kernels: 0.0,
+    label: Any = None,
+    together: int = 1,
 ) -> Any:
-    """Parameters after each update of a loop written out: rows of the batch, loss, gradient, update."""
+    """Parameters after each update of a loop written out: rows of some batches together, loss, gradient, update."""
     train = setup.prepared.splits["train"]
     index, mask = batches(setup.seed, 0, STEPS, len(train), BATCH)
     assert not mask.all() and mask[0].all()
+    index, mask = (each[: STEPS // together * together].reshape(-1, together * BATCH) for each in (index, mask))
 
     def objective(params: Any, inputs: Any, classes: Any) -> Any:
         hidden, output = params["hidden"][0]["dense"], params["output"]
@@ -122,24 +128,33 @@ def test_twenty_updates_equal_a_plain_loop(name: str) -> None:
     assert ("penalty" in carry.sums) == ("penalty" in options)
 
 
-def test_accumulated_gradients_make_one_update_and_averaged_weights_follow_the_updates() -> None:
+def test_accumulated_batches_are_one_batch_of_all_their_rows_and_averaged_weights_follow_the_updates() -> None:
+    # Of three batches one or none is short: each counts by its rows, and padding for nothing.
     accumulate = 3
     setup = set_up(BASE.replace(optimizer=SGD(learning_rate=0.1, average=0.7, accumulate=accumulate)), 3, Execution())
     before, carry = trained(setup)
-    rule = optax.MultiSteps(optax.sgd(0.1), accumulate).gradient_transformation()
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        path, _ = reference(setup, before, rule)
-    average, count = jax.device_get(before), 0
-    for step, params in enumerate(jax.device_get(path), 1):
-        if step % accumulate:
-            continue
-        count += 1
+        path, _ = reference(setup, before, optax.sgd(0.1), together=accumulate)
+    assert len(path) == STEPS // accumulate
+    average = jax.device_get(before)
+    for count, params in enumerate(jax.device_get(path), 1):
         keep = min(0.7, (1 + count) / (10 + count))
         average = jax.tree.map(lambda old, new, k=keep: k * old + (1 - k) * new, average, params)
-    assert count == STEPS // accumulate
     deployed = setup.experiment.algorithm.deployed(setup.experiment, carry.state)
     assert_equal(deployed.params, jax.tree.map(jnp.asarray, average))
     assert_equal(carry.state.params, path[-1])
+
+
+def test_accumulating_equals_the_larger_batch_where_classes_weigh_differently() -> None:
+    """Four batches of 16 rows against one of 64, whose classes count by their weights over all 64."""
+    common = BASE.replace(loss=CrossEntropy(class_weight=(1.0, 7.0)), algorithm=Supervised(l2=0.01))
+    small = common.replace(batch_size=16, optimizer=Adam(learning_rate=0.01, clip_norm=0.5, accumulate=4))
+    large = common.replace(batch_size=64, optimizer=Adam(learning_rate=0.01, clip_norm=0.5))
+    parts = set_up(small, 3, Execution())
+    _, carry = trained(parts)
+    whole = set_up(large, 3, Execution())
+    expected = whole.program.advance(whole.program.initialise(), whole.feed.window(0), STEPS // 4)
+    assert_equal(carry.state.params, expected.state.params, 2e-6)
 
 
 def test_evaluation_gives_each_example_its_own_loss_and_prediction() -> None:

@@ -15,7 +15,7 @@ from every_spec import every_spec, switched_on
 from research.errors import UserError
 from research.optimizers import SGD, Adam
 from research.schedules import WarmupCosine
-from research.spec import Spec, fingerprint, from_json, to_json
+from research.spec import Spec, field, fingerprint, from_json, to_json
 from research.spec.text import canonical
 
 
@@ -29,6 +29,20 @@ class Numbers(Spec):
     """A number."""
 
     value: float = 0.0
+
+
+class Before(Spec):
+    """As it was first."""
+
+    value: float = 0.0
+
+
+class Grown(Spec):
+    """The same with fields that came later."""
+
+    value: float = 0.0
+    other: str = field("none", later=True)
+    parts: tuple[float, ...] = field((), later=True)
 
 
 IN_ANOTHER_PROCESS = """
@@ -52,6 +66,14 @@ def test_fingerprint_has_its_golden_value() -> None:
     assert canonical(Numbers(value=0.1)) == '{"spec":"test_text:Numbers","value":0.1}'
     assert fingerprint(Numbers(value=0.1)) == "1ae641fbff89"
     assert len(fingerprint(Numbers(), 64)) == 64
+
+
+def test_a_field_that_came_later_is_part_of_the_identity_only_where_it_is_used() -> None:
+    assert canonical(Grown()) == canonical(Before()).replace("Before", "Grown")
+    assert canonical(Anything(value=(Grown(),))) == canonical(Anything(value=(Before(),))).replace("Before", "Grown")
+    different = Grown(), Grown(other="all"), Grown(parts=(1.0,)), Grown(value=1.0)
+    assert len({fingerprint(spec) for spec in different}) == 4
+    assert to_json(Grown())["other"] == "none" and all(from_json(to_json(spec)) == spec for spec in different)
 
 
 def test_equal_specs_and_no_others_share_a_fingerprint() -> None:

@@ -2,6 +2,7 @@
 
 from research.models.layers import activations, initializers, normalization, positions
 from research.models.layers.attention import SelfAttention, attention_mask
+from research.models.layers.blocks import through_block
 from research.models.layers.convolution import Convolution
 from research.models.layers.convolution_1d import Convolution1D, max_pool_1d, mean_pool_1d, strided
 from research.models.layers.dense import Dense
@@ -46,4 +47,5 @@ __all__ = [
     "normalization",
     "positions",
     "strided",
+    "through_block",
 ]

@@ -14,7 +14,11 @@ from research.models.model import Forward
 
 
 class Dense(nnx.Module):
-    """``x @ kernel + bias`` over the last axis; computed in the precision of ``x``."""
+    """``x @ kernel + bias`` over the last axis; computed in the precision of ``x``.
+
+    A ``final`` layer, whose results are outputs of a model, adds up in float32 and gives float32: half of a precision
+    would give examples that differ a little the same score.
+    """
 
     def __init__(
         self,
@@ -24,6 +28,7 @@ class Dense(nnx.Module):
         kernel_init: str = "lecun_normal",
         bias: bool = True,
         shared: Literal["outputs", "inputs"] = "outputs",
+        final: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         """Draw the kernel; the bias starts at 0.
@@ -34,8 +39,10 @@ class Dense(nnx.Module):
             kernel_init: name of an initialiser, see `initializers.by_name`.
             bias: whether a bias is added; without it ``self.bias`` is None.
             shared: what devices that share the layer share out; ``inputs`` after a layer that shares out its outputs.
+            final: whether the results are outputs of the model.
             rngs: keys of the initialisers.
         """
+        self.final = final
         initial = initializers.by_name(kernel_init)(rngs.params(), (in_features, out_features), jnp.float32)
         by_outputs = shared == "outputs"
         self.kernel = nnx.Param(initial, tensor_axis=1 if by_outputs else 0)
@@ -44,5 +51,7 @@ class Dense(nnx.Module):
 
     def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... D"]:
         """The affine map of every vector along the last axis."""
-        y = jax.lax.dot_general(x, self.kernel[...].astype(x.dtype), (((x.ndim - 1,), (0,)), ((), ())))
-        return y if self.bias is None else y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
+        result = jnp.float32 if self.final and x.dtype != jnp.float32 else None
+        kernel = self.kernel[...].astype(x.dtype)
+        y = jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=result)
+        return y if self.bias is None else y + jnp.broadcast_to(self.bias[...].astype(y.dtype), y.shape)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from research.models.layers import activations
 from research.models.layers.attention import SelfAttention, attention_mask
+from research.models.layers.blocks import through_block
 from research.models.layers.dense import Dense
 from research.models.layers.dropout import Dropout
 from research.models.layers.normalization import LayerNorm
@@ -108,5 +109,5 @@ class Encoder(nnx.Module):
         assert valid is not None or not causal
         allowed = None if valid is None else attention_mask(valid, causal)
         for block in self.blocks:
-            x = block(x, allowed, forward, rotation)
+            x = through_block(block, forward, x, allowed, rotation=rotation)
         return x if self.last is None else self.last(x, forward)

@@ -1,4 +1,7 @@
-"""Normalisation over features (layer), over groups of channels (group) or over the rows that count (batch)."""
+"""Normalisation over features (layer), over groups of channels (group) or over the rows that count (batch).
+
+It is computed in float32 whatever the input; scales and shifts take part in float32 too.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ class LayerNorm(nnx.Module):
             epsilon: added to the variance.
         """
         self.epsilon = epsilon
-        self.scale = nnx.Param(jnp.ones(features, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(features, jnp.float32))
+        self.scale = nnx.Param(jnp.ones(features, jnp.float32), float32=True)
+        self.bias = nnx.Param(jnp.zeros(features, jnp.float32), float32=True)
 
     def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... C"]:
         """The normalised input, in its own precision."""
@@ -59,8 +62,8 @@ class GroupNorm(nnx.Module):
         fitting = (count for count in range(min(groups, features // 2), 0, -1) if features % count == 0)
         self.groups = next(fitting, 1)
         self.epsilon = epsilon
-        self.scale = nnx.Param(jnp.ones(features, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(features, jnp.float32))
+        self.scale = nnx.Param(jnp.ones(features, jnp.float32), float32=True)
+        self.bias = nnx.Param(jnp.zeros(features, jnp.float32), float32=True)
 
     def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... C"]:
         """The normalised input, in its own precision."""
@@ -88,8 +91,8 @@ class BatchNorm(nnx.Module):
         """
         self.epsilon = epsilon
         self.momentum = Hyperparameter(jnp.asarray(momentum, jnp.float32))
-        self.scale = nnx.Param(jnp.ones(features, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(features, jnp.float32))
+        self.scale = nnx.Param(jnp.ones(features, jnp.float32), float32=True)
+        self.bias = nnx.Param(jnp.zeros(features, jnp.float32), float32=True)
         self.mean = nnx.BatchStat(jnp.zeros(features, jnp.float32))
         self.variance = nnx.BatchStat(jnp.ones(features, jnp.float32))
 

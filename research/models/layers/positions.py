@@ -50,9 +50,9 @@ def rotated(x: Float[Array, "B T H d"], rotation: Rotation) -> Float[Array, "B T
     So the product of a query and a key depends on their positions by the difference alone: Su et al., "RoFormer:
     enhanced transformer with rotary position embedding", 2021. A pair is here feature i and feature i + d / 2.
     """
-    first, second = jnp.split(x, 2, axis=-1)
-    cos, sin = (jnp.broadcast_to(part.astype(x.dtype)[:, :, None], first.shape) for part in rotation)
-    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    cos, sin = (jnp.broadcast_to(part[:, :, None], first.shape) for part in rotation)
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1).astype(x.dtype)
 
 
 class LearnedPositions(nnx.Module):
@@ -103,8 +103,8 @@ class TimeEncoding(nnx.Module):
         """
         waves = frequencies(width - 1).repeat(2)[: width - 1]
         phases = np.arange(width - 1) % 2 * (np.pi / 2)
-        self.frequency = nnx.Param(jnp.asarray(np.concatenate([[0.0], waves]), jnp.float32))
-        self.phase = nnx.Param(jnp.asarray(np.concatenate([[0.0], phases]), jnp.float32))
+        self.frequency = nnx.Param(jnp.asarray(np.concatenate([[0.0], waves]), jnp.float32), float32=True)
+        self.phase = nnx.Param(jnp.asarray(np.concatenate([[0.0], phases]), jnp.float32), float32=True)
 
     def __call__(self, time: Float[Array, "B T"]) -> Float[Array, "B T D"]:
         """Features of each time, float32."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Float32
 
 from research.models.layers import initializers
 from research.models.model import Forward
@@ -28,6 +28,9 @@ class Recurrent(nnx.Module):
       gates lie in the kernels in the order i, f, g, o; the biases of f start at 1.
     - ``gru`` (Cho et al., EMNLP 2014): ``r, z = sigmoid(W x + U h + b)``, ``n = tanh(W x + b + r (U h + b'))``,
       ``h' = (1 - z) n + z h``; in the order r, z, n.
+
+    Gates and states are float32 whatever the input: a gate near 1 would round to 1, and a state that moves slowly would
+    stand still. Products with kernels are computed in the precision of the input, and so are the hidden states given.
 
     On steps that do not count the state stays as it is. So the last state is that of the true end of a series, and
     where ``backwards``, the first state that moves is that of its true end.
@@ -56,9 +59,9 @@ class Recurrent(nnx.Module):
         self.bias = nnx.Param(bias.at[width : 2 * width].set(1.0) if cell == "lstm" else bias)
         self.candidate_bias = nnx.Param(jnp.zeros(width, jnp.float32)) if cell == "gru" else None
 
-    def initial(self, rows: int, dtype: Any) -> tuple[Array, ...]:
+    def initial(self, rows: int) -> tuple[Array, ...]:
         """The state before a series: hidden state, and for an LSTM the cell's, ``[B, width]`` of zeros."""
-        zeros = jnp.zeros((rows, self.width), dtype)
+        zeros = jnp.zeros((rows, self.width), jnp.float32)
         return (zeros, zeros) if self.cell == "lstm" else (zeros,)
 
     def project(self, x: Float[Array, "B ... C"]) -> Float[Array, "B ... G"]:
@@ -73,8 +76,9 @@ class Recurrent(nnx.Module):
             state: before the step, as `initial` makes it.
             projected: of the step's input, from `project`.
         """
-        hidden = state[0]
-        recurrent = hidden @ self.kernel[...].astype(hidden.dtype)
+        hidden, dtype = state[0], projected.dtype
+        recurrent = _product(hidden.astype(dtype), self.kernel[...].astype(dtype))
+        projected = projected.astype(jnp.float32)
         if self.cell == "simple":
             return (jnp.tanh(projected + recurrent),)
         if self.cell == "lstm":
@@ -84,7 +88,7 @@ class Recurrent(nnx.Module):
         assert self.candidate_bias is not None
         r, z, n = jnp.split(projected, 3, axis=1)
         reset, update, candidate = jnp.split(recurrent, 3, axis=1)
-        candidate = candidate + jnp.broadcast_to(self.candidate_bias[...].astype(hidden.dtype), candidate.shape)
+        candidate = candidate + jnp.broadcast_to(self.candidate_bias[...].astype(jnp.float32), candidate.shape)
         new = jnp.tanh(n + jax.nn.sigmoid(r + reset) * candidate)
         keep = jax.nn.sigmoid(z + update)
         return ((1 - keep) * new + keep * hidden,)
@@ -99,7 +103,8 @@ class Recurrent(nnx.Module):
             valid: which steps count; the others come last.
             forward: what the pass knows besides.
         """
-        return over_time(self.step, self.initial(x.shape[0], x.dtype), self.project(x), valid, self.backwards)
+        hidden, last = over_time(self.step, self.initial(x.shape[0]), self.project(x), valid, self.backwards)
+        return hidden.astype(x.dtype), last
 
 
 class DecayRecurrent(nnx.Module):
@@ -109,7 +114,7 @@ class DecayRecurrent(nnx.Module):
     equations 10 to 17. With ``m`` the mask, ``d`` the time since the last measurement, ``x`` the last value measured
     (0, the mean, where there is none) and ``a = exp(-max(0, w d + b))`` for inputs (``w`` per variable) and hidden
     state (a full matrix): ``x' = m x + (1 - m) a x``, ``h' = a h``, and then a GRU on ``x'``, ``h'`` and ``m`` whose
-    reset gate acts before the matrix product.
+    reset gate acts before the matrix product. Decays, gates and the state are float32, as in `Recurrent`.
     """
 
     def __init__(self, in_features: int, width: int, *, rngs: nnx.Rngs) -> None:
@@ -129,13 +134,15 @@ class DecayRecurrent(nnx.Module):
             jnp.concatenate([orthogonal(rngs.params(), (width, width), jnp.float32) for _ in range(2)], axis=1)
         )
         self.candidate_kernel = nnx.Param(orthogonal(rngs.params(), (width, width), jnp.float32))
-        self.input_decay = nnx.Param(jax.random.uniform(rngs.params(), (in_features,), jnp.float32, 0, 0.1))
-        self.input_decay_bias = nnx.Param(jnp.zeros(in_features, jnp.float32))
+        self.input_decay = nnx.Param(
+            jax.random.uniform(rngs.params(), (in_features,), jnp.float32, 0, 0.1), float32=True
+        )
+        self.input_decay_bias = nnx.Param(jnp.zeros(in_features, jnp.float32), float32=True)
         bound = 1 / in_features
         self.hidden_decay = nnx.Param(
-            jax.random.uniform(rngs.params(), (in_features, width), jnp.float32, -bound / 10, bound / 10)
+            jax.random.uniform(rngs.params(), (in_features, width), jnp.float32, -bound / 10, bound / 10), float32=True
         )
-        self.hidden_decay_bias = nnx.Param(jnp.zeros(width, jnp.float32))
+        self.hidden_decay_bias = nnx.Param(jnp.zeros(width, jnp.float32), float32=True)
 
     def __call__(
         self,
@@ -155,14 +162,15 @@ class DecayRecurrent(nnx.Module):
             forward: what the pass knows besides.
         """
         dtype, shape = values.dtype, values.shape
-        mask, since = observed.astype(dtype), since.astype(dtype)
+        mask, since = observed.astype(dtype), since.astype(jnp.float32)
         slope, offset = (
-            jnp.broadcast_to(p[...].astype(dtype), shape) for p in (self.input_decay, self.input_decay_bias)
+            jnp.broadcast_to(p[...].astype(jnp.float32), shape) for p in (self.input_decay, self.input_decay_bias)
         )
-        remembered = jnp.exp(-jax.nn.relu(slope * since + offset))
+        remembered = jnp.exp(-jax.nn.relu(slope * since + offset)).astype(dtype)
         decayed = jnp.where(observed, values, remembered * values)
-        decay = since @ self.hidden_decay[...].astype(dtype)
-        decay = jnp.exp(-jax.nn.relu(decay + jnp.broadcast_to(self.hidden_decay_bias[...].astype(dtype), decay.shape)))
+        decay = since @ self.hidden_decay[...].astype(jnp.float32)
+        offset = self.hidden_decay_bias[...].astype(jnp.float32)
+        decay = jnp.exp(-jax.nn.relu(decay + jnp.broadcast_to(offset, decay.shape)))
         projected = decayed @ self.input_kernel[...].astype(dtype) + mask @ self.mask_kernel[...].astype(dtype)
         projected = projected + jnp.broadcast_to(self.bias[...].astype(dtype), projected.shape)
         gates, candidate = self.gate_kernel[...].astype(dtype), self.candidate_kernel[...].astype(dtype)
@@ -170,13 +178,15 @@ class DecayRecurrent(nnx.Module):
         def step(state: tuple[Array, ...], arrived: tuple[Array, Array]) -> tuple[Array, ...]:
             projected, decay = arrived
             hidden = decay * state[0]
-            reset, update, new = jnp.split(projected, 3, axis=1)
-            from_reset, from_update = jnp.split(hidden @ gates, 2, axis=1)
+            reset, update, new = jnp.split(projected.astype(jnp.float32), 3, axis=1)
+            from_reset, from_update = jnp.split(_product(hidden.astype(dtype), gates), 2, axis=1)
             reset, update = jax.nn.sigmoid(reset + from_reset), jax.nn.sigmoid(update + from_update)
-            return ((1 - update) * hidden + update * jnp.tanh(new + (reset * hidden) @ candidate),)
+            new = jnp.tanh(new + _product((reset * hidden).astype(dtype), candidate))
+            return ((1 - update) * hidden + update * new,)
 
-        initial = (jnp.zeros((shape[0], self.width), dtype),)
-        return over_time(step, initial, (projected, decay), valid)
+        initial = (jnp.zeros((shape[0], self.width), jnp.float32),)
+        hidden, last = over_time(step, initial, (projected, decay), valid)
+        return hidden.astype(dtype), last
 
 
 def over_time(
@@ -201,6 +211,11 @@ def over_time(
     by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (arrived, valid))
     last, hidden = jax.lax.scan(one, initial, by_time, reverse=backwards)
     return jnp.swapaxes(hidden, 0, 1), last
+
+
+def _product(x: Float[Array, "B H"], kernel: Float[Array, "H G"]) -> Float32[Array, "B G"]:
+    """The matrix product, added up in float32."""
+    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
 
 def _drawn(name: str, rngs: nnx.Rngs, rows: int, columns: int) -> Float[Array, "n m"]:
