@@ -181,8 +181,8 @@ class DecayRecurrent(nnx.Module):
             reset, update, new = jnp.split(projected.astype(jnp.float32), 3, axis=1)
             from_reset, from_update = jnp.split(_product(hidden.astype(dtype), gates), 2, axis=1)
             reset, update = jax.nn.sigmoid(reset + from_reset), jax.nn.sigmoid(update + from_update)
-            new = jnp.tanh(new + _product((reset * hidden).astype(dtype), candidate))
-            return ((1 - update) * hidden + update * new,)
+            kept = (1 - update) * hidden
+            return (kept + update * jnp.tanh(new + _product((reset * hidden).astype(dtype), candidate)),)
 
         initial = (jnp.zeros((shape[0], self.width), jnp.float32),)
         hidden, last = over_time(step, initial, (projected, decay), valid)
