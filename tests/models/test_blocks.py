@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -23,6 +22,7 @@ from research.models import (
     Forward,
     InceptionTime,
     Model,
+    RecordTransformer,
     ResNet,
     ResNet1D,
     SeriesTransformer,
@@ -38,14 +38,14 @@ from research.training.setup import remat_of
 PICTURES = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype(np.float32)
 SERIES = series()
 
-MODELS: dict[str, tuple[Model, Any]] = {
-    "resnet": (ResNet(depth=20, blocks=(1, 1), width=4), PICTURES),
-    "densenet": (DenseNet(blocks=(1, 1), growth=4, dropout=0.3), PICTURES),
-    "vit": (ViT(patch=4, depth=2, width=8, heads=2, dropout=0.3, attention_dropout=0.3), PICTURES),
-    "transformer": (SeriesTransformer(width=8, heads=2, depth=1, dropout=0.3, position="rotary"), SERIES),
-    "resnet1d": (ResNet1D(widths=(4, 4), kernels=(3,), dropout=0.3), SERIES),
-    "inception": (InceptionTime(filters=2, kernels=(3,), depth=3, bottleneck=2), SERIES),
-    "xresnet1d": (XResNet1D(depth=18, blocks=(1, 1), width=4, stem=(4, 4, 4), dense_widths=()), SERIES),
+MODELS: dict[str, tuple[Model, Any, int]] = {
+    "resnet": (ResNet(depth=20, blocks=(1, 1), width=4), PICTURES, 2),
+    "densenet": (DenseNet(blocks=(1, 1), growth=4, dropout=0.3), PICTURES, 2),
+    "vit": (ViT(patch=4, depth=2, width=8, heads=2, dropout=0.3, attention_dropout=0.3), PICTURES, 2),
+    "transformer": (SeriesTransformer(width=8, heads=2, depth=1, dropout=0.3, position="rotary"), SERIES, 1),
+    "resnet1d": (ResNet1D(widths=(4, 4), kernels=(3,), dropout=0.3), SERIES, 2),
+    "inception": (InceptionTime(filters=2, kernels=(3,), depth=3, bottleneck=2), SERIES, 1),
+    "xresnet1d": (XResNet1D(depth=18, blocks=(1, 1), width=4, stem=(4, 4, 4), dense_widths=()), SERIES, 2),
 }
 
 
@@ -53,7 +53,9 @@ def step(model: Model, inputs: Any, remat: bool, platform: str = "cpu") -> tuple
     """A function of parameters, state, inputs and length of training that gives loss, gradient and new state."""
     rows = len(jax.tree.leaves(inputs)[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
-    params, state = jax.jit(lambda key: functional.initialise(model, like, 2, key))(jax.random.key(0))
+    shapes = jax.eval_shape(lambda: functional.initialise(model, like, 2, jax.random.key(0)))
+    random = np.random.default_rng(0)
+    params, state = jax.tree.map(lambda x: jnp.asarray(random.uniform(0.1, 0.6, x.shape), x.dtype), shapes)
 
     def run(params: Any, state: Any, inputs: Any, total: Any) -> Any:
         def objective(params: Any) -> Any:
@@ -71,48 +73,40 @@ def step(model: Model, inputs: Any, remat: bool, platform: str = "cpu") -> tuple
     return run, (params, state, inputs, np.int32(5))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_numbers_draws_and_statistics_are_the_same(name: str) -> None:
-    model, inputs = MODELS[name]
-    assert model.has_blocks
-    plain, given = step(model, inputs, remat=False)
-    (expected, state), gradient = jax.jit(plain)(*given)
-    (loss, new), found = jax.jit(step(model, inputs, remat=True)[0])(*given)
-    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+@pytest.mark.parametrize("name", ["resnet", "vit"])
+def test_numbers_draws_and_statistics_are_the_same_in_less_memory(name: str) -> None:
+    model = {
+        "resnet": ResNet(depth=20, blocks=(4,), width=4),
+        "vit": ViT(patch=4, depth=3, width=8, heads=2, attention_dropout=0.3),
+    }[name]
+    programs = []
+    for remat in (False, True):
+        run, given = step(model, np.tile(PICTURES, (4, 2, 2, 1)), remat)
+        programs.append(jax.jit(run).lower(*given).compile())
+    (expected, state), gradient = programs[0](*given)
+    (loss, new), found = programs[1](*given)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient))
-    assert largest > 1e-4
+    assert largest > 1e-3
     for path, leaf in paths(gradient).items():
         np.testing.assert_allclose(paths(found)[path], leaf, rtol=1e-4, atol=1e-5 * largest, err_msg=path)
-    moved = paths(state)
-    assert set(moved) == set(paths(new))
+    moved, again = paths(state), paths(new)
+    assert set(moved) == set(again) and bool(moved) == (name == "resnet")
     for path, leaf in moved.items():
-        np.testing.assert_allclose(paths(new)[path], leaf, rtol=1e-6, err_msg=path)
-    if moved:
-        assert any(np.abs(leaf - paths(given[1])[path]).max() > 1e-3 for path, leaf in moved.items())
+        np.testing.assert_allclose(again[path], leaf, rtol=1e-4, atol=1e-6, err_msg=path)
+        assert np.abs(leaf - paths(given[1])[path]).max() > 1e-3
+    before, after = (program.memory_analysis().temp_size_in_bytes for program in programs)
+    assert after < 0.6 * before
 
 
-@pytest.mark.parametrize(
-    "model",
-    [ResNet(depth=20, blocks=(6,), width=8), ViT(patch=4, depth=6, width=16, heads=2)],
-    ids=["resnet", "vit"],
-)
-def test_a_deep_network_takes_less_memory(model: Model) -> None:
-    pictures = np.zeros((16, 16, 16, 1), np.float32)
-    sizes = []
-    for remat in (False, True):
-        run, given = step(model, pictures, remat)
-        sizes.append(jax.jit(run).lower(*given).compile().memory_analysis().temp_size_in_bytes)
-    assert sizes[1] < 0.5 * sizes[0]
-
-
-def test_other_devices_take_the_checkpoints_of_jax() -> None:
-    """What a GPU is given: each block once in a program that JAX computes again, and no conditions."""
-    model = ResNet(depth=20, blocks=(2,), width=4)
-    run, given = step(model, PICTURES, remat=True, platform="gpu")
-    program = str(jax.make_jaxpr(run)(*given))
-    assert program.count("prevent_cse=True") >= 2 and " cond[" not in program
-    plain = str(jax.make_jaxpr(step(model, PICTURES, remat=False, platform="gpu")[0])(*given))
-    assert "prevent_cse" not in plain
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_with_blocks_computes_each_of_them_again(name: str) -> None:
+    """What a GPU is given: each block in a part that JAX marks as computed again, and on a CPU in a condition."""
+    model, inputs, blocks = MODELS[name]
+    assert model.has_blocks
+    for platform, mark in {"gpu": "prevent_cse=True", "cpu": " cond["}.items():
+        run, given = step(model, inputs, remat=True, platform=platform)
+        assert str(jax.make_jaxpr(run)(*given)).count(mark) >= blocks
 
 
 def test_models_without_blocks_say_so() -> None:
@@ -125,7 +119,9 @@ def test_models_without_blocks_say_so() -> None:
             remat_of(EXPERIMENT.replace(model=model), asked)
     for model in (Windowed(model=XResNet1D(), length=4), ViT()):
         assert remat_of(EXPERIMENT.replace(model=model), asked)
-    assert not MLP().has_blocks and {type(model) for model, _ in MODELS.values()} <= _with_blocks()
+    assert not MLP().has_blocks and {type(model) for model, *_ in MODELS.values()} == _with_blocks() - {
+        RecordTransformer
+    }
 
 
 def _with_blocks() -> set[type]:
@@ -133,10 +129,13 @@ def _with_blocks() -> set[type]:
 
 
 def test_attention_that_is_asked_for_is_noted_all_the_same() -> None:
-    model, inputs = MODELS["vit"]
+    model, inputs, blocks = MODELS["vit"]
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
-    params, _ = jax.jit(lambda key: functional.initialise(model, like, 2, key))(jax.random.key(0))
-    forward = Forward(context=Context(remat=True), attention={})
-    functional.apply(model, params, {}, inputs, 2, forward, jax.random.key(0))
-    assert set(forward.attention or {}) == {"layer 1", "layer 2"}
-    assert dataclasses.asdict(forward)["drawn"] == 0
+
+    def noted(inputs: Any) -> Any:
+        forward = Forward(context=Context(remat=True), attention={})
+        params, state = functional.initialise(model, like, 2, jax.random.key(0))
+        functional.apply(model, params, state, inputs, 2, forward, jax.random.key(0))
+        return forward.attention
+
+    assert set(jax.eval_shape(noted, inputs)) == {f"layer {number + 1}" for number in range(blocks)}
