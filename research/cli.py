@@ -22,11 +22,18 @@ from rich.table import Table
 
 from research.ablation.commands import add_commands
 from research.errors import ResearchError, RunError, UserError
-from research.processes import current, find_place, join
+from research.processes import SILENT, current, find_place, join
 
 PREDICTIONS_SHOWN = 10
 EXECUTION = "execution."
-EPILOG = """exit codes: 0 done; 2 a mistake in the command, the experiment or the data; 1 a failure while running"""
+TERMINATED = 128 + signal.SIGTERM
+EPILOG = """exit codes: 0 done; 2 a mistake in the command, the experiment or the data; 1 a failure while running;
+75 asked to stop (SIGTERM, Ctrl-C) and saved: the same command goes on from there; 143 SIGTERM with nothing to save"""
+ALONE = ("ablate", "evaluate", "extract", "predict", "table", "verify-resume")
+"""Commands that several processes would do several times over, into the same files."""
+
+SEVERAL = f"""One for each machine, as a rule; scripts/launch_local starts some here. Slurm, Open MPI and TPU pods say
+all this by themselves. One that gives no sign of life for 30 s ({SILENT}) is taken for lost, and the others end."""
 
 PREDICT = """. Files are read as those of the training were (columns, units, missing values), without targets. A run on
 a table that was a CSV, on a SeriesCSV or on a SignalFolder needs the same layout; other sources of series take a table
@@ -44,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 2 a mistake of the user, 1 a failure while running."""
+    """Run one command and return its exit code, as `EPILOG` has it."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     errors = terminal(stderr=True, soft_wrap=True)
@@ -53,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options, rest = _parser().parse_known_args(given)
         _take_overrides(options, rest)
+        _check_alone(options.name_of_command)
         options.command(options)
     except ResearchError as error:
         if debug:
@@ -61,19 +69,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(f"error: {error}", style="red")
         return error.exit_code
     except KeyboardInterrupt:
+        current().fail("interrupted", 1)
         errors.print("interrupted")
         return 1
     except _Terminated:
+        current().fail("terminated", TERMINATED)
         errors.print("terminated")
-        return 128 + signal.SIGTERM
+        return TERMINATED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if debug:
             traceback.print_exc()
-            return 1
         current().fail(f"{type(error).__name__}: {error}", 1, foreseen=False)
+        if debug:
+            return 1
         errors.print(
             f"error: {type(error).__name__}: {error}\nThis was not foreseen. Run the command again with --debug to see "
             f"where it happened; what was saved is intact.",
@@ -92,6 +103,15 @@ class _Terminated(BaseException):
 
 def _terminate(number: int, frame: Any) -> NoReturn:
     raise _Terminated
+
+
+def _check_alone(command: str) -> None:
+    """Raise `UserError` where a command that is for one process is started by several."""
+    if command in ALONE and (place := find_place()):
+        raise UserError(
+            f"{command}: this is one of several processes ({place.told}), and each would do the same, into the same "
+            f"files. Start it once, without srun, mpirun or launch_local; `research run` alone trains with several."
+        )
 
 
 def terminal(**options: Any) -> Console:
@@ -114,7 +134,7 @@ def _parser() -> _Parser:
 
     def add(name: str, function: Any, help: str, more: str = "") -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, description=f"{help}{more}", epilog=EPILOG)
-        command.set_defaults(command=function)
+        command.set_defaults(command=function, name_of_command=name)
         command.add_argument("--debug", action="store_true", help="show tracebacks")
         return command
 
@@ -140,11 +160,7 @@ def _parser() -> _Parser:
     command.add_argument("--fresh", action="store_true", help="set an earlier run aside and begin anew")
     command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
     command.add_argument("--json", action="store_true", help="print results for machines")
-    several = command.add_argument_group(
-        "several processes",
-        "One for each machine, as a rule; scripts/launch_local starts some here. Slurm, Open MPI and TPU pods say all "
-        "this by themselves.",
-    )
+    several = command.add_argument_group("several processes", SEVERAL)
     several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is reached by all")
     several.add_argument("--processes", type=int, metavar="N", help="how many there are")
     several.add_argument("--process", type=int, metavar="I", help="which this is, from 0")

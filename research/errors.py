@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+REQUEUE = 75
+"""Exit code of what was asked to stop and has saved where it is: start the same command again (EX_TEMPFAIL)."""
+
 
 class ResearchError(Exception):
     """Base of all errors whose message is meant for the user; the command line prints them without a traceback."""

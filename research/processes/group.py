@@ -1,8 +1,8 @@
 """What the processes of one run say to each other beside their arrays: decisions, signs of life, and how it ends.
 
-They write into the store of JAX's coordination service, which process 0 keeps; a thread of each looks at what the
-others have written. JAX itself would end a process whose neighbour is lost without a word that a user understands, and
-would wait for ever for one that hangs.
+They write into the store of JAX's coordination service (`research.processes.store`); a thread of each looks at what
+the others have written. JAX itself would end a process whose neighbour is lost without a word that a user understands,
+and would wait for ever for one that hangs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from research.errors import UserError
@@ -29,7 +29,7 @@ STUCK_SECONDS = 1200.0
 WAIT_SECONDS = 1.0
 SAME_MISTAKE_SECONDS = 3.0
 LAST_SECONDS = 8.0
-"""How long process 0, which keeps the store, waits at most for the others to read why it ends."""
+"""How long process 0, which ends the store, waits at most for the others to read why it ends."""
 
 LOST = 1
 """Exit code of processes that end because of another one."""
@@ -43,11 +43,21 @@ class ProcessGroup:
         index: which process this is, from 0.
         count: how many there are.
         called: host and process id of each, where known.
+        silent: seconds without a sign of life after which a process is taken for lost.
+        end_store: ends the store, on process 0.
     """
 
-    def __init__(self, client: Any = None, index: int = 0, count: int = 1, called: Mapping[int, str] = {}) -> None:
+    def __init__(
+        self,
+        client: Any = None,
+        index: int = 0,
+        count: int = 1,
+        called: Mapping[int, str] = {},
+        silent: float = SILENT_SECONDS,
+        end_store: Callable[[], None] | None = None,
+    ) -> None:
         self.index, self.count = index, count
-        self._client, self._called = client, called
+        self._client, self._called, self._silent, self._end_store = client, called, silent, end_store
         self._decisions, self._steps = 0, 0
         self._wish = threading.Event()
         self._over = threading.Event()
@@ -129,7 +139,7 @@ class ProcessGroup:
         if self._client is None:
             return
         if not foreseen:
-            time.sleep(SILENT_SECONDS + 3 * BEAT_SECONDS)  # the watching thread ends this process before
+            time.sleep(self._silent + 3 * BEAT_SECONDS)  # the watching thread ends this process before
         with contextlib.suppress(Exception):
             self._write(f"failed/{self.index}", json.dumps({"message": message, "exit_code": exit_code}))
         if self.leads:
@@ -154,6 +164,8 @@ class ProcessGroup:
             deadline = time.monotonic() + LAST_SECONDS
             while self.leads and time.monotonic() < deadline:
                 if len(self._client.key_value_dir_get("research/left")) == self.count:
+                    if self._end_store is not None:
+                        self._end_store()
                     break
                 time.sleep(0.1)
         sys.stdout.flush()
@@ -189,7 +201,7 @@ class ProcessGroup:
                 alive = _by_index(self._client.key_value_dir_get("research/alive"))
                 failed = _by_index(self._client.key_value_dir_get("research/failed"))
             except Exception:
-                continue  # process 0 is gone: JAX ends this process
+                continue  # the store is gone: JAX ends this process
             now = time.monotonic()
             for index, told in failed.items():
                 if index != self.index and self.index not in failed:
@@ -201,9 +213,9 @@ class ProcessGroup:
                 text = alive.get(index, "")
                 if index not in seen or seen[index][0] != text:
                     seen[index] = text, now
-                elif index != self.index and now - seen[index][1] > SILENT_SECONDS:
+                elif index != self.index and now - seen[index][1] > self._silent:
                     self._end(
-                        f"{self.name(index)} has given no sign of life for {SILENT_SECONDS:.0f} s, so this one ends "
+                        f"{self.name(index)} has given no sign of life for {self._silent:.0f} s, so this one ends "
                         f"too. It was killed, or its machine or the network between is down."
                     )
                 steps = json.loads(text)[1] if text else 0
@@ -227,13 +239,14 @@ class ProcessGroup:
 _CURRENT = ProcessGroup()
 
 
-def begin(called: Mapping[int, str]) -> ProcessGroup:
+def begin(called: Mapping[int, str], silent: float = SILENT_SECONDS) -> ProcessGroup:
     """The group of processes that JAX has connected; from now on it is the `current` one."""
     global _CURRENT
     from jax._src import distributed  # JAX offers its store nowhere else
 
     state = distributed.global_state
-    _CURRENT = ProcessGroup(state.client, state.process_id, state.num_processes, called)
+    end_store = None if state.service is None else state.service.shutdown
+    _CURRENT = ProcessGroup(state.client, state.process_id, state.num_processes, called, silent, end_store)
     return _CURRENT
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Mapping
 
 from research.errors import RunError, UserError, first_line
-from research.processes.group import ProcessGroup, begin
+from research.processes.group import BEAT_SECONDS, SILENT_SECONDS, ProcessGroup, begin
 from research.processes.rendezvous import meet
+from research.processes.store import outliving
 
 VARIABLES = ("RESEARCH_COORDINATOR", "RESEARCH_PROCESSES", "RESEARCH_PROCESS")
 """What ``scripts/launch_local`` and recipes for Kubernetes set: address of process 0, how many, and which this is."""
 
 OPTIONS = ("--coordinator", "--processes", "--process")
+SILENT = "RESEARCH_SILENT_SECONDS"
+"""Seconds without a sign of life after which a process is taken for lost, where they are not to be `SILENT_SECONDS`."""
+
 JOIN_SECONDS = 300
+LINGER_SECONDS = 30.0
+"""How much longer than that the store lives after process 0 was killed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +127,23 @@ def _devices_of_task(variables: Mapping[str, str]) -> tuple[int, ...] | None:
     return (_whole(variables.get("SLURM_LOCALID")),) if several and "," in shown else None
 
 
+def silent_seconds(environment: Mapping[str, str] | None = None) -> float:
+    """After how many seconds without a sign of life a process is taken for lost, as the variable `SILENT` has it.
+
+    Raises:
+        UserError: for what is no number, or so few seconds that a busy process would be taken for lost.
+    """
+    text = (os.environ if environment is None else environment).get(SILENT, f"{SILENT_SECONDS}")
+    fewest = 3 * BEAT_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not fewest <= seconds < math.inf:
+        raise UserError(f"{SILENT}: a number of seconds from {fewest:g} on is needed, {text!r} was given.")
+    return seconds
+
+
 def join(place: Place, seconds: int = JOIN_SECONDS) -> ProcessGroup:
     """Meet the others; all of them come out at about the same time. To be called before JAX is used.
 
@@ -128,20 +152,26 @@ def join(place: Place, seconds: int = JOIN_SECONDS) -> ProcessGroup:
         seconds: how long to wait for the others.
 
     Raises:
-        UserError: if process 0 cannot listen at the address, or the processes were not started alike.
+        UserError: if process 0 cannot listen at the address, or the processes were not started alike; for a variable
+            `SILENT` that means nothing.
         RunError: if not all have come, or process 0 is not reached; named.
     """
     import jax
 
-    hosts: dict[int, str] = {}
+    silent = silent_seconds()
+    address, hosts = place.coordinator, dict[int, str]()
     if place.coordinator is not None and place.count is not None and place.index is not None:
-        hosts = meet(place.coordinator, place.count, place.index, seconds, {"jax": jax.__version__})
+        hosts, port = meet(place.coordinator, place.count, place.index, seconds, {"jax": jax.__version__})
+        address = f"{place.coordinator.rpartition(':')[0]}:{port}"
     # All that this process sees, unless told otherwise: where JAX finds its place by itself, it would take one GPU.
     devices = list(place.devices or ())
+    # JAX would take SIGTERM for itself, which this program answers.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(
-            place.coordinator, place.count, place.index, local_device_ids=devices, initialization_timeout=seconds
-        )
+        with outliving(silent + LINGER_SECONDS):
+            jax.distributed.initialize(
+                address, place.count, place.index, local_device_ids=devices, initialization_timeout=seconds
+            )
     except (RuntimeError, ValueError) as error:
         raise RunError(f"{place.told}: the processes did not come together ({first_line(error)}).") from None
-    return begin(hosts)
+    return begin(hosts, silent)

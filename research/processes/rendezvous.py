@@ -17,10 +17,11 @@ HELLO_SECONDS = 10.0
 LINE = 2**16
 
 
-def meet(address: str, count: int, index: int, seconds: float, about: Mapping[str, str]) -> dict[int, str]:
-    """Wait until all have come; returns the host and process id of each in words.
+def meet(address: str, count: int, index: int, seconds: float, about: Mapping[str, str]) -> tuple[dict[int, str], int]:
+    """Wait until all have come; returns the host and process id of each in words, and a port that is free on process 0.
 
-    Process 0 listens at the address, where JAX will listen afterwards.
+    Process 0 listens at the address. JAX is to take the other port: where a run is begun again at once, what is left of
+    an earlier one may still be there.
 
     Args:
         address: ``HOST:PORT`` of process 0.
@@ -44,7 +45,7 @@ def meet(address: str, count: int, index: int, seconds: float, about: Mapping[st
 def _listening(address: str) -> socket.socket:
     port = int(address.rpartition(":")[2])
     try:
-        return socket.create_server(("", port), dualstack_ipv6=True, family=socket.AF_INET6)
+        return _server(port)
     except (OSError, OverflowError, ValueError) as error:
         raise UserError(
             f"{address}: process 0 cannot listen at port {port} ({error}). Another program may be using it: take "
@@ -52,7 +53,9 @@ def _listening(address: str) -> socket.socket:
         ) from None
 
 
-def _receive(listener: socket.socket, hello: dict[str, Any], deadline: float, seconds: float) -> dict[int, str]:
+def _receive(
+    listener: socket.socket, hello: dict[str, Any], deadline: float, seconds: float
+) -> tuple[dict[int, str], int]:
     """What process 0 does."""
     come: dict[int, tuple[socket.socket, dict[str, Any]]] = {}
     with contextlib.ExitStack() as stack:
@@ -79,9 +82,21 @@ def _receive(listener: socket.socket, hello: dict[str, Any], deadline: float, se
             if problem:
                 return refuse(UserError(problem))
         called = {0: hello["called"]} | {index: other["called"] for index, (_, other) in sorted(come.items())}
+        port = _free_port()
         for connection, _ in come.values():
-            _send(connection, {"called": called})
-    return called
+            _send(connection, {"called": called, "port": port})
+    return called, port
+
+
+def _server(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), dualstack_ipv6=True, family=socket.AF_INET6)
+    return socket.create_server(("", port))
+
+
+def _free_port() -> int:
+    with _server(0) as listener:
+        return listener.getsockname()[1]
 
 
 def _problem(own: dict[str, Any], other: dict[str, Any], come: Mapping[int, Any]) -> str:
@@ -107,7 +122,7 @@ def _missing(missing: list[int], count: int, seconds: float) -> str:
     )
 
 
-def _visit(address: str, hello: dict[str, Any], deadline: float, seconds: float) -> dict[int, str]:
+def _visit(address: str, hello: dict[str, Any], deadline: float, seconds: float) -> tuple[dict[int, str], int]:
     """What the others do."""
     host, _, port = address.rpartition(":")
     why: Exception | None = None
@@ -128,7 +143,7 @@ def _visit(address: str, hello: dict[str, Any], deadline: float, seconds: float)
             )
         if "error" in answer:
             raise (UserError if answer["user"] else RunError)(answer["error"])
-        return {int(index): called for index, called in answer["called"].items()}
+        return {int(index): called for index, called in answer["called"].items()}, answer["port"]
     raise RunError(
         f"process {hello['index']}: process 0 was not reached at {address} within {seconds:.0f} s ({first_line(why)}). "
         f"Look at whether it was started, and whether its machine lets others reach that port."

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from research.data.feed import Feed
-from research.errors import RunError
+from research.errors import REQUEUE, RunError
 from research.experiment import Execution
 from research.processes import current
 from research.training.carry import Carry
@@ -33,7 +33,9 @@ Listener = Callable[[dict[str, Any]], None]
 
 
 class Interrupted(RunError):
-    """The run was asked to stop; its checkpoint is saved and the same command resumes it."""
+    """The run was asked to stop; its checkpoint is saved and the same command resumes it (exit code 75)."""
+
+    exit_code = REQUEUE
 
 
 @dataclasses.dataclass(frozen=True)
