@@ -83,8 +83,11 @@ def _told(names: tuple[str, str, str], values: tuple[str | int | None, ...]) -> 
     if missing:
         raise UserError(f"{', '.join(names)} go together, and {', '.join(missing)} is missing. Give all three.")
     address, count, index = values
-    if not re.fullmatch(r".+:\d{1,5}", str(address)):
-        raise UserError(f"{names[0]}: HOST:PORT is needed, such as 10.0.0.1:7788; {address!r} was given.")
+    found = re.fullmatch(r".+:(\d{1,5})", str(address))
+    if found is None or not 0 < int(found[1]) < 2**16:
+        raise UserError(
+            f"{names[0]}: HOST:PORT is needed, with a port up to 65535, such as 10.0.0.1:7788; {address!r} was given."
+        )
     count, index = (_number(name, value) for name, value in zip(names[1:], (count, index), strict=True))
     if count < 1 or not 0 <= index < count:
         raise UserError(

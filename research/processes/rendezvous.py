@@ -46,7 +46,7 @@ def _listening(address: str) -> socket.socket:
     port = int(address.rpartition(":")[2])
     try:
         return _server(port)
-    except (OSError, OverflowError, ValueError) as error:
+    except OSError as error:
         raise UserError(
             f"{address}: process 0 cannot listen at port {port} ({error}). Another program may be using it: take "
             f"another port, the same for all processes."
@@ -60,8 +60,8 @@ def _receive(
     come: dict[int, tuple[socket.socket, dict[str, Any]]] = {}
     with contextlib.ExitStack() as stack:
 
-        def refuse(error: UserError | RunError) -> NoReturn:
-            for connection, _ in come.values():
+        def refuse(error: UserError | RunError, *further: socket.socket) -> NoReturn:
+            for connection in (*(connection for connection, _ in come.values()), *further):
                 _send(connection, {"error": str(error), "user": isinstance(error, UserError)})
             raise error
 
@@ -77,10 +77,9 @@ def _receive(
             other = _read(connection)
             if other is None:
                 continue  # something else looked at the port
-            problem = _problem(hello, other, come)
-            come[other.get("index", -1)] = connection, other
-            if problem:
-                return refuse(UserError(problem))
+            if problem := _problem(hello, other, come):
+                return refuse(UserError(problem), connection)
+            come[other["index"]] = connection, other
         called = {0: hello["called"]} | {index: other["called"] for index, (_, other) in sorted(come.items())}
         port = _free_port()
         for connection, _ in come.values():
