@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from research.errors import UserError
@@ -150,6 +151,7 @@ def run_in(
     if group.count > 1:
         now = environment(setup.device, experiment)
         group.check_same(_same(setup, now, extended_to, directory))
+        _check_all_train(setup, group)
         if not group.leads:
             return _follow(setup, directory, group, now, name)
     if fresh and directory.exists():
@@ -191,6 +193,17 @@ def _same(setup: Setup, now: dict[str, Any], extended_to: int | None, directory:
         "execution": fingerprint(setup.execution),
         "run directory": f"{directory.path.resolve()}, to update {extended_to or setup.cadence.total}",
     }
+
+
+def _check_all_train(setup: Setup, group: ProcessGroup) -> None:
+    """Raise `UserError` where a process has no part in the work: the others would wait for it for ever."""
+    layout = setup.program.outline.layout
+    working = {device.process_index for device in layout.devices} if layout is not None else {0}
+    if idle := sorted(set(range(group.count)) - working):
+        raise UserError(
+            f"execution.parallel: of {group.count} processes {', '.join(map(group.name, idle))} would have nothing to "
+            f"do. Set execution.parallel.data={jax.device_count()} for all devices, or start fewer processes."
+        )
 
 
 def _follow(setup: Setup, directory: RunDirectory, group: ProcessGroup, now: dict[str, Any], name: str) -> Result:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from typing import Any
 
 READY, END = "ready", "end"
+GRACE_SECONDS = 3.0
+"""How long it lives on after its end was asked for: until then the others have ended too."""
 
 
 class Store:
@@ -50,12 +52,11 @@ class Store:
             raise RuntimeError(first or "the process that keeps the store of JAX has ended")
 
     def shutdown(self) -> None:
-        """End it; no other process needs it any more."""
+        """Let it end: all others have come to their end."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.write(END)
             self._process.stdin.close()
-        self._process.wait()
 
 
 @contextlib.contextmanager
@@ -84,8 +85,7 @@ def main(address: str, count: str, linger: str, options: str) -> None:
         print(" ".join(str(error).split()), flush=True)
         return
     print(READY, flush=True)
-    if sys.stdin.read() != END:
-        time.sleep(float(linger))
+    time.sleep(GRACE_SECONDS if sys.stdin.read() == END else float(linger))
     del service
     os._exit(0)
 

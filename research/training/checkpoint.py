@@ -55,6 +55,8 @@ class Checkpoints:
             cleanup_tmp_directories=writable,
             enable_async_checkpointing=writable,
             read_only=not writable,
+            # The processes of a run wait for each other under names; two kinds are saved at the same time.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=directory.name),
         )
         handler = ocp.StandardCheckpointHandler()
         try:
