@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from rich.console import Console
 
-from research.errors import UserError
+from research.errors import ResearchError, RunError, UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
@@ -39,7 +40,7 @@ from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
-from research.training.loop import train
+from research.training.loop import Interrupted, train
 from research.training.metrics_log import MetricsLog, NoLog, read_metrics
 from research.training.preflight import Preflight, preflight
 from research.training.pretend import pretended_preflight
@@ -453,6 +454,7 @@ def _train(
         if console is not None:
             display = ProgressDisplay(console, setup.cadence.total, step, setup.examples_per_update)
             stack.enter_context(contextlib.closing(display))
+        stack.enter_context(_telling(current()))
         waited, began = _waited(setup), time.perf_counter()
         carry = train(
             setup.program,
@@ -467,6 +469,21 @@ def _train(
             display or (lambda record: None),
         )
         return carry, (_waited(setup) - waited) / (time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def _telling(group: ProcessGroup) -> Iterator[None]:
+    """An error ends all processes before anything is closed: a save in progress would wait for those that wait here."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except ResearchError as error:
+        group.fail(str(error), error.exit_code)
+        raise
+    except Exception as error:
+        group.fail(f"{type(error).__name__}: {error}", RunError.exit_code, foreseen=False)
+        raise
 
 
 def _compiling(console: Console | None) -> contextlib.AbstractContextManager[Any]:
