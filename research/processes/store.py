@@ -64,7 +64,7 @@ def outliving(linger: float) -> Iterator[None]:
     """While JAX connects the processes: process 0 starts a `Store` in the place of a service in itself."""
     from jax._src import distributed  # JAX has no other place for a service that somebody else runs
 
-    module: Any = distributed._jax
+    module: Any = distributed._jax  # pyright: ignore[reportPrivateImportUsage]
     own = module.get_distributed_runtime_service
     module.get_distributed_runtime_service = functools.partial(Store, linger=linger)
     try:
@@ -75,7 +75,7 @@ def outliving(linger: float) -> Iterator[None]:
 
 def main(address: str, count: str, linger: str, options: str) -> None:
     """Keep the store until process 0 says that it ends, or was killed and the others have had time to learn of it."""
-    from jaxlib import _jax
+    from jaxlib import _jax  # pyright: ignore[reportAttributeAccessIssue]
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # a cluster sends them to all processes of a job that is to save
