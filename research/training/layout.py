@@ -144,7 +144,9 @@ def mesh_shape(parallel: Parallel, count: int, platform: str, batch_size: int) -
     data = parallel.data
     if data == -1:
         fitting = [n for n in range(most, 0, -1) if batch_size % (n * fsdp) == 0]
-        data = 1 if platform == "cpu" or not fitting else fitting[0]
+        # Virtual devices of a processor share it; but each process has to have a part.
+        spread = platform != "cpu" or jax.process_count() > 1
+        data = fitting[0] if spread and fitting else 1
     if data > most:
         raise UserError(
             f"execution.parallel: data {data}, fsdp {fsdp} and tensor {tensor} take {data * fsdp * tensor} devices, "

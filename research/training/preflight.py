@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from research.experiment import Precision
 from research.schedules import Schedule
 from research.training.carry import Carry
 from research.training.setup import Setup, looks_ahead
@@ -92,11 +93,23 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
         notes = (*notes, f"extended: after update {total:,} the learning rate stays at {_final_rate(setup):.3g}")
     if layout is not None:
         notes = (*notes, *layout.unused(carry.state))
-    if experiment.precision.compute != "float32":
-        notes = (*notes, f"forward and backward passes in {experiment.precision.compute}")
+    if (kinds := _types(experiment.precision)) is not None:
+        notes = (*notes, kinds)
+    if setup.execution.remat != "none":
+        notes = (*notes, "what blocks keep for the backward pass is computed again there")
     summary = setup.prepared.summary() if setup.prepared is not None else None
     notes = (*(summary or {}).get("warnings", ()), *looks_ahead(experiment, setup.program.outline.task), *notes)
     return Preflight(summary, facts, tuple(notes))
+
+
+def _types(precision: Precision) -> str | None:
+    """Types other than float32, in words; None where there are none."""
+    parts = {
+        "parameters": precision.params,
+        "forward and backward passes": precision.compute,
+        "outputs": precision.output,
+    }
+    return ", ".join(f"{what} in {kind}" for what, kind in parts.items() if kind != "float32") or None
 
 
 def _final_rate(setup: Setup) -> float:
