@@ -85,6 +85,16 @@ class Checkpoints:
         except STORAGE_ERRORS as error:
             raise self._failure(error) from error
 
+    def check(self) -> None:
+        """Raise `RunError` where a save in the background has failed; does not wait.
+
+        Of several processes one may fail alone, and the others would wait for its part.
+        """
+        try:
+            self._manager.check_for_errors()
+        except STORAGE_ERRORS as error:
+            raise self._failure(error) from error
+
     def wait(self) -> None:
         """Return once everything saved is on disk; raises `RunError` where a save failed."""
         try:

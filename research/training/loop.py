@@ -127,6 +127,8 @@ def train(
             # ---- the host reads what earlier events computed, while the device works on
             ended = _read(pending, 1, cadence, log, listener)
             pace.measure(carry, step)
+            for kept in (last, best):
+                kept.check()
             if tripwire is not None:
                 tripwire.reached("update", step, interrupted)
 
