@@ -155,6 +155,7 @@ def _parser() -> _Parser:
     command.add_argument(
         "--extend", type=int, metavar="STEPS", help="go on for STEPS further updates, each time it is given"
     )
+    command.add_argument("--profile", metavar="FIRST:LAST", help="write a trace of these updates, such as 10:20")
     command.add_argument("--devices", type=int, metavar="N", help="with --dry-run: as if there were N accelerators")
     command.add_argument("--device-memory", type=float, metavar="GB", help="with --devices: refuse what does not fit")
     command.add_argument("--fresh", action="store_true", help="set an earlier run aside and begin anew")
@@ -245,6 +246,7 @@ def execution_of(overrides: Sequence[str]) -> Any:
 def _run(options: argparse.Namespace) -> None:
     from research import runner
     from research.training.pretend import pretend_devices
+    from research.training.profiling import in_words, parse_profile, slow_feed
 
     if options.extend is not None and options.extend < 1:
         raise UserError(f"--extend: a whole number of at least 1 is needed, {options.extend} was given.")
@@ -258,6 +260,8 @@ def _run(options: argparse.Namespace) -> None:
     if place := find_place(options.coordinator, options.processes, options.process):
         join(place)
     experiment, execution, source = _experiment(options)
+    if options.profile is not None:
+        execution = execution.replace(profile=parse_profile(options.profile))
     console = terminal()
     name = options.file.stem
     if options.dry_run:
@@ -297,8 +301,16 @@ def _run(options: argparse.Namespace) -> None:
     console.print(f"weights of update {summary['reported_step']} of {summary['updates']}{stopped}; {result.directory}")
     if (figures := result.directory / "figures" / summary["split"]).is_dir():
         console.print(f"figures: {figures}")
-    if execution.feed == "streaming" and result.fresh:
+    if not result.fresh:
+        return
+    if told := in_words(summary["throughput"]):
+        console.print(told)
+    if execution.feed == "streaming":
         console.print(f"waited for input {100 * summary['input_wait_share']:.1f} % of the time in training")
+    if warning := slow_feed(summary["input_wait_share"]):
+        console.print(f"note: {warning}", style="yellow")
+    if (trace := result.directory / "profile").is_dir():
+        console.print(f"trace: {trace}; tensorboard --logdir {trace}, or ui.perfetto.dev")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -191,11 +191,16 @@ class Execution(Spec):
     log_every: int | None = field(None, minimum=1, help="updates between lines of metrics.jsonl; none: at evaluations")
     checkpoint_minutes: Static[float] = field(5.0, above=0, help="minutes between checkpoints")
     checkpoint_every: int | None = field(None, minimum=1, help="updates between checkpoints, beside the minutes")
+    profile: tuple[int, int] | None = field(
+        None, help="a trace of the updates after the first up to the second of these goes into the run directory"
+    )
     tensorboard: bool = field(True, help="write TensorBoard events as well")
     figures: bool = field(True, help="write pictures of the report and, of pictures, the worst mistakes")
 
     def validate(self) -> None:
-        """Workers are those of the streaming feed."""
+        """Workers are those of the streaming feed; a trace ends after it begins."""
+        if self.profile is not None and not 0 <= self.profile[0] < self.profile[1]:
+            raise UserError(f"profile: two numbers of updates such as (10, 20) are needed, {self.profile} was given.")
         if self.workers and self.feed != "streaming":
             raise UserError(
                 f"workers: {self.workers} processes were asked for, but the {self.feed} feed reads nothing while it "

@@ -44,6 +44,7 @@ from research.training.loop import Interrupted, train
 from research.training.metrics_log import MetricsLog, NoLog, read_metrics
 from research.training.preflight import Preflight, preflight
 from research.training.pretend import pretended_preflight
+from research.training.profiling import Throughput, Trace, memory_in_use
 from research.training.progress import PreparingDisplay, ProgressDisplay
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory, write_json
@@ -172,8 +173,8 @@ def run_in(
             _say(console, f"this run has finished already; its result is in {directory.path}")
             return finished
         directory.record_execution(execution, extended_to)
-        carry, share = _train(setup, directory, now, notes, name, console)
-        result = _report(setup, carry, directory, name, began, share, console)
+        carry, pace = _train(setup, directory, now, notes, name, console)
+        result = _report(setup, carry, directory, name, began, pace, console)
         group.wait_for_all("reported")
         return result
     finally:
@@ -434,8 +435,8 @@ def _train(
     notes: tuple[str, ...],
     name: str,
     console: Console | None,
-) -> tuple[Carry, float]:
-    """The carry after training, and the share of the time that was spent waiting for input."""
+) -> tuple[Carry, Throughput]:
+    """The carry after training, and how fast that was."""
     carry = restore(setup, directory)
     with _compiling(console):
         facts = preflight(setup, carry, directory.path, notes)
@@ -467,8 +468,10 @@ def _train(
             last,
             best,
             display or (lambda record: None),
+            stack.enter_context(contextlib.closing(Trace(setup.execution.profile, directory.profile))),
         )
-        return carry, (_waited(setup) - waited) / (time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return carry, _throughput(setup, int(carry.step) - step, seconds, (_waited(setup) - waited) / seconds)
 
 
 @contextlib.contextmanager
@@ -484,6 +487,22 @@ def _telling(group: ProcessGroup) -> Iterator[None]:
     except Exception as error:
         group.fail(f"{type(error).__name__}: {error}", RunError.exit_code, foreseen=False)
         raise
+
+
+def _throughput(setup: Setup, updates: int, seconds: float, waited: float) -> Throughput:
+    layout = setup.program.outline.layout
+    devices = [setup.device] if layout is None else layout.devices
+    return Throughput(
+        updates,
+        seconds,
+        setup.examples_per_update,
+        setup.program.flops_per_update,
+        waited,
+        len(devices),
+        setup.device.device_kind,
+        setup.experiment.precision.compute,
+        memory_in_use([device for device in devices if device.process_index == setup.device.process_index]),
+    )
 
 
 def _compiling(console: Console | None) -> contextlib.AbstractContextManager[Any]:
@@ -522,7 +541,7 @@ def _report(
     directory: RunDirectory,
     name: str,
     began: float,
-    input_wait_share: float,
+    pace: Throughput,
     console: Console | None,
 ) -> Result:
     """Predict, store, and compute every metric from what was stored."""
@@ -552,7 +571,8 @@ def _report(
         "split": names[-1],
         "report": report.to_json(),
         "seconds": round(time.perf_counter() - began, 3),
-        "input_wait_share": round(input_wait_share, 5),
+        "input_wait_share": round(pace.waited, 5),
+        "throughput": pace.to_json(),
     }
     write_json(directory.results, summary)
     discard_explanations(directory.figures)

@@ -21,6 +21,7 @@ from research.processes import current
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.metrics_log import MetricsLog, NoLog
+from research.training.profiling import Trace
 from research.training.program import Program
 from research.training.steps import Split
 from research.training.tripwire import Tripwire
@@ -81,6 +82,7 @@ def train(
     last: Checkpoints,
     best: Checkpoints,
     listener: Listener,
+    trace: Trace | None = None,
 ) -> Carry:
     """Run updates until the end, early stopping or a failure; returns the final carry, already saved.
 
@@ -107,6 +109,9 @@ def train(
             stop = cadence.next_event(step)
             if tripwire is not None and tripwire.moment == "update" and step < tripwire.step:
                 stop = min(stop, tripwire.step)
+            if trace is not None:
+                trace.at(step, carry)
+                stop = trace.next_bound(step, stop)
             window = None
             if feed is not None:
                 window = feed.window(step)
@@ -150,6 +155,8 @@ def train(
                     f"Interrupted after update {step} of {cadence.total}; the checkpoint is saved. "
                     f"Run the same command again to continue from there."
                 )
+        if trace is not None:
+            trace.close(carry)
         last.wait()
         best.wait()
     return carry

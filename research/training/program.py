@@ -72,6 +72,7 @@ class Program:
         self.outline = outline if layout is None else dataclasses.replace(outline, layout=layout.jitted())
         self._beside = outline if layout is not None and layout.mode == "pmap" else None
         self._bound: dict[str, Any] = {}
+        self.flops_per_update = math.nan
         self._order: tuple[Any, tuple[Array, ...]] = (None, ())
 
     def initialise(self) -> Carry:
@@ -160,6 +161,7 @@ class Program:
         advancing = self._executable("advance", steps.advance, (1,), self._to_advance(carry, window, 0))
         memory = advancing.compiled.memory_analysis()
         needed.append(memory)
+        self.flops_per_update = advancing.flops
         return {
             "flops_per_update": advancing.flops,
             "temporary_bytes": max(float(getattr(each, "temp_size_in_bytes", math.nan)) for each in needed),

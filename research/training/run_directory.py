@@ -30,6 +30,7 @@ class RunDirectory:
         self.last = path / "checkpoints" / "last"
         self.best = path / "checkpoints" / "best"
         self.tensorboard = path / "tensorboard"
+        self.profile = path / "profile"
         self.source = path / "experiment.py"
         self._lock = Lock(
             path,
