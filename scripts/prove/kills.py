@@ -26,6 +26,7 @@ from launched import came, ended, launch, processes_of
 from resume import moments
 
 from research.errors import REQUEUE
+from research.processes.group import LOST
 from research.training.provenance import machine
 from research.training.run_directory import RunDirectory
 from research.training.verify_resume import CHECKPOINTS, Interruption, compare_directories
@@ -96,6 +97,8 @@ class Kills:
         if after < before:
             self.lost.append(f"{interruption}: {before} was complete, {after} is the newest")
         expected = (REQUEUE, 0) if interruption.signal == signal.SIGTERM else (128 + signal.SIGKILL, 0)
+        if self.processes > 1 and interruption.signal == signal.SIGKILL:
+            expected = (*expected, LOST)  # of the other, which ends because of it
         if code not in expected:
             self.lost.append(f"{interruption}: exit code {code}: {said.strip()[-300:]}")
         if interruption.signal == signal.SIGKILL:
