@@ -27,8 +27,8 @@ def distinct_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     short = short_names(paths)
     texts: dict[str, list[str]] = {}
     for path in paths:
-        having = iter(value_texts([as_json(row[path]) for row in rows if path in row]))
-        texts[path] = [next(having).replace("/", "|") if path in row else "" for row in rows]
+        having = iter(value_texts([as_json(row[path]) for row in rows if path in row], names=True))
+        texts[path] = [next(having) if path in row else "" for row in rows]
     return [", ".join(f"{short[path]}={texts[path][place]}" for path in row) for place, row in enumerate(rows)]
 
 
@@ -38,15 +38,16 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
     return {path: end if list(ends.values()).count(end) == 1 else path for path, end in ends.items()}
 
 
-def value_texts(values: Sequence[Any]) -> list[str]:
+def value_texts(values: Sequence[Any], names: bool = False) -> list[str]:
     """A text of each value of a field, different where the values are.
 
     Numbers have as many digits, and parts of one class those fields, as tell them apart.
 
     Args:
-        values: as JSON has them.
+        values: as JSON has them; what JSON has not stands for itself.
+        names: the texts are parts of names of members, in which a slash ends the name of an arm.
     """
-    keys = [json.dumps(value, sort_keys=True) for value in values]
+    keys = [json.dumps(value, sort_keys=True, default=repr) for value in values]
     different = dict(zip(keys, values, strict=True))
     numbers = number_texts([value for value in different.values() if isinstance(value, float)])
     texts: dict[str, str] = {}
@@ -56,6 +57,7 @@ def value_texts(values: Sequence[Any]) -> list[str]:
             other for other in different.values() if isinstance(other, dict) and _class_of(other) == _class_of(value)
         ]
         text = numbers[value] if isinstance(value, float) else _text(value, alike)
+        text = text.replace("/", "|") if names else text
         times[text] += 1
         texts[key] = text if times[text] == 1 else f"{text} ({times[text]})"
     return [texts[key] for key in keys]
@@ -64,7 +66,7 @@ def value_texts(values: Sequence[Any]) -> list[str]:
 def _text(value: Any, alike: Sequence[Mapping[str, Any]] = ()) -> str:
     """One value; of a part those fields in which others of its class differ from it."""
     if isinstance(value, float):
-        return f"{value:.{FEWEST_DIGITS}g}"
+        return repr(value)
     if isinstance(value, list):
         return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
     if not isinstance(value, dict):

@@ -38,7 +38,7 @@ class Source:
     """What some members read.
 
     Attributes:
-        splits: by name, with a first axis of data where there are several; empty without data.
+        splits: by name, with a first axis of data where there are several, but for what these share; empty without.
         example: a batch of one row like those of train, with such an axis too; None without data.
         feed: the rows of the updates, in all orders side by side; None without data.
         data: which of the data each member has.
@@ -94,7 +94,7 @@ def source_of(members: Sequence[Ready], device: Any, share: int) -> Source:
 
 
 def _resident(data: Sequence[Prepared], device: Any) -> dict[str, Batch]:
-    """The splits in the memory of a device; of several data those that are divisions of the same rows share them."""
+    """The splits in the memory of a device; several divisions of the same rows share these, if all do."""
     if len(data) == 1:
         return resident_splits(data[0], device)
     pooled = put_pooled([each.splits for each in data], data[0].task, device)

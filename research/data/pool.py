@@ -38,7 +38,9 @@ class Pooled:
 
 
 def pool_of(splits: Sequence[Examples]) -> tuple[Int32[np.ndarray, " P"], Any] | None:
-    """The numbers of all rows, ascending, and the inputs of each; None where a row has several."""
+    """The numbers of all rows, ascending, and the inputs of each; None where a row has several, in or across splits."""
+    if any(len(np.unique(split.example)) < len(split) for split in splits):
+        return None
     numbers = np.unique(np.concatenate([split.example for split in splits]))
     filled, pool, structure = np.zeros(len(numbers), bool), None, None
     for split in splits:

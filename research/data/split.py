@@ -81,8 +81,14 @@ class Split(Spec):
         if self.folds is None:
             return {}
         places = itertools.product(range(self.folds), range(self.inner_folds or 1))
-        all_folds = [self.replace(fold=fold, inner_fold=inner).assign(dataset) for fold, inner in places]
-        return {name: max(int((names == name).sum()) for names in all_folds) for name in SPLITS}
+        most: dict[str, int] = {name: 0 for name in SPLITS}
+        for fold, inner in places:
+            try:
+                names = self.replace(fold=fold, inner_fold=inner).assign(dataset)
+            except UserError:
+                continue  # told when that fold is asked for
+            most = {name: max(count, int((names == name).sum())) for name, count in most.items()}
+        return most
 
     def _own(self, dataset: Dataset) -> Shaped[np.ndarray, " N"]:
         patients, labels = _patient_labels(dataset)

@@ -40,6 +40,15 @@ def test_arms_lie_where_the_grid_puts_them_whatever_they_are_called() -> None:
     assert sorted(places.values(), key=str) == sorted([(0.02, 0.2), (0.1, 0.2), (0.02, None), (0.1, None)], key=str)
 
 
+def test_names_differ_where_a_slash_is_not_allowed_in_them() -> None:
+    assert value_texts(["a/b", "a|b"]) == ["a/b", "a|b"]
+    assert value_texts(["a/b", "a|b"], names=True) == ["a|b", "a|b (2)"]
+
+
+def test_numbers_in_tuples_keep_their_digits() -> None:
+    assert value_texts([[0.9, 0.99999], [0.9, 0.9999]]) == ["(0.9, 0.99999)", "(0.9, 0.9999)"]
+
+
 def test_parts_and_tuples_are_values_too() -> None:
     grid = {"optimizer": [SGD(learning_rate=0.1), AdamW(learning_rate=0.1)], "model.widths": [(4,), (8, 8)]}
     design = recorded(grid=grid)

@@ -101,6 +101,14 @@ def test_rows_with_missing_values_are_alike_by_their_bits() -> None:
     assert pool_of([first["test"], dataclasses.replace(first["test"], inputs={"a": first["test"].inputs})]) is None
 
 
+def test_rows_that_share_a_number_are_not_pooled() -> None:
+    """Which of them a split has could not be told."""
+    split = TableData(source=SyntheticTable(patients=40)).prepare().splits["train"]
+    assert pool_of([split]) is not None
+    twice = dataclasses.replace(split, example=np.zeros_like(split.example))
+    assert pool_of([twice]) is None
+
+
 def test_the_most_rows_of_any_fold_count_inner_folds_too() -> None:
     table = SyntheticTable(patients=103).load()
     split = Split(folds=4, inner_folds=3, validation=0.3)
