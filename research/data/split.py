@@ -81,7 +81,7 @@ class Split(Spec):
         if self.folds is None:
             return {}
         places = itertools.product(range(self.folds), range(self.inner_folds or 1))
-        most: dict[str, int] = {name: 0 for name in SPLITS}
+        most: dict[str, int] = dict.fromkeys(SPLITS, 0)
         for fold, inner in places:
             try:
                 names = self.replace(fold=fold, inner_fold=inner).assign(dataset)
