@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import os
 import re
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Sequence
@@ -18,11 +16,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.table import Table
 
 from research.ablation.commands import add_commands
-from research.errors import ResearchError, RunError, UserError
+from research.errors import ResearchError, UserError
 from research.processes import SILENT, current, find_place, join
+from research.training.verify_command import add_verify_resume
 
 PREDICTIONS_SHOWN = 10
 EXECUTION = "execution."
@@ -196,13 +194,7 @@ def _parser() -> _Parser:
     command.add_argument("run_b", type=Path, metavar="RUN_B")
     command.add_argument("--json", action="store_true", help="print results for machines")
 
-    command = add("verify-resume", _verify_resume, "kill a real run at several moments and compare it bit by bit")
-    add_experiment(command)
-    command.add_argument(
-        "--devices", metavar="N,N", help="instead, go on on other numbers of devices in turn, such as 8,4,1"
-    )
-    command.add_argument("--json", action="store_true", help="print results for machines")
-
+    add_verify_resume(add, add_experiment)
     add_commands(add)
 
     command = add("list", _list, "experiments and datasets, a line each")
@@ -218,7 +210,7 @@ def _parser() -> _Parser:
     return parser
 
 
-def _experiment(options: argparse.Namespace) -> tuple[Any, Any, Path | None]:
+def experiment_of(options: argparse.Namespace) -> tuple[Any, Any, Path | None]:
     """The experiment and execution that file and overrides mean, and the file where classes are defined in it."""
     from research.experiment_file import load_experiment
     from research.spec import apply_overrides, check
@@ -259,7 +251,7 @@ def _run(options: argparse.Namespace) -> None:
         pretend_devices(options.devices)
     if place := find_place(options.coordinator, options.processes, options.process):
         join(place)
-    experiment, execution, source = _experiment(options)
+    experiment, execution, source = experiment_of(options)
     if options.profile is not None:
         execution = execution.replace(profile=parse_profile(options.profile))
     console = terminal()
@@ -274,7 +266,7 @@ def _run(options: argparse.Namespace) -> None:
             devices=options.devices,
             device_memory=options.device_memory,
         )
-        _print_json(facts.to_json()) if options.json else console.print(facts.card(name))
+        print_json(facts.to_json()) if options.json else console.print(facts.card(name))
         return
     result = runner.run(
         experiment,
@@ -293,7 +285,7 @@ def _run(options: argparse.Namespace) -> None:
     if not leads:
         return
     if options.json:
-        _print_json({"directory": str(result.directory), "fresh": result.fresh} | result.summary)
+        print_json({"directory": str(result.directory), "fresh": result.fresh} | result.summary)
         return
     _show(console, result.report, f"{name}, seed {result.seed}: {result.summary['split']} split")
     summary = result.summary
@@ -325,7 +317,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         None if options.json else terminal(),
     )
     if options.json:
-        _print_json(
+        print_json(
             {"directory": str(options.run), "split": options.split, "report": report.to_json(), "figures": str(figures)}
         )
         return
@@ -373,61 +365,11 @@ def _compare(options: argparse.Namespace) -> None:
 
     comparison = compare_runs(options.run_a, options.run_b)
     if options.json:
-        _print_json(comparison.to_json())
+        print_json(comparison.to_json())
         return
     console = terminal()
     for table in comparison.tables():
         console.print(table)
-
-
-def _verify_resume(options: argparse.Namespace) -> None:
-    from research.training.verify_resume import verify_resume
-
-    _experiment(options)
-    console = terminal(stderr=options.json)
-    command = [str(options.file), *options.overrides, "--seed", str(options.seed)]
-    if options.devices is not None:
-        _verify_moves(options, command, console)
-        return
-    with tempfile.TemporaryDirectory(prefix="verify-resume-") as folder:
-        verdict = verify_resume(command, Path(folder), lambda text: console.print(f"... {text}"))
-    if options.json:
-        compared = [vars(comparison) for comparison in verdict.comparisons]
-        facts = {"equal": verdict.equal, "updates": verdict.updates, "reached": verdict.reached}
-        _print_json(facts | {"kills": verdict.kills, "compared": compared})
-    else:
-        kills = Table("interruption", "resumed from", title=f"{options.file}: {verdict.updates} updates", box=None)
-        for interruption, point in verdict.kills:
-            kills.add_row(interruption, point)
-        compared = Table("compared", "size", "result", box=None)
-        for comparison in verdict.comparisons:
-            compared.add_row(comparison.what, comparison.size, comparison.difference or "equal to the bit")
-        console.print(kills, f"{verdict.reached} of {len(verdict.kills)} interruptions took place", compared)
-    if verdict.differs:
-        raise RunError(f"{options.file}: a resumed run differs from one that was never interrupted; see the table.")
-    if not verdict.equal:
-        raise RunError(
-            f"{options.file}: nothing is proven, for none of the {len(verdict.kills)} interruptions took place: the "
-            f"run of {verdict.updates} updates ended before each. Make it longer, by epochs or steps."
-        )
-
-
-def _verify_moves(options: argparse.Namespace, command: list[str], console: Console) -> None:
-    from research.training.verify_moves import check_moved, parse_devices, verify_moves
-
-    devices = parse_devices(options.devices)
-    with tempfile.TemporaryDirectory(prefix="verify-resume-") as folder:
-        found = verify_moves(command, Path(folder), devices, lambda text: console.print(f"... {text}"))
-    if options.json:
-        _print_json(dataclasses.asdict(found) | {"within": found.within})
-    else:
-        table = Table("devices", "from", "losses at", "differ by", title=f"{options.file}: {found.updates} updates")
-        for move in found.moves:
-            table.add_row(f"{move.devices}", move.begun, f"update {move.step}", f"{move.difference:.1e}")
-        table.box = None
-        console.print(table, f"at the end: {found.metrics[1]} by {found.metrics[0]:.1e}, ", end="")
-        console.print(f"predictions by {found.predictions:.1e}, rows {'the same' if found.rows else 'OTHERS'}")
-    check_moved(found, str(options.file))
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -530,7 +472,7 @@ def _show(console: Console, report: Any, title: str) -> None:
         console.print(table)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Strict JSON on standard output; a number that is not finite is null there."""
     from research.training.metrics_log import finite
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
-from research.errors import ResearchError, RunError, UserError
+from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
 from research.experiment import Execution, Experiment, check_experiment
@@ -40,7 +38,7 @@ from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
-from research.training.loop import Interrupted, train
+from research.training.loop import train
 from research.training.metrics_log import MetricsLog, NoLog, read_metrics
 from research.training.preflight import Preflight, preflight
 from research.training.pretend import pretended_preflight
@@ -49,6 +47,7 @@ from research.training.progress import PreparingDisplay, ProgressDisplay
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory, write_json
 from research.training.setup import Setup, set_up, with_fitted
+from research.training.together import check_together, telling
 from research.training.tripwire import Tripwire
 
 REPORTED = ("validation", "test")
@@ -150,10 +149,9 @@ def run_in(
     began, group = time.perf_counter(), current()
     console = console if group.leads else None
     setup, extended_to = _set_up(experiment, seed, execution, name, directory, extend, fresh, console)
+    now = environment(setup.device, experiment)
     if group.count > 1:
-        now = environment(setup.device, experiment)
-        group.check_same(_same(setup, now, extended_to, directory))
-        _check_all_train(setup, group)
+        check_together(setup, group, now, directory.path, extended_to)
         if not group.leads:
             return _follow(setup, directory, group, now, name)
     if fresh and directory.exists():
@@ -165,7 +163,6 @@ def run_in(
         _say(console, f"the earlier run is now {aside}")
     directory.open()
     try:
-        now = environment(setup.device, experiment)
         notes = claim(directory, setup, now, name, source, accept_changes)
         finished = _finished(directory, setup)
         group.decide({"finished": finished is not None})
@@ -181,31 +178,6 @@ def run_in(
         directory.close()
         if setup.feed is not None:
             setup.feed.close()
-
-
-def _same(setup: Setup, now: dict[str, Any], extended_to: int | None, directory: RunDirectory) -> dict[str, str]:
-    """What all processes of a run must have alike."""
-    prepared, start = setup.prepared, setup.experiment.start_from
-    return {
-        "experiment": fingerprint(setup.experiment),
-        "seed": f"{setup.seed}",
-        "code": now["code"],
-        "data": "" if prepared is None else prepared.fingerprint,
-        "start_from": "" if start is None else start_from.content_hash(start),
-        "execution": fingerprint(setup.execution),
-        "run directory": f"{directory.path.resolve()}, to update {extended_to or setup.cadence.total}",
-    }
-
-
-def _check_all_train(setup: Setup, group: ProcessGroup) -> None:
-    """Raise `UserError` where a process has no part in the work: the others would wait for it for ever."""
-    layout = setup.program.outline.layout
-    working = {device.process_index for device in layout.devices} if layout is not None else {0}
-    if idle := sorted(set(range(group.count)) - working):
-        raise UserError(
-            f"execution.parallel: of {group.count} processes {', '.join(map(group.name, idle))} would have nothing to "
-            f"do. Set execution.parallel.data={jax.device_count()} for all devices, or start fewer processes."
-        )
 
 
 def _follow(setup: Setup, directory: RunDirectory, group: ProcessGroup, now: dict[str, Any], name: str) -> Result:
@@ -455,7 +427,9 @@ def _train(
         if console is not None:
             display = ProgressDisplay(console, setup.cadence.total, step, setup.examples_per_update)
             stack.enter_context(contextlib.closing(display))
-        stack.enter_context(_telling(current()))
+        # Processes of one machine would write traces over each other.
+        trace = Trace(setup.execution.profile if leads else None, directory.profile)
+        stack.enter_context(telling(current()))
         waited, began = _waited(setup), time.perf_counter()
         carry = train(
             setup.program,
@@ -468,25 +442,10 @@ def _train(
             last,
             best,
             display or (lambda record: None),
-            stack.enter_context(contextlib.closing(Trace(setup.execution.profile, directory.profile))),
+            stack.enter_context(contextlib.closing(trace)),
         )
         seconds = time.perf_counter() - began
         return carry, _throughput(setup, int(carry.step) - step, seconds, (_waited(setup) - waited) / seconds)
-
-
-@contextlib.contextmanager
-def _telling(group: ProcessGroup) -> Iterator[None]:
-    """An error ends all processes before anything is closed: a save in progress would wait for those that wait here."""
-    try:
-        yield
-    except Interrupted:
-        raise
-    except ResearchError as error:
-        group.fail(str(error), error.exit_code)
-        raise
-    except Exception as error:
-        group.fail(f"{type(error).__name__}: {error}", RunError.exit_code, foreseen=False)
-        raise
 
 
 def _throughput(setup: Setup, updates: int, seconds: float, waited: float) -> Throughput:

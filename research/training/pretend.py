@@ -18,7 +18,7 @@ from research.training.setup import Setup, set_up
 
 MOST = 4096
 SHOWN = 12
-"""Arrays that the card names; JSON has all."""
+"""Parameters that are named of those that lie apart, the largest first."""
 
 GB = 1e9
 

@@ -58,6 +58,8 @@ def parse_profile(text: str) -> tuple[int, int]:
 class Trace:
     """Writes a trace of the updates after ``first`` up to ``last``, for TensorBoard, XProf and Perfetto.
 
+    Chunks of updates end there, so they are not dispatched as far ahead as without it.
+
     Args:
         bounds: these two; None writes nothing.
         folder: where it is written.
