@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "processes"))
 
 from launched import came, ended, launch, processes_of
-from resume import moments
 
 from research.errors import REQUEUE
 from research.processes.group import LOST
@@ -33,6 +32,17 @@ from research.training.verify_resume import CHECKPOINTS, Interruption, compare_d
 
 TINY = "from tiny import EXPERIMENT\n\nexperiment = EXPERIMENT.replace(steps=600)\n"
 QUIET = ["execution.tensorboard=false", "execution.figures=false"]
+
+
+def moments(kills: int, seed: int) -> tuple[Interruption, ...]:
+    """Random interruptions in the order of the run, so that every process gets a little further."""
+    draw = random.Random(seed)
+    found = []
+    for fraction in sorted(draw.uniform(0, 0.98) for _ in range(kills)):
+        number = signal.SIGTERM if draw.random() < 0.2 else signal.SIGKILL
+        moment = draw.choice(("update", "save"))
+        found.append(Interruption(moment, fraction, number, draw.uniform(0, 0.06) if moment == "save" else 0.0))
+    return tuple(found)
 
 
 class Kills:
