@@ -16,7 +16,9 @@ T = TypeVar("T")
 
 
 class Shelf:
-    """What was read of sources, so that the folds of a cross-validation read it once and share it in memory.
+    """What was read of sources, so that the folds of a cross-validation read it once.
+
+    Pictures are in memory once for all of them; of other rows what is made of them is kept for each division.
 
     Files are taken not to change as long as a shelf is used; nothing that is on it may be changed.
     """
