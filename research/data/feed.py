@@ -20,9 +20,10 @@ class Window(NamedTuple):
     """Rows on the device, and which of them make the batches of consecutive updates.
 
     Attributes:
-        rows: a `Batch` of rows to gather from.
+        rows: a `Batch` of rows to gather from; where ``index`` is None the batches themselves, ``[length, B, ...]`` or
+            ``[length, k, B, ...]``, spread over the devices along B.
         index: int32 ``[length, B]``, or ``[length, k, B]`` for k > 1 batches per update: rows of each batch.
-        mask: bool, of the same shape: False on padding.
+        mask: bool, of the same shape: False on padding; None with ``index``.
         offset: where in the window the asked-for update is.
         left: how many updates the window holds from there on.
     """

@@ -2,17 +2,19 @@
 
 The one module that touches Grain. A chunk holds the rows of some consecutive updates, in the order in which the
 updates take them; on the device it is a small resident split, so the compiled programs are those of the resident feed
-and the batches are equal to the bit. Memory is that of a few chunks, however large the data is.
+and the batches are equal to the bit. Memory is that of a few chunks, however large the data is. Where batches are
+spread over devices, each process reads the rows of its own devices alone, and a chunk holds the batches as they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +25,7 @@ from jaxtyping import Array
 
 from research.data.batch import Batch
 from research.data.feed import Feed, Orders, Reading, Window, order_like
-from research.data.placing import place
+from research.data.placing import own_part, place, place_part
 from research.data.prepare import Examples
 from research.data.resident import filled, without_inputs
 from research.errors import RunError
@@ -34,6 +36,9 @@ CHUNK_UPDATES = 64
 THREADS = 2
 AHEAD = 2
 
+Spread = Callable[[int], jax.sharding.Sharding]
+"""By the axis of the rows, how arrays are spread over devices along it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class _ReadChunk:
@@ -43,17 +48,21 @@ class _ReadChunk:
         reading: which rows when.
         examples: the training split.
         length: updates in a chunk.
+        part: positions in a batch whose rows are read; None for all.
     """
 
     reading: Reading | Orders
     examples: Examples
     length: int
+    part: np.ndarray | None = None
 
     def __call__(self, chunk: int) -> dict[str, Any]:
         if multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread():
             # Ctrl-C reaches the whole group: the parent saves its state first and ends this process then.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         index, mask = self.reading.rows(int(chunk) * self.length, self.length)
+        if self.part is not None:
+            index, mask = index[..., self.part], mask[..., self.part]
         rows = index.reshape(-1)
         return {
             "inputs": self.examples.read(rows),
@@ -75,6 +84,7 @@ class StreamingFeed(Feed):
         total: int,
         workers: int = 0,
         device: Any = None,
+        spread: Spread | None = None,
     ) -> None:
         """Start nothing yet.
 
@@ -85,8 +95,10 @@ class StreamingFeed(Feed):
             total: updates of the whole run; the chunk of the last one is the last that is read.
             workers: processes that read; 0: threads of this process.
             device: where the rows go.
+            spread: over which devices the rows of each batch go instead; for a single order.
         """
         super().__init__(reading)
+        self.spread, self._rows = spread, len(reading.shape(1)) - 1
         self.examples, self.task, self.workers, self.device = examples, task, workers, device
         row = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(examples.like))
         self.length = chunk_updates(row * math.prod(reading.shape(1)))
@@ -115,12 +127,25 @@ class StreamingFeed(Feed):
         """See `Feed.window_like`."""
         shape = self.reading.shape(self.length)
         rows = StreamedSplit(self.examples, self.task, math.prod(shape)).block_like()
-        return Window(rows, *order_like(shape), 0, self.length)
+        if self.spread is None:
+            return Window(rows, *order_like(shape), 0, self.length)
+        place = self.spread(self._rows)
+        batches = jax.tree.map(
+            lambda row: jax.ShapeDtypeStruct((*shape, *row.shape[1:]), row.dtype, sharding=place), rows
+        )
+        return Window(batches, None, None, 0, self.length)
 
     @property
     def chunks_ahead(self) -> int:
         """Chunks in the memory of the host while it reads, at most."""
         return 2 * self.workers if self.workers else THREADS + AHEAD
+
+    @functools.cached_property
+    def _part(self) -> np.ndarray | None:
+        """See `_ReadChunk`."""
+        if self.spread is None:
+            return None
+        return own_part(self.spread(self._rows), self.reading.shape(1)[-1], self._rows)
 
     def _take(self, chunks: Iterator[dict[str, Any]]) -> dict[str, Any]:
         try:
@@ -144,7 +169,7 @@ class StreamingFeed(Feed):
         import grain
         from absl import flags
 
-        read = _ReadChunk(self.reading, self.examples, self.length)
+        read = _ReadChunk(self.reading, self.examples, self.length, self._part)
         chunks = grain.MapDataset.range(number, self.chunks).map(read)
         threads = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
         ahead = chunks.to_iter_dataset(threads)
@@ -162,11 +187,17 @@ class StreamingFeed(Feed):
         rows = Batch(
             inputs=chunk["inputs"],
             targets=chunk["targets"],
-            mask=np.ones(mask.size, bool),
+            mask=np.ones(mask.size, bool) if self.spread is None else mask.reshape(-1),
             example=chunk["example"],
             patient=chunk["patient"],
             task=self.task,
         )
+        if self.spread is not None:
+            assert self._part is not None
+            batches = jax.tree.map(lambda array: array.reshape(*mask.shape, *array.shape[1:]), rows)
+            size = self.reading.shape(1)[-1]
+            batches = place_part(batches, self.spread(self._rows), self._part, size, self._rows)
+            return Window(batches, None, None, 0, self.length)
         index = np.arange(mask.size, dtype=np.int32).reshape(mask.shape)
         sent: Any = place((rows, index, mask), self.device)
         rows, index, mask = sent
@@ -186,13 +217,15 @@ class StreamedSplit:
         examples: the split.
         task: what the targets mean.
         size: rows of a block; the last one is filled up with its first row.
-        device: where the blocks go.
+        device: where the blocks go, and what is known of all rows.
+        spread: over which devices the rows of the blocks go instead, each process reading those of its own.
     """
 
     examples: Examples
     task: Task
     size: int
     device: Any = None
+    spread: Spread | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -204,9 +237,10 @@ class StreamedSplit:
     def block_like(self) -> Batch:
         """Shapes and types of a block (`jax.ShapeDtypeStruct`)."""
         targets = self.examples.targets
+        place = None if self.spread is None else self.spread(0)
 
         def like(shape: tuple[int, ...], dtype: Any) -> Any:
-            return jax.ShapeDtypeStruct((self.size, *shape), dtype)
+            return jax.ShapeDtypeStruct((self.size, *shape), dtype, sharding=place)
 
         whole = like((), np.int32)
         return Batch(
@@ -240,23 +274,28 @@ class StreamedSplit:
         import grain
 
         starts = range(0, len(self), self.size)
-        read = _ReadBlock(self.examples, self.task, self.size)
+        place_of = None if self.spread is None else self.spread(0)
+        part = np.arange(self.size) if place_of is None else own_part(place_of, self.size, 0)
+        read = _ReadBlock(self.examples, self.task, part)
         options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
         blocks = grain.MapDataset.range(0, len(self), self.size).map(read).to_iter_dataset(options)
         for _, block in zip(starts, blocks, strict=True):
-            yield place(block, self.device)
+            if place_of is None:
+                yield place(block, self.device)
+            else:
+                yield place_part(block, place_of, part, self.size, 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class _ReadBlock:
-    """First position of a block to its rows."""
+    """First position of a block to the rows ``part`` of it."""
 
     examples: Examples
     task: Task
-    size: int
+    part: np.ndarray
 
     def __call__(self, first: int) -> Batch:
-        positions = np.arange(first, first + self.size, dtype=np.int32)
+        positions = (first + self.part).astype(np.int32)
         mask = positions < len(self.examples)
         positions = np.where(mask, positions, np.int32(first))
         examples = self.examples

@@ -73,7 +73,7 @@ class Program:
         self._beside = outline if layout is not None and layout.mode == "pmap" else None
         self._bound: dict[str, Any] = {}
         self.flops_per_update = math.nan
-        self._order: tuple[Any, tuple[Array, ...]] = (None, ())
+        self._order: tuple[Any, Any] = (None, None)
 
     def initialise(self) -> Carry:
         """The carry before the first update."""
@@ -137,7 +137,7 @@ class Program:
             return self._run(name, steps.evaluate, (), self.spec, state, self.run, split, *moment)
         found = []
         for block in split.blocks():
-            name = f"rows of blocks of {split.size}"
+            name = f"blocks of {split.size}"
             found.append(self._run(name, steps.evaluate, (), self.spec, state, self.run, block, *moment))
             jax.block_until_ready(found[-1])
         return split.joined(found)
@@ -151,12 +151,13 @@ class Program:
         """
         needed = []
         if assess:
-            block = validation.block_like() if isinstance(validation, StreamedSplit) else validation
+            streamed = isinstance(validation, StreamedSplit)
+            block, name = (validation.block_like(), "blocks") if streamed else (validation, "rows")
             rehearse = functools.partial(steps.rehearse, self.outline)
             jax.eval_shape(rehearse, self.spec, carry, self.run, block, steps.without_inputs(validation))
             deployed = jax.eval_shape(functools.partial(steps.deploy, self.outline), self.spec, carry)
             moment = np.uint32(0), carry.step
-            evaluating = self._executable("rows", steps.evaluate, (), (self.spec, deployed, self.run, block, *moment))
+            evaluating = self._executable(name, steps.evaluate, (), (self.spec, deployed, self.run, block, *moment))
             needed.append(evaluating.compiled.memory_analysis())
         advancing = self._executable("advance", steps.advance, (1,), self._to_advance(carry, window, 0))
         memory = advancing.compiled.memory_analysis()
@@ -180,16 +181,19 @@ class Program:
         made = self._executable("advance", steps.advance, (1,), self._to_advance(carry, window, 0))
         return made.compiled.as_text()
 
-    def _divided(self, order: tuple[Any, Any], layout: Layout) -> tuple[Any, ...]:
-        """The rows of each update, ``[..., B]``, divided among programs, ``[..., programs, B / programs]``."""
-        if self._order[0] is not order[0]:
-            shapes = [(*each.shape[:-1], layout.programs, each.shape[-1] // layout.programs) for each in order]
-            places = [layout.rows(len(shape) - 2) for shape in shapes]
-            if isinstance(order[0], jax.ShapeDtypeStruct):
-                like = zip(order, shapes, places, strict=True)
-                return tuple(jax.ShapeDtypeStruct(shape, each.dtype, sharding=at) for each, shape, at in like)
-            parts = zip(order, shapes, places, strict=True)
-            self._order = order[0], tuple(jax.device_put(each.reshape(shape), at) for each, shape, at in parts)
+    def _divided(self, values: Any, axis: int, layout: Layout) -> Any:
+        """Arrays ``[..., B, ...]`` divided along ``axis`` among programs, ``[..., programs, B / programs, ...]``."""
+        leaves, place = jax.tree.leaves(values), layout.rows(axis)
+
+        def divide(array: Any) -> Any:
+            shape = array.shape
+            shape = (*shape[:axis], layout.programs, shape[axis] // layout.programs, *shape[axis + 1 :])
+            if isinstance(array, jax.ShapeDtypeStruct):
+                return jax.ShapeDtypeStruct(shape, array.dtype, sharding=place)
+            return jax.device_put(array.reshape(shape), place)
+
+        if self._order[0] is not leaves[0]:
+            self._order = leaves[0], jax.tree.map(divide, values)
         return self._order[1]
 
     def _run(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], *arguments: Any) -> Any:
@@ -205,10 +209,14 @@ class Program:
         """Arguments of `research.training.steps.advance`."""
         layout, arguments = self.outline.layout, (None, None, np.int32(0))
         if window is not None:
-            order = window.index, window.mask
+            rows, order = window.rows, None if window.index is None else (window.index, window.mask)
             if layout is not None and self._beside is not None:
-                order = self._divided(order, layout)
-            arguments = window.rows, order, np.int32(window.offset)
+                axis = _axis_of_rows(rows, order)
+                if order is None:
+                    rows = self._divided(rows, axis, layout)
+                else:
+                    order = self._divided(order, axis, layout)
+            arguments = rows, order, np.int32(window.offset)
         return self.spec, carry, self.run, *arguments, np.int32(count)
 
     def _executable(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], arguments: Any) -> Any:
@@ -222,8 +230,7 @@ class Program:
         layout = self.outline.layout
         if layout is not None and self._beside is not None and name == "advance":
             program = functools.partial(function, self._beside)
-            rows = None if arguments[4] is None else arguments[4][0].ndim - 2
-            axes = (None, None, None, None, rows, None, None)
+            axes = (None, None, None, *_axes_of_programs(arguments[3], arguments[4]), None, None)
             beside = jax.pmap(program, PROGRAMS, in_axes=axes, out_axes=None, devices=layout.devices)
             return Executable(beside.lower(*arguments).compile(), flops(jax.make_jaxpr(beside)(*arguments)))
         bound = functools.partial(function, self.outline)
@@ -232,9 +239,17 @@ class Program:
         return Executable(traced.lower().compile(), flops(traced.jaxpr))
 
 
-def _arguments(window: Window | None) -> tuple[Any, Any, np.int32]:
-    """Rows, order and offset as arguments of the programs."""
-    return (None, None, np.int32(0)) if window is None else (window.rows, window[1:3], np.int32(window.offset))
+def _axis_of_rows(rows: Batch, order: Any) -> int:
+    """Axis of a window's arrays along which the rows of a batch lie: of the order, or of rows that are batches."""
+    return (rows.mask if order is None else order[0]).ndim - 1
+
+
+def _axes_of_programs(rows: Any, order: Any) -> tuple[int | None, int | None]:
+    """Axes along which rows and order of an update are divided among programs."""
+    if rows is None:
+        return None, None
+    axis = _axis_of_rows(rows, order) - 1
+    return (axis, None) if order is None else (None, axis)
 
 
 def _everywhere(values: Any, place: jax.sharding.Sharding) -> Any:

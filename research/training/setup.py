@@ -20,7 +20,7 @@ from research.losses import Loss
 from research.models.model import Model
 from research.spec.values import concrete_specs
 from research.task import Task
-from research.training.layout import layout_of
+from research.training.layout import Layout, layout_of
 from research.training.loop import Cadence
 from research.training.program import Program
 from research.training.steps import Outline, Split, seen_by_model
@@ -102,14 +102,14 @@ def set_up(
     layout = layout_of(execution.parallel, devices, reading.batch_size, pretended=pretended)
     if layout is not None:
         layout = dataclasses.replace(layout, axes=experiment.algorithm.axes(fitted, seen_by_model(fitted, example)))
-    place = device if layout is None else layout.everywhere
+    place, spread = (device, None) if layout is None else (layout.everywhere, layout.rows)
     if pretended and layout is not None:
         place = Shapes(place)
     feed: Feed
     splits: dict[str, Split]
     if streamed:
-        feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, place)
-        splits = dict(streamed_splits(experiment, prepared, place, 1 if layout is None else layout.programs))
+        feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, place, spread)
+        splits = dict(streamed_splits(experiment, prepared, place, layout))
     else:
         resident = resident_splits(prepared, place)
         feed, splits = ResidentFeed(reading, resident["train"], place), dict(resident)
@@ -138,14 +138,16 @@ def resident_splits(prepared: Prepared, place: Any) -> dict[str, Batch]:
 
 
 def streamed_splits(
-    experiment: Experiment, prepared: Prepared, place: Any, programs: int = 1
+    experiment: Experiment, prepared: Prepared, place: Any, layout: Layout | None = None
 ) -> dict[str, StreamedSplit]:
-    """The splits, to be evaluated block by block, each of which ``programs`` devices share evenly."""
-    found = {}
+    """The splits, to be evaluated block by block, each of which the devices of a layout share evenly."""
+    found, spread, programs = {}, None, 1
+    if layout is not None:
+        spread, programs = layout.rows, layout.programs
     for name, examples in prepared.splits.items():
         rows = max(len(examples), examples.room)
         size = block_rows(experiment.evaluation.batch_size, rows, examples.like, programs)
-        found[name] = StreamedSplit(examples, prepared.task, size, place)
+        found[name] = StreamedSplit(examples, prepared.task, size, place, spread)
     return found
 
 

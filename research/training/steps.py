@@ -110,8 +110,8 @@ def initialise(outline: Outline, spec: Experiment, run: Run, example: Batch | No
             return on(None)
         stack = algorithm.batches_per_update
         shape = (outline.batch_size,) if stack == 1 else (stack, outline.batch_size)
-        key = keys.stream(run.seed, "augment", 0)
-        return on(_whole(outline, spec, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool), key))
+        rows = _gathered(outline, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))
+        return on(_seen(spec, rows, keys.stream(run.seed, "augment", 0)))
 
     scalars = jax.eval_shape(one_update, state)
     deployed = algorithm.deployed(spec, state) if spec.evaluation.select is not None else None
@@ -140,8 +140,8 @@ def advance(
         spec: the experiment.
         carry: the state after some updates.
         run: seed and length.
-        train: rows to gather from; None without data.
-        order: ``(index, mask)`` of a `research.data.feed.Window`.
+        train: rows of a `research.data.feed.Window`; None without data.
+        order: ``(index, mask)`` of it; None where its rows are the batches.
         offset: where in the window the first of the updates is.
         count: how many updates.
     """
@@ -161,9 +161,8 @@ def advance(
         if train is None:
             state, scalars = on(None)
         else:
-            index, mask = order
             augment = keys.stream(run.seed, "augment", carry.step)
-            state, scalars = _with_rows(outline, spec, train, index[offset + done], mask[offset + done], augment, on)
+            state, scalars = _with_rows(outline, spec, _of_update(outline, train, order, offset + done), augment, on)
         step = carry.step + 1
         return done + 1, dataclasses.replace(
             carry,
@@ -180,22 +179,19 @@ def advance(
 def _with_rows(
     outline: Outline,
     spec: Experiment,
-    train: Batch,
-    index: Array,
-    mask: Array,
+    rows: Batch,
     key: Key[Array, ""] | None,
     on: Callable[[Batch], Any],
 ) -> Any:
-    """``on`` the batch, or stack of batches, of one update as the model sees it.
+    """``on`` rows, ``[B, ...]`` or stacked batches ``[k, B, ...]``, as the model sees them.
 
     Series are cut to the shortest length of those the data names that loses nothing: one compiled form of ``on`` for
     each, among which the device chooses, so ``on`` must give the same shapes for all.
     """
     lengths = () if spec.data is None else spec.data.cut_lengths()
-    if spec.data is None or len(lengths) < 2 or index.ndim > 1:
-        return on(_whole(outline, spec, train, index, mask, key))
-    rows = _taken(outline, train, index, mask)
-    data, needed = spec.data, jnp.where(mask, spec.data.needs(rows.inputs), 0).max()
+    if spec.data is None or len(lengths) < 2 or rows.mask.ndim > 1:
+        return on(_seen(spec, rows, key))
+    data, needed = spec.data, jnp.where(rows.mask, spec.data.needs(rows.inputs), 0).max()
     if outline.layout is not None and outline.layout.mode == "pmap":
         needed = lax.pmax(needed, PROGRAMS)
 
@@ -206,19 +202,30 @@ def _with_rows(
     return lax.switch(fitting, [cut_to(length) for length in lengths], rows)
 
 
-def _whole(
-    outline: Outline, spec: Experiment, train: Batch, index: Array, mask: Array, key: Key[Array, ""] | None
-) -> Batch:
-    """The batch, or stack of batches, of one update as the model sees it, at its full length."""
+def _seen(spec: Experiment, rows: Batch, key: Key[Array, ""] | None) -> Batch:
+    """A batch, or stack of batches, as the model sees it, at its full length."""
+    if rows.mask.ndim > 1:
+        return jax.vmap(lambda each: _transform(spec, each, key))(rows)
+    return _transform(spec, rows, key)
+
+
+def _of_update(outline: Outline, train: Batch, order: Any, number: Array) -> Batch:
+    """The rows of one update of a `research.data.feed.Window`, each on the device that computes on it."""
+    if order is None:
+        return _spread(outline, jax.tree.map(lambda rows: rows[number], train))
+    index, mask = order
+    return _gathered(outline, train, index[number], mask[number])
+
+
+def _gathered(outline: Outline, train: Batch, index: Array, mask: Array) -> Batch:
+    """The rows of a batch, or stack of batches, each on the device that computes on it."""
     if index.ndim > 1:
-        return jax.vmap(lambda i, m: _whole(outline, spec, train, i, m, key))(index, mask)
-    return _transform(spec, _taken(outline, train, index, mask), key)
+        return jax.vmap(lambda i, m: _gathered(outline, train, i, m))(index, mask)
+    return _spread(outline, take(train, index, mask))
 
 
-def _taken(outline: Outline, train: Batch, index: Array, mask: Array) -> Batch:
-    """The rows of a batch, each on the device that computes on it."""
-    rows = take(train, index, mask)
-    return rows if outline.layout is None else outline.layout.spread(rows)
+def _spread(outline: Outline, rows: Batch) -> Batch:
+    return rows if outline.layout is None else outline.layout.spread(rows, rows.mask.ndim - 1)
 
 
 def _transform(spec: Experiment, rows: Batch, key: Key[Array, ""] | None = None) -> Batch:
@@ -306,6 +313,14 @@ def evaluate(
     count = len(split.example)
     like = jax.eval_shape(lambda rows: inputs_at(rows, jnp.zeros(1, jnp.int32)), split)
     size = block_rows(spec.evaluation.batch_size, count, like, programs_of(outline))
+
+    def on(batch: Batch) -> dict[str, Array]:
+        found = spec.algorithm.evaluate(spec, state, batch, key, context)
+        return _as_long(found, split.targets.shape[1]) if split.task.per_step else found
+
+    if outline.layout is not None and size == count:
+        # A block is spread over the devices already, and is one batch.
+        return _with_rows(outline, spec, _spread(outline, split), None, on)
     places = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32)
     shortest_first = _shortest_first(spec, split)
     index = places if shortest_first is None else jnp.take(shortest_first, places, mode="clip")
@@ -314,12 +329,7 @@ def evaluate(
         place, index = rows
         # A split that came in blocks says itself which rows only fill up the last one.
         counts = (place < count) & jnp.take(split.mask, index, mode="clip")
-
-        def on(batch: Batch) -> dict[str, Array]:
-            found = spec.algorithm.evaluate(spec, state, batch, key, context)
-            return _as_long(found, split.targets.shape[1]) if split.task.per_step else found
-
-        return _with_rows(outline, spec, split, index, counts, None, on)
+        return _with_rows(outline, spec, _gathered(outline, split, index, counts), None, on)
 
     stacked = lax.map(one_batch, (places.reshape(-1, size), index.reshape(-1, size)))
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], stacked)

@@ -15,10 +15,20 @@ from pictures import Dots
 
 from research.data import Data, ImageData, SyntheticTable, TableData
 from research.data.feed import Feed, Orders, Reading
-from research.data.prepare import Prepared
+from research.data.placing import own_part
+from research.data.prepare import Examples, Prepared
 from research.data.resident import ResidentFeed, put, take
-from research.data.streaming import CHUNK_BYTES, CHUNK_UPDATES, StreamedSplit, StreamingFeed, chunk_updates
+from research.data.streaming import (
+    CHUNK_BYTES,
+    CHUNK_UPDATES,
+    StreamedSplit,
+    StreamingFeed,
+    _ReadChunk,
+    chunk_updates,
+)
 from research.errors import RunError
+from research.experiment import Parallel
+from research.training.layout import layout_of
 
 PICTURES = ImageData(source=Dots(count=80))
 TABLE = TableData(source=SyntheticTable(patients=60, visits=2))
@@ -103,6 +113,62 @@ def test_orders_are_fed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
         assert jax.tree.map(jax.typeof, window[:3]) == jax.tree.map(jax.typeof, feed.window_like()[:3])
         for number, batches in enumerate(alone):
             assert batches_of(feed, range(TOTAL), number) == batches
+
+
+@pytest.mark.parametrize("batches_per_update", [1, 2])
+def test_batches_that_are_spread_over_devices_are_the_same(
+    batches_per_update: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident, streaming = feeds(PICTURES, monkeypatch, batches_per_update=batches_per_update)
+    layout = layout_of(Parallel(data=2), jax.devices(), 8)
+    assert layout is not None
+    spread = StreamingFeed(streaming.reading, streaming.examples, streaming.task, TOTAL, spread=layout.rows)
+    found = []
+    for step in range(TOTAL):
+        window = spread.window(step)
+        assert window.index is None and window.rows.inputs.addressable_shards[0].data.shape[-4] == 4
+        assert jax.tree.map(jax.typeof, window.rows) == jax.tree.map(jax.typeof, spread.window_like().rows)
+        mask = np.asarray(window.rows.mask[window.offset]).ravel()
+        rows = [np.asarray(part[window.offset]) for part in jax.tree.leaves(window.rows)]
+        flat = [part.reshape(-1, *part.shape[batches_per_update:])[mask].tobytes() for part in rows]
+        found.append([*flat, mask.tobytes()])
+    spread.close()
+    assert found == batches_of(resident, range(TOTAL))
+
+
+def test_a_process_reads_the_rows_of_its_own_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight rows each of two processes has four, the second one those in the middle."""
+    streaming = feeds(PICTURES, monkeypatch)[1]
+    read: list[int] = []
+    whole = streaming.examples.read
+    monkeypatch.setattr(Examples, "read", lambda self, rows: read.extend(rows.tolist()) or whole(rows))
+    part = own_part(Some([slice(4, 6), slice(2, 4), slice(2, 4)]), 8, 1)
+    assert part.tolist() == [2, 3, 4, 5]
+    chunk = _ReadChunk(streaming.reading, streaming.examples, 3, part)(1)
+    index, mask = streaming.reading.rows(3, 3)
+    assert read == index[:, 2:6].ravel().tolist() == chunk["example"].tolist()
+    assert (chunk["mask"] == mask[:, 2:6]).all()
+
+
+class Some(jax.sharding.Sharding):
+    """Devices of a process that hold some parts of the second axis."""
+
+    def __init__(self, parts: list[slice]) -> None:
+        self.parts = parts
+
+    def addressable_devices_indices_map(self, global_shape: Any) -> Any:
+        assert global_shape == (1, 8)
+        return {number: (slice(None), part) for number, part in enumerate(self.parts)}
+
+
+def test_blocks_that_are_spread_over_devices_are_the_same() -> None:
+    prepared = PICTURES.prepare(stored=True)
+    layout = layout_of(Parallel(data=2), jax.devices(), 8)
+    assert layout is not None
+    one, two = (StreamedSplit(prepared.splits["train"], prepared.task, 20, None, rows) for rows in (None, layout.rows))
+    for whole, spread in zip(one.blocks(), two.blocks(), strict=True):
+        assert spread.inputs.addressable_shards[0].data.shape == (10, 12, 12, 1)
+        jax.tree.map(np.testing.assert_array_equal, whole, spread)
 
 
 def test_an_epoch_has_every_example_once() -> None:

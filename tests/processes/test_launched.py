@@ -1,4 +1,4 @@
-"""Two real processes: the losses of one with two devices; stopped, killed, and resumed to the bit."""
+"""Two real processes: the losses of one with two devices, from either feed; stopped, killed, and resumed to the bit."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> Path:
-    """Two processes with a device each, never interrupted."""
-    code, said = ended(launch(2, [str(folder / "tiny_run.py"), *OPTIONS, "--runs", str(folder / "whole")]))
+    """Two processes with a device each, each of which reads its rows from disk, never interrupted."""
+    arguments = [str(folder / "tiny_run.py"), *OPTIONS, "execution.feed=streaming", "--runs", str(folder / "whole")]
+    code, said = ended(launch(2, arguments))
     assert code == 0, said
     return only(folder / "whole")
 

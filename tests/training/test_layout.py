@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -20,12 +20,14 @@ from research.training.checkpoint import Checkpoints
 from research.training.layout import mesh_shape
 from research.training.setup import Setup, set_up
 
+Feeds = Literal["resident", "streaming"]
 LAYOUTS = {
     "data": Parallel(data=2),
     "fsdp": Parallel(data=1, fsdp=2),
     "tensor": Parallel(data=1, tensor=2),
     "pmap": Parallel(data=2, mode="pmap"),
 }
+STREAMED = ("data", "pmap")
 # Adam makes full steps of a gradient that is nothing but rounding, such as that of a bias before a normalisation.
 TABLE = EXPERIMENT.replace(
     model=MLP(widths=(64, 64), dropout=0.2, normalization="batch"),
@@ -33,8 +35,8 @@ TABLE = EXPERIMENT.replace(
 )
 
 
-def spread(parallel: Parallel, experiment: Experiment = TABLE) -> Setup:
-    return set_up(experiment, 0, QUIET.replace(parallel=parallel))
+def spread(parallel: Parallel, experiment: Experiment = TABLE, feed: Feeds = "resident") -> Setup:
+    return set_up(experiment, 0, QUIET.replace(parallel=parallel, feed=feed))
 
 
 def trained(setup: Setup, updates: int) -> tuple[Any, dict[str, Any]]:
@@ -50,9 +52,11 @@ def alone() -> dict[int, Any]:
     return {updates: trained(setup, updates) for updates in (1, 20)}
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_numbers_are_those_of_one_device(name: str, alone: dict[int, Any]) -> None:
-    setup = spread(LAYOUTS[name])
+@pytest.mark.parametrize(
+    ("name", "feed"), [*((name, "resident") for name in LAYOUTS), *((name, "streaming") for name in STREAMED)]
+)
+def test_numbers_are_those_of_one_device(name: str, feed: Feeds, alone: dict[int, Any]) -> None:
+    setup = spread(LAYOUTS[name], feed=feed)
     for updates, tolerance in ((1, 1e-5), (20, 1e-3)):
         carry, found = trained(setup, updates)
         expected = alone[updates][1]
