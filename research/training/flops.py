@@ -12,7 +12,7 @@ def flops(jaxpr: Any) -> float:
     """Floating-point operations of the matrix products and convolutions of a program, from its jaxpr.
 
     A scan counts as often as it goes round, which the compiler's own count leaves out; of the branches of a choice the
-    largest counts; a loop whose rounds are not known counts once.
+    largest counts; a loop whose rounds are not known counts once. What each of several devices does is added up.
     """
     jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
     return sum(_of_equation(equation) for equation in jaxpr.eqns)
@@ -31,6 +31,8 @@ def _of_equation(equation: Any) -> float:
     if name == "cond":
         return max(flops(branch) for branch in params["branches"])
     inner = sum(flops(part) for value in params.values() for part in _programs(value))
+    if name == "shard_map":
+        return inner * params["mesh"].size  # of each device
     return inner * params["length"] if name == "scan" else inner
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
 from research import keys
@@ -27,7 +28,7 @@ from research.training import steps
 from research.training.carry import Carry
 from research.training.flops import flops
 from research.training.layout import Layout
-from research.training.steps import PROGRAMS, Outline, Run, Split
+from research.training.steps import Outline, Run, Split
 
 
 class Executable(NamedTuple):
@@ -181,19 +182,14 @@ class Program:
         made = self._executable("advance", steps.advance, (1,), self._to_advance(carry, window, 0))
         return made.compiled.as_text()
 
-    def _divided(self, values: Any, axis: int, layout: Layout) -> Any:
-        """Arrays ``[..., B, ...]`` divided along ``axis`` among programs, ``[..., programs, B / programs, ...]``."""
-        leaves, place = jax.tree.leaves(values), layout.rows(axis)
-
-        def divide(array: Any) -> Any:
-            shape = array.shape
-            shape = (*shape[:axis], layout.programs, shape[axis] // layout.programs, *shape[axis + 1 :])
-            if isinstance(array, jax.ShapeDtypeStruct):
-                return jax.ShapeDtypeStruct(shape, array.dtype, sharding=place)
-            return jax.device_put(array.reshape(shape), place)
-
-        if self._order[0] is not leaves[0]:
-            self._order = leaves[0], jax.tree.map(divide, values)
+    def _divided(self, order: tuple[Any, Any], layout: Layout) -> tuple[Any, Any]:
+        """The rows of each update, ``[..., B]``, spread over the programs along B."""
+        if self._order[0] is not order[0]:
+            place = layout.rows(order[0].ndim - 1)
+            if isinstance(order[0], jax.ShapeDtypeStruct):
+                index, mask = (jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=place) for each in order)
+                return index, mask
+            self._order = order[0], jax.device_put(order, place)
         return self._order[1]
 
     def _run(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], *arguments: Any) -> Any:
@@ -210,12 +206,8 @@ class Program:
         layout, arguments = self.outline.layout, (None, None, np.int32(0))
         if window is not None:
             rows, order = window.rows, None if window.index is None else (window.index, window.mask)
-            if layout is not None and self._beside is not None:
-                axis = _axis_of_rows(rows, order)
-                if order is None:
-                    rows = self._divided(rows, axis, layout)
-                else:
-                    order = self._divided(order, axis, layout)
+            if order is not None and layout is not None and self._beside is not None:
+                order = self._divided(order, layout)
             arguments = rows, order, np.int32(window.offset)
         return self.spec, carry, self.run, *arguments, np.int32(count)
 
@@ -228,28 +220,24 @@ class Program:
 
     def _compiled(self, name: str, function: Callable[..., Any], donate: tuple[int, ...], arguments: Any) -> Executable:
         layout = self.outline.layout
-        if layout is not None and self._beside is not None and name == "advance":
-            program = functools.partial(function, self._beside)
-            axes = (None, None, None, *_axes_of_programs(arguments[3], arguments[4]), None, None)
-            beside = jax.pmap(program, PROGRAMS, in_axes=axes, out_axes=None, devices=layout.devices)
-            return Executable(beside.lower(*arguments).compile(), flops(jax.make_jaxpr(beside)(*arguments)))
         bound = functools.partial(function, self.outline)
         places = None if layout is None else self.places(jax.eval_shape(bound, *arguments))
+        if layout is not None and self._beside is not None and name == "advance":
+            bound = _beside(functools.partial(function, self._beside), layout, arguments[3], arguments[4])
         traced = jax.jit(bound, donate_argnums=donate, out_shardings=places).trace(*arguments)
         return Executable(traced.lower().compile(), flops(traced.jaxpr))
 
 
-def _axis_of_rows(rows: Batch, order: Any) -> int:
-    """Axis of a window's arrays along which the rows of a batch lie: of the order, or of rows that are batches."""
-    return (rows.mask if order is None else order[0]).ndim - 1
+def _beside(function: Callable[..., Any], layout: Layout, rows: Any, order: Any) -> Callable[..., Any]:
+    """`research.training.steps.advance` as a program for each device, with collectives between them.
 
-
-def _axes_of_programs(rows: Any, order: Any) -> tuple[int | None, int | None]:
-    """Axes along which rows and order of an update are divided among programs."""
-    if rows is None:
-        return None, None
-    axis = _axis_of_rows(rows, order) - 1
-    return (axis, None) if order is None else (None, axis)
+    As `jax.pmap` makes it, by what JAX makes that of; but for the devices of several processes alike.
+    """
+    axis = None if rows is None else (rows.mask if order is None else order[0]).ndim - 1
+    whole, parts = PartitionSpec(), PartitionSpec() if axis is None else layout.rows(axis).spec
+    of_rows = (parts, whole) if order is None else (whole, parts)
+    places = (whole, whole, whole, *of_rows, whole, whole)
+    return jax.shard_map(function, mesh=layout.mesh, in_specs=places, out_specs=whole, check_vma=False)
 
 
 def _everywhere(values: Any, place: jax.sharding.Sharding) -> Any:

@@ -28,7 +28,7 @@ from research.errors import UserError
 from research.experiment import Evaluation, Experiment, StartFrom
 from research.task import Task
 from research.training.carry import Best, Carry, fresh
-from research.training.layout import Layout
+from research.training.layout import ROWS, Layout
 
 Split = Batch | StreamedSplit
 """A split on the device, or one that comes there in blocks."""
@@ -51,10 +51,6 @@ class Outline:
     platform: str
     layout: Layout | None = None
     remat: bool = False
-
-
-PROGRAMS = "programs"
-"""The axis of devices under pmap."""
 
 
 def programs_of(outline: Outline) -> int:
@@ -81,11 +77,11 @@ def _context(outline: Outline, run: Run) -> Context:
 
 
 def _mean(value: Any) -> Any:
-    return lax.pmean(value, PROGRAMS)
+    return lax.pmean(value, ROWS)
 
 
 def _gather(value: Any) -> Any:
-    return lax.all_gather(value, PROGRAMS, tiled=True)
+    return lax.all_gather(value, ROWS, tiled=True)
 
 
 def traced_part(spec: Experiment) -> Experiment:
@@ -193,7 +189,7 @@ def _with_rows(
         return on(_seen(spec, rows, key))
     data, needed = spec.data, jnp.where(rows.mask, spec.data.needs(rows.inputs), 0).max()
     if outline.layout is not None and outline.layout.mode == "pmap":
-        needed = lax.pmax(needed, PROGRAMS)
+        needed = lax.pmax(needed, ROWS)
 
     def cut_to(length: int) -> Callable[[Batch], Any]:
         return lambda rows: on(_transform(spec, data.cut(rows, length), key))

@@ -33,6 +33,13 @@ def test_a_scan_counts_each_round_and_a_choice_its_largest_branch() -> None:
     assert of(lambda k, a, b: jax.lax.switch(k, branches, a, b), jnp.int32(0), A, B) == 2 * PRODUCT + 2 * 3 * 5 * 4
 
 
+def test_what_devices_do_is_added_up() -> None:
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    row = jax.sharding.PartitionSpec("data")
+    beside = jax.shard_map(jnp.matmul, mesh=mesh, in_specs=(row, jax.sharding.PartitionSpec()), out_specs=row)
+    assert of(beside, jnp.ones((6, 4)), B) == of(jnp.matmul, jnp.ones((6, 4)), B)
+
+
 def test_a_convolution() -> None:
     images, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 5))
 
