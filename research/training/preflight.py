@@ -27,11 +27,14 @@ class Preflight:
         data: summary of the data, as in ``data.json``; None without data.
         facts: label and value of each line, in order.
         notes: what the reader should know besides.
+        arrays: name, shape and bytes on each device of every array of the state, and along which axis of the mesh each
+            of its own axes lies apart; for pretended devices alone, and not on the card.
     """
 
     data: dict[str, Any] | None
     facts: dict[str, str]
     notes: tuple[str, ...]
+    arrays: tuple[dict[str, Any], ...] = ()
 
     def card(self, title: str) -> RenderableType:
         """The card for a terminal of 80 columns."""
@@ -46,7 +49,8 @@ class Preflight:
 
     def to_json(self) -> dict[str, Any]:
         """The same as a JSON object."""
-        return {"data": self.data, "facts": self.facts, "notes": list(self.notes)}
+        told = {"data": self.data, "facts": self.facts, "notes": list(self.notes)}
+        return told | ({"arrays": list(self.arrays)} if self.arrays else {})
 
 
 def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...] = ()) -> Preflight:

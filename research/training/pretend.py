@@ -107,7 +107,8 @@ def pretended_preflight(
     if memory is not None and total > memory * GB:
         raise UserError(_too_large(total, memory, held, facts))
     summary = setup.prepared.summary() if setup.prepared is not None else None
-    return Preflight(summary, facts, (*(summary or {}).get("warnings", ()), *notes))
+    told = tuple(dataclasses.asdict(each) for each in arrays)
+    return Preflight(summary, facts, (*(summary or {}).get("warnings", ()), *notes), told)
 
 
 def spread_of(carry: Carry) -> list[Spread]:
@@ -143,7 +144,7 @@ def _listed(arrays: list[Spread]) -> list[str]:
     if not apart:
         return ["each device has all parameters"]
     shown = "; ".join(str(each).removeprefix("state.params.") for each in apart[:SHOWN])
-    more = f"; and {len(apart) - SHOWN} more" if len(apart) > SHOWN else ""
+    more = f"; and {len(apart) - SHOWN} more, all with --json" if len(apart) > SHOWN else ""
     whole = len(parameters) - len(apart)
     return [f"spread: {shown}{more}", *([f"whole on each device: {whole} smaller parameters"] if whole else [])]
 

@@ -44,6 +44,9 @@ def test_parts_of_the_state_are_told_as_they_lie() -> None:
     carry = set_up(WIDE, 0, QUIET.replace(parallel=parallel)).program.carry_like()
     kernel = next(each for each in spread_of(carry) if each.name == "state.params.hidden.1.dense.kernel")
     assert kernel.bytes == 64 * 256 * 4 / 2
+    told = {each["name"]: each for each in found.to_json()["arrays"]}
+    assert len(told) == len(jax.tree.leaves(carry))
+    assert told[kernel.name] == {"name": kernel.name, "shape": (64, 256), "parts": ("", "fsdp"), "bytes": kernel.bytes}
 
 
 def test_all_devices_are_used_unless_told_otherwise() -> None:
