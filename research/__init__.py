@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from research.experiment import Execution, Experiment
-    from research.runner import Result, load, run
+    from research.results import Result, load
+    from research.runner import run
 
 __version__ = "0.1.0"
 __all__ = ["Execution", "Experiment", "Result", "load", "run"]
@@ -14,8 +15,8 @@ __all__ = ["Execution", "Experiment", "Result", "load", "run"]
 _HOMES = {
     "Execution": "research.experiment",
     "Experiment": "research.experiment",
-    "Result": "research.runner",
-    "load": "research.runner",
+    "Result": "research.results",
+    "load": "research.results",
     "run": "research.runner",
 }
 

@@ -306,7 +306,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from research.runner import evaluate_run
+    from research.results import evaluate_run
 
     title, report, figures, notes = evaluate_run(
         options.run,

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from research.errors import UserError
 from research.evaluation import Difference, Predictions, compare_predictions, comparison_table
-from research.runner import load
+from research.results import load
 from research.spec import diff
 from research.training.provenance import differences
 from research.training.run_directory import RunDirectory

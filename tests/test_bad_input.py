@@ -20,7 +20,7 @@ from tiny import EXPERIMENT, run
 
 from research.cli import main
 from research.experiment_file import load_experiment
-from research.runner import Result
+from research.results import Result
 from research.training.run_directory import RunDirectory
 
 EXPERIMENT_FILE = "from tiny import EXPERIMENT as experiment\n"

@@ -92,7 +92,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **options: Any)
     with monkeypatch.context() as patch:
         # The last chunk ends with the last update; the run is stopped once more, before its report.
         patch.setattr("research.data.streaming.CHUNK_UPDATES", 4)
-        patch.setattr("research.runner._report", fail)
+        patch.setattr("research.runner.write_results", fail)
         with pytest.raises(ZeroDivisionError):
             research.run(runs=tmp_path, **options)
     return research.run(runs=tmp_path, **options)

@@ -16,7 +16,7 @@ from research.experiment import Evaluation, Execution, Experiment, Selection
 from research.losses import CrossEntropy
 from research.models import MLP
 from research.optimizers import AdamW
-from research.runner import Result
+from research.results import Result
 from research.trained_model import begin
 from research.training.checkpoint import Checkpoints
 from research.training.loop import train

@@ -17,7 +17,8 @@ from research.ablation.program import parts_of
 from research.ablation.stacking import member_of
 from research.errors import UserError, did_you_mean
 from research.experiment import Execution, Experiment
-from research.runner import Result, claim, run_in
+from research.results import Result
+from research.runner import claim, run_in
 from research.spec import from_json
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints

@@ -132,6 +132,11 @@ def layout_of(
     return Layout(mesh, axes, parallel.mode)
 
 
+def fitting(parallel: Parallel, count: int) -> Parallel:
+    """What a run was spread by, where there are so many devices; else over all that divide its batches."""
+    return parallel if max(parallel.data, 1) * parallel.fsdp * parallel.tensor <= count else Parallel()
+
+
 def mesh_shape(parallel: Parallel, count: int, platform: str, batch_size: int) -> tuple[int, int, int]:
     """Devices along ``data``, ``fsdp`` and ``tensor``; see `layout_of`."""
     fsdp, tensor = parallel.fsdp, parallel.tensor

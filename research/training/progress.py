@@ -92,3 +92,10 @@ class PreparingDisplay:
         """Leave the last state on the screen."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def say(console: Console | None, text: str) -> None:
+    """Show a line where anything is shown."""
+    if console is not None:
+        # Names and paths may have brackets in them, which rich would take for its markup.
+        console.print(text, markup=False)

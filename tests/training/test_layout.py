@@ -17,7 +17,7 @@ from research.models import MLP
 from research.optimizers import SGD, AdamW
 from research.spec import check
 from research.training.checkpoint import Checkpoints
-from research.training.layout import mesh_shape
+from research.training.layout import fitting, mesh_shape
 from research.training.setup import Setup, set_up
 
 Feeds = Literal["resident", "streaming"]
@@ -136,6 +136,12 @@ def test_all_devices_that_divide_the_batch_are_used(
     parallel: Parallel, devices: int, platform: str, batch: int, shape: tuple[int, int, int]
 ) -> None:
     assert mesh_shape(parallel, devices, platform, batch) == shape
+
+
+def test_what_was_trained_on_more_devices_is_evaluated_on_those_there_are() -> None:
+    many = Parallel(data=2, fsdp=4)
+    assert fitting(many, 8) == many and fitting(many, 7) == Parallel()
+    assert fitting(Parallel(fsdp=8), 8) == Parallel(fsdp=8)
 
 
 def test_a_hint_for_processors() -> None:

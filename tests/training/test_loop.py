@@ -24,7 +24,7 @@ from research.experiment import Evaluation, Selection
 from research.losses import CrossEntropy
 from research.models.functional import paths
 from research.optimizers import SGD
-from research.runner import Result, evaluate_run
+from research.results import Result, evaluate_run
 from research.spec import replace
 from research.training import loop
 from research.training.checkpoint import Checkpoints

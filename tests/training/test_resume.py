@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from tiny import EXPERIMENT, QUIET, left_behind, run
 
-from research import runner
+from research import results, runner
 from research.evaluation import Predictions
-from research.runner import Result
+from research.results import Result
 from research.training.checkpoint import Checkpoints
 from research.training.loop import Interrupted
 from research.training.metrics_log import MetricsLog, read_metrics
@@ -62,7 +62,7 @@ def after(number: int, original: Callable[..., Any], action: Callable[[], None])
         ((Checkpoints, "save"), 4, kill),
         ((Predictions, "write"), 1, kill),
         ((Predictions, "write"), 2, kill),
-        ((runner, "write_json"), 1, kill),
+        ((results, "write_json"), 1, kill),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)).replace("<class ", ""),
 )
@@ -125,7 +125,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_removing_it_falls_back(
 
 
 def test_finished_runs_are_shown_and_not_trained_again(whole: Result, compiles: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(runner, "train", kill)
+    monkeypatch.setattr(runner, "train_on", kill)
     before = modified(whole.directory)
     again = run(EXPERIMENT, whole.directory.parent.parent)
     assert not again.fresh and again.summary == whole.summary and again.metrics == whole.metrics

@@ -12,7 +12,7 @@ from tiny import EXPERIMENT, run
 
 from research.errors import UserError
 from research.optimizers import AdamW
-from research.runner import Result, load
+from research.results import Result, load
 from research.spec import fingerprint, to_json
 from research.training.run_directory import RunDirectory, write_json
 

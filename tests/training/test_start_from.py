@@ -14,7 +14,7 @@ from research.errors import UserError
 from research.experiment import Experiment, StartFrom
 from research.models import MLP
 from research.models.functional import paths
-from research.runner import Result
+from research.results import Result
 from research.trained_model import begin
 from research.training.checkpoint import Checkpoints
 from research.training.setup import set_up

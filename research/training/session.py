@@ -1,0 +1,109 @@
+"""One stretch of training: from the newest checkpoint, or the beginning, to the end or an interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from rich.console import Console
+
+from research.processes import current
+from research.trained_model import restore
+from research.training.carry import Carry
+from research.training.checkpoint import Checkpoints
+from research.training.loop import train
+from research.training.metrics_log import MetricsLog, NoLog
+from research.training.preflight import preflight
+from research.training.profiling import Throughput, Trace, memory_in_use
+from research.training.progress import ProgressDisplay
+from research.training.run_directory import RunDirectory
+from research.training.setup import Setup
+from research.training.together import telling
+
+
+def train_on(
+    setup: Setup,
+    directory: RunDirectory,
+    now: dict[str, Any],
+    notes: tuple[str, ...],
+    name: str,
+    console: Console | None,
+) -> tuple[Carry, Throughput]:
+    """The carry after training, and how fast that was; shows the card before and the progress meanwhile.
+
+    Args:
+        setup: of the run.
+        directory: open on process 0.
+        now: as `research.training.provenance.environment` says.
+        notes: for the card.
+        name: of the run.
+        console: None shows nothing.
+
+    Raises:
+        UserError, RunError: as `research.training.loop.train`, and for checkpoints that cannot be read.
+    """
+    carry = restore(setup, directory)
+    with _compiling(console):
+        facts = preflight(setup, carry, directory.path, notes)
+    if console is not None:
+        console.print(facts.card(name))
+    step, leads = int(carry.step), current().leads
+    if leads:
+        directory.record_environment(now, step)
+    with contextlib.ExitStack() as stack:
+        last = stack.enter_context(contextlib.closing(Checkpoints(directory.last)))
+        best = stack.enter_context(contextlib.closing(Checkpoints(directory.best)))
+        tensorboard = directory.tensorboard if setup.execution.tensorboard else None
+        log = MetricsLog(directory.metrics, step, tensorboard) if leads else NoLog()
+        stack.enter_context(contextlib.closing(log))
+        display = None
+        if console is not None:
+            display = ProgressDisplay(console, setup.cadence.total, step, setup.examples_per_update)
+            stack.enter_context(contextlib.closing(display))
+        # Processes of one machine would write traces over each other.
+        trace = Trace(setup.execution.profile if leads else None, directory.profile)
+        stack.enter_context(telling(current()))
+        waited, began = _waited(setup), time.perf_counter()
+        carry = train(
+            setup.program,
+            carry,
+            setup.feed,
+            setup.splits.get("validation"),
+            setup.cadence,
+            setup.execution,
+            log,
+            last,
+            best,
+            display or (lambda record: None),
+            stack.enter_context(contextlib.closing(trace)),
+        )
+        seconds = time.perf_counter() - began
+        return carry, _throughput(setup, int(carry.step) - step, seconds, (_waited(setup) - waited) / seconds)
+
+
+def _throughput(setup: Setup, updates: int, seconds: float, waited: float) -> Throughput:
+    layout = setup.program.outline.layout
+    devices = [setup.device] if layout is None else layout.devices
+    return Throughput(
+        updates,
+        seconds,
+        setup.examples_per_update,
+        setup.program.flops_per_update,
+        waited,
+        len(devices),
+        setup.device.device_kind,
+        setup.experiment.precision.compute,
+        memory_in_use([device for device in devices if device.process_index == setup.device.process_index]),
+    )
+
+
+def _compiling(console: Console | None) -> contextlib.AbstractContextManager[Any]:
+    """Says in a terminal, until it is done, why nothing else happens for a while."""
+    if console is None or not console.is_terminal:
+        return contextlib.nullcontext()
+    return console.status("compiling the training ...")
+
+
+def _waited(setup: Setup) -> float:
+    return setup.feed.waited if setup.feed is not None else 0.0
