@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import numpy as np
 
+from research.data.feed import Window
+from research.data.streaming import StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment
 from research.training.carry import Carry
@@ -87,7 +88,7 @@ def pretended_preflight(
         "parameters": _bytes(arrays, ".params."),
         "optimizer": _bytes(arrays, ".optimizer."),
         "state": sum(each.bytes for each in arrays),
-        "data": 0 if window is None else _size(setup.splits),
+        "data": 0 if window is None else _size(setup, window),
         "working": cost["temporary_bytes"],
     }
     total = held["state"] + held["data"] + max(held["working"], beginning)
@@ -166,6 +167,12 @@ def _bytes(arrays: list[Spread], part: str) -> int:
     return sum(each.bytes for each in arrays if f".{each.name}".startswith(f".state{part}"))
 
 
-def _size(splits: Any) -> int:
-    leaves = [leaf for split in splits.values() if not hasattr(split, "blocks") for leaf in jax.tree.leaves(split)]
-    return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+def _size(setup: Setup, window: Window) -> int:
+    """Bytes of rows on each device: of all splits, or of the two chunks of those from disk that are there at once."""
+    if isinstance(setup.feed, StreamingFeed):
+        return 2 * sum(
+            math.prod(leaf.sharding.shard_shape(leaf.shape) if leaf.sharding is not None else leaf.shape)
+            * np.dtype(leaf.dtype).itemsize
+            for leaf in jax.tree.leaves(window.rows)
+        )
+    return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(setup.splits))

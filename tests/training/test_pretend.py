@@ -56,6 +56,13 @@ def test_all_devices_are_used_unless_told_otherwise() -> None:
     assert "each device has all parameters" in found.notes
 
 
+def test_of_rows_from_disk_two_chunks_are_counted_each_device_with_its_part() -> None:
+    execution = QUIET.replace(feed="streaming", parallel=Parallel(data=2))
+    found = pretended_preflight(EXPERIMENT, seed=0, execution=execution, devices=2)
+    row = 11 * 4 + 4 + 4 + 4 + 1  # features, target, example, patient, mask
+    assert f"{2 * 64 * 8 * row / 1e3:.3g} kB data" in found.facts["on each device"]
+
+
 def test_what_does_not_fit_is_refused_with_what_takes_most() -> None:
     with pytest.raises(
         UserError, match=r"--device-memory: 1e-05 GB are too little; each device needs .* working\. \w+"
