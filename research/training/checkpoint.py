@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, writable: bool = True) -> None:
         self.directory = directory
+        self._failed = threading.Event()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=KEEP if writable else None,
             create=writable,
@@ -57,6 +59,7 @@ class Checkpoints:
             read_only=not writable,
             # The processes of a run wait for each other under names; two kinds are saved at the same time.
             multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=directory.name),
+            async_options=ocp.options.AsyncOptions(barrier_sync_fn=self._meet),
         )
         handler = ocp.StandardCheckpointHandler()
         try:
@@ -86,14 +89,12 @@ class Checkpoints:
             raise self._failure(error) from error
 
     def check(self) -> None:
-        """Raise `RunError` where a save in the background has failed; does not wait.
+        """Raise `RunError` where a save in the background has failed; does not wait for one in progress.
 
         Of several processes one may fail alone, and the others would wait for its part.
         """
-        try:
-            self._manager.check_for_errors()
-        except STORAGE_ERRORS as error:
-            raise self._failure(error) from error
+        if self._failed.is_set():
+            self.wait()
 
     def wait(self) -> None:
         """Return once everything saved is on disk; raises `RunError` where a save failed."""
@@ -140,6 +141,17 @@ class Checkpoints:
             self._manager.close()
         except STORAGE_ERRORS as error:
             raise self._failure(error) from error
+
+    def _meet(self, *, key: str, timeout_ms: int) -> None:
+        """The processes wait for each other at the end of a save, but for one that has failed: nobody comes there.
+
+        Orbax goes there even then, with the error on its way to whoever waits for the save, and would keep it from them
+        for as long as the others, who wait for the part that failed, do not come.
+        """
+        if error := sys.exception():
+            self._failed.set()
+            raise error
+        ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
     def _failure(self, error: Exception) -> RunError:
         kept = self.latest()

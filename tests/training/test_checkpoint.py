@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from tiny import EXPERIMENT, QUIET, checkpoint, left_behind, run
 
@@ -77,6 +80,34 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_save_that_fails_on_one_process_alone_is_told_while_the_others_do_not_come(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    large = {"kernel": jax.random.normal(jax.random.key(0), (4_000,))}
+    kept = Checkpoints(tmp_path)
+    kept.save(3, large)
+    kept.wait()
+    others = threading.Event()
+
+    def meet(*, key: str, timeout_ms: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            others.wait(60)
+
+    def check_for_a_while() -> None:
+        for _ in range(1_000):
+            kept.check()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(ocp.multihost, "get_barrier_sync_fn", lambda **options: meet)
+    with largest_file(2_500):
+        kept.save(5, large)
+        with pytest.raises(RunError, match=r"could not be written.*The checkpoint of step 3 is intact. Free some disk"):
+            check_for_a_while()
+    kept.close()
+    assert Checkpoints(tmp_path, writable=False).latest() == 3
+    others.set()
 
 
 def test_a_full_disk_stops_the_run_keeps_the_last_checkpoint_and_is_resumed(
