@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 import threading
 import warnings
@@ -156,7 +158,9 @@ class Checkpoints:
     def _failure(self, error: Exception) -> RunError:
         kept = self.latest()
         kept_text = f"The checkpoint of step {kept} is intact" if kept is not None else "No checkpoint was complete yet"
+        system = re.search(r"os_error_code='(\d+)'", str(error))  # at the end of a long line about which file
+        reason = os.strerror(int(system[1])) if system else first_line(error)
         return RunError(
-            f"{self.directory}: a checkpoint could not be written: {first_line(error)}. {kept_text}. Free some disk "
+            f"{self.directory}: a checkpoint could not be written: {reason}. {kept_text}. Free some disk "
             f"space or check the permissions, then run the same command again to continue from there."
         )

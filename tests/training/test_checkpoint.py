@@ -103,7 +103,7 @@ def test_a_save_that_fails_on_one_process_alone_is_told_while_the_others_do_not_
     monkeypatch.setattr(ocp.multihost, "get_barrier_sync_fn", lambda **options: meet)
     with largest_file(2_500):
         kept.save(5, large)
-        with pytest.raises(RunError, match=r"could not be written.*The checkpoint of step 3 is intact. Free some disk"):
+        with pytest.raises(RunError, match=r"written: File too large. The checkpoint of step 3 is intact. Free some"):
             check_for_a_while()
     kept.close()
     assert Checkpoints(tmp_path, writable=False).latest() == 3
