@@ -19,7 +19,8 @@ class Tripwire:
         moment: ``update`` (between two dispatches), ``save`` (a checkpoint is being written) or ``report``
             (training is over, the results are not written).
         step: the earliest step at which it counts.
-        file: created when the moment has come, by the first process that comes to it; holds its number.
+        file: created when the moment has come, by the first process that comes to it; holds its process id and the
+            step.
     """
 
     moment: str
@@ -41,7 +42,7 @@ class Tripwire:
             return
         try:
             with open(self.file, "x", encoding="utf-8") as file:
-                file.write(str(os.getpid()))
+                file.write(f"{os.getpid()} {step}")
         except FileExistsError:
             return
         while moment != "save" and not released():

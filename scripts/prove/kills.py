@@ -3,9 +3,10 @@
     .venv/bin/python scripts/prove/kills.py [--kills 100] [--processes 1 2] [--file FILE] [path=value ...]
 
 SIGKILL, or a fifth of the time SIGTERM, strikes one process between two updates, or at a random time after the writing
-of a checkpoint has begun; the others must end by themselves. Each resumed process must go on from no earlier than the
-newest checkpoint that was complete when the signal came. At the end all that the run leaves is compared bit by bit.
-Prints a row for each number of processes, and fails where anything differs or is lost.
+of a checkpoint has begun; the others must end by themselves. Each kill must leave every checkpoint that was complete,
+and so the one before the last that was begun, for a save waits for the one before; the next process must say that it
+goes on from the newest. At the end all that the run leaves is compared bit by bit. Prints a row for each number of
+processes, and fails where anything differs or is lost.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -76,26 +78,47 @@ class Kills:
         """The newest complete checkpoint of the run that is struck; 0 for none."""
         return max((int(p.name) for p in self.struck.glob("*/*/checkpoints/last/*") if p.name.isdigit()), default=0)
 
-    def finish(self, runs: Path) -> None:
-        """Run to the end."""
+    def finish(self, runs: Path) -> str:
+        """Run to the end; what was said."""
         code, said = ended(launch(self.processes, [*self._arguments, "--runs", str(runs)]))
         if code != 0:
             raise RuntimeError(f"exit code {code}:\n{said[-3000:]}")
+        return said
+
+    def finish_struck(self) -> None:
+        """Run to the end what was struck."""
+        newest = self.newest()
+        if newest < self.updates:
+            self._check_begun(newest, self.finish(self.struck), "the last process")
+
+    def _check_begun(self, newest: int, said: str, when: str) -> None:
+        told = re.search(r"resuming\s+after update ([\d,]+)", said)
+        begun = int(told[1].replace(",", "")) if told else 0
+        if begun != newest:
+            self.lost.append(f"{when}: went on after update {begun}, {newest} is the newest checkpoint")
+
+    def _surely_complete(self, resumed: int, moment: str, step: int) -> int:
+        """The last checkpoint but one that was begun at ``step``: a save waits for the end of the one before it."""
+        last = step if moment == "save" else step - 1  # the moment is before the save of the same step
+        begun = [resumed, *(save for save in range(self.interval, last + 1, self.interval) if save > resumed)]
+        return begun[-2:][0]
 
     def strike(self, number: int, interruption: Interruption) -> None:
         """One kill, and what must hold after it."""
         step, file = max(1, int(interruption.fraction * self.updates)), self.folder / f"moment{number}"
         arguments = [*self._arguments, "--runs", str(self.struck)]
+        resumed = self.newest()
         launched = launch(self.processes, arguments, f"{interruption.moment}:{step}:{file}")
-        first = came(launched, file)
+        there = came(launched, file)
         victims = processes_of(launched)
-        if first is None or not victims:
+        if there is None or not victims:
             ended(launched)
             return
+        first, step = there
         # Whoever waits between updates waits to be struck; a save goes on, whoever is.
         victim = first if interruption.moment == "update" else self._draw.choice(victims)
         time.sleep(interruption.delay)
-        before = self.newest()
+        before = max(self.newest(), self._surely_complete(resumed, interruption.moment, step))
         try:
             os.kill(victim, interruption.signal)
         except ProcessLookupError:
@@ -103,6 +126,7 @@ class Kills:
             return
         code, said = ended(launched)
         self.came += 1
+        self._check_begun(resumed, said, f"{interruption}")
         after = self.newest()
         if after < before:
             self.lost.append(f"{interruption}: {before} was complete, {after} is the newest")
@@ -140,7 +164,7 @@ def main() -> None:
             trial = Kills(processes, [str(file), share, *QUIET, *options.overrides], Path(name), options.seed)
             for number, interruption in enumerate(moments(options.kills, options.seed)):
                 trial.strike(number, interruption)
-            trial.finish(trial.struck)
+            trial.finish_struck()
             compared = list(compare_directories(trial.directory(trial.whole), trial.directory(trial.struck)))
         unequal = "; ".join(f"{each.what}: {each.difference}" for each in compared if each.difference)
         failed |= bool(unequal or trial.lost) or trial.came == 0

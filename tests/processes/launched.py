@@ -50,12 +50,13 @@ def processes_of(launched: subprocess.Popen[str]) -> list[int]:
         return []
 
 
-def came(launched: subprocess.Popen[str], file: Path) -> int | None:
-    """The process id of the first that has come to the tripwire; None if all ended before."""
+def came(launched: subprocess.Popen[str], file: Path) -> tuple[int, int] | None:
+    """The process id of the first that has come to the tripwire, and the step; None if all ended before."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if file.exists() and (text := file.read_text()):
-            return int(text)
+            pid, step = text.split()
+            return int(pid), int(step)
         if launched.poll() is not None:
             return None
         time.sleep(0.005)

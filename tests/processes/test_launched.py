@@ -75,9 +75,9 @@ def test_stopped_and_killed_it_resumes_to_the_bit(whole: Path, folder: Path) -> 
 
     # SIGTERM to one of them: both save, and say that they are to be started again.
     launched = launch(2, arguments, f"update:10:{folder / 'stop'}")
-    pid = came(launched, folder / "stop")
-    assert pid is not None
-    os.kill(pid, signal.SIGTERM)
+    there = came(launched, folder / "stop")
+    assert there is not None
+    os.kill(there[0], signal.SIGTERM)
     code, said = ended(launched)
     assert code == REQUEUE and "the checkpoint is saved" in said and newest(runs) >= 10, said
     assert f"Interrupted after update {newest(runs)} of 60" in said
