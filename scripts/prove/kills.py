@@ -86,14 +86,16 @@ class Kills:
         return said
 
     def finish_struck(self) -> None:
-        """Run to the end what was struck."""
-        newest = self.newest()
-        if newest < self.updates:
+        """Run to the end what was struck, if it has not come there."""
+        if not self.directory(self.struck).results.exists():
+            newest = self.newest()
             self._check_begun(newest, self.finish(self.struck), "the last process")
 
     def _check_begun(self, newest: int, said: str, when: str) -> None:
         told = re.search(r"resuming\s+after update ([\d,]+)", said)
         begun = int(told[1].replace(",", "")) if told else 0
+        if re.search(r"resuming\s+not needed", said):
+            begun = self.updates
         if begun != newest:
             self.lost.append(f"{when}: went on after update {begun}, {newest} is the newest checkpoint")
 
