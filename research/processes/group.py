@@ -31,6 +31,7 @@ SAME_MISTAKE_SECONDS = 3.0
 LAST_SECONDS = 8.0
 """How long process 0, which ends the store, waits at most for the others to read why it ends."""
 
+INTACT = "What was saved is intact: run the same command again."
 LOST = 1
 """Exit code of processes that end because of another one."""
 
@@ -61,8 +62,10 @@ class ProcessGroup:
         self._decisions, self._steps = 0, 0
         self._wish = threading.Event()
         self._over = threading.Event()
+        self._answered = threading.Event()
         if client is not None:
-            threading.Thread(target=self._watch, name="watch over the other processes", daemon=True).start()
+            for watch, what in ((self._watch, "the other processes"), (self._watch_store, "the store")):
+                threading.Thread(target=watch, name=f"watch over {what}", daemon=True).start()
 
     @property
     def leads(self) -> bool:
@@ -168,6 +171,9 @@ class ProcessGroup:
                         self._end_store()
                     break
                 time.sleep(0.1)
+        self._exit(exit_code)
+
+    def _exit(self, exit_code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code)
@@ -188,7 +194,25 @@ class ProcessGroup:
             with _unless_late():
                 return self._client.blocking_key_value_get(f"research/{name}", int(1000 * WAIT_SECONDS))
 
-    # ---- the thread that watches
+    # ---- the threads that watch
+
+    def _watch_store(self) -> None:
+        """End this process where the store no longer answers the other thread, which waits for it."""
+        silent = 0.0
+        while not self._over.wait(BEAT_SECONDS):
+            silent = 0.0 if self._answered.is_set() else silent + BEAT_SECONDS
+            self._answered.clear()
+            if silent > self._silent:
+                self.end_without_store()
+
+    def end_without_store(self) -> NoReturn:
+        """End this process because the store is gone, and with it all that the others could learn from each other."""
+        _say(
+            f"{self.name(self.index)}: ",
+            f"{self.name(0)} can no longer be reached, nor what it speaks to the others through, so this one ends. Its "
+            f"machine or pod was lost, or the network between is down.\n{INTACT}",
+        )
+        self._exit(LOST)
 
     def _watch(self) -> None:
         seen: dict[int, tuple[str, float]] = {}
@@ -201,7 +225,8 @@ class ProcessGroup:
                 alive = _by_index(self._client.key_value_dir_get("research/alive"))
                 failed = _by_index(self._client.key_value_dir_get("research/failed"))
             except Exception:
-                continue  # the store is gone: JAX ends this process
+                continue  # the store is gone, which the other thread or JAX notices
+            self._answered.set()
             now = time.monotonic()
             for index, told in failed.items():
                 if index != self.index and self.index not in failed:
@@ -232,7 +257,7 @@ class ProcessGroup:
     def _end(self, message: str, exit_code: int = LOST, stacks: bool = False) -> NoReturn:
         if stacks:
             faulthandler.dump_traceback(all_threads=True)
-        _say(f"{self.name(self.index)}: ", f"{message}\nWhat was saved is intact: run the same command again.")
+        _say(f"{self.name(self.index)}: ", f"{message}\n{INTACT}")
         self._leave(exit_code)
 
 

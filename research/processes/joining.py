@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 
 from research.errors import RunError, UserError, first_line
-from research.processes.group import BEAT_SECONDS, SILENT_SECONDS, ProcessGroup, begin
+from research.processes.group import BEAT_SECONDS, SILENT_SECONDS, ProcessGroup, begin, current
+from research.processes.last_words import speaking
 from research.processes.rendezvous import meet
 from research.processes.store import outliving
 
@@ -23,6 +24,9 @@ SILENT = "RESEARCH_SILENT_SECONDS"
 JOIN_SECONDS = 300
 LINGER_SECONDS = 30.0
 """How much longer than that the store lives after process 0 was killed."""
+
+OWN_SECONDS = 100.0
+"""How much later JAX ends by itself those that hear nothing of one: by then all have ended in words."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,9 +175,14 @@ def join(place: Place, seconds: int = JOIN_SECONDS) -> ProcessGroup:
     # JAX would take SIGTERM for itself, which this program answers.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        with outliving(silent + LINGER_SECONDS):
+        with outliving(silent + LINGER_SECONDS), speaking(lambda: current().end_without_store()):
             jax.distributed.initialize(
-                address, place.count, place.index, local_device_ids=devices, initialization_timeout=seconds
+                address,
+                place.count,
+                place.index,
+                local_device_ids=devices,
+                initialization_timeout=seconds,
+                heartbeat_timeout_seconds=math.ceil(3 * silent + OWN_SECONDS),
             )
     except (RuntimeError, ValueError) as error:
         raise RunError(f"{place.told}: the processes did not come together ({first_line(error)}).") from None

@@ -204,6 +204,21 @@ def test_a_process_without_a_sign_of_life_is_named(make: Any, ends: Ends, capsys
     assert "It was killed, or its machine or the network between is down." in said and ends.codes == [group.LOST]
 
 
+def test_a_store_that_no_longer_answers_ends_a_process_and_names_where_it_was(
+    make: Any, ends: Ends, capsys: Any
+) -> None:
+    _, second = make(2, SILENT)
+    answers = threading.Event()
+    second._client.key_value_set = lambda *arguments, **options: answers.wait(10)
+    said_in(
+        capsys,
+        ends,
+        "error: process 1 (b, pid 8): process 0 (a, pid 7) can no longer be reached",
+        "machine or pod was lost, or the network between is down.\nWhat was saved is intact",
+    )
+    answers.set()
+
+
 def test_processes_that_live_are_not_taken_for_lost(make: Any, ends: Ends) -> None:
     make(3, SILENT)
     assert not ends.came.wait(4 * SILENT)
