@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tiny import EXPERIMENT, QUIET, left_behind, run
 
 from research.errors import REQUEUE
 from research.experiment import Parallel
+from research.training.checkpoint import Checkpoints
 from research.training.metrics_log import read_metrics
 
 FILE = """
@@ -67,6 +69,24 @@ def test_two_processes_have_the_losses_of_one_with_their_devices(whole: Path, tm
     assert one.keys() == two.keys() == set(range(1, 61))
     assert two[1] == pytest.approx(one[1], rel=1e-5) and two[20] == pytest.approx(one[20], rel=1e-3)
     assert len({*one.values()}) > 50
+
+
+def test_a_checkpoint_without_the_part_of_a_killed_process_counts_for_nothing(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "checkpoints" / "last", tmp_path / "last")
+    newest = tmp_path / "last" / "60"
+    # As a kill leaves it: the parts are not put together, and that of process 1 is not there.
+    half = newest.rename(newest.with_name(f"{newest.name}.orbax-checkpoint-tmp"))
+    parts = (half / "default").rename(half / "default.orbax-checkpoint-tmp")
+    (half / "commit_success.txt").unlink()
+    for name in ("commit_success.txt", "manifest.ocdbt", "_METADATA", "_sharding"):
+        (parts / name).unlink()
+    for name in ("ocdbt.process_1", "d"):
+        shutil.rmtree(parts / name)
+    kept = Checkpoints(tmp_path / "last")
+    assert kept.latest() == 56
+    kept.save(60, kept.restore_free(56))
+    kept.wait()
+    assert sorted(path.name for path in (tmp_path / "last").iterdir()) == ["56", "60"]
 
 
 def test_stopped_and_killed_it_resumes_to_the_bit(whole: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import shutil
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from research.errors import RunError, UserError
 from research.training.checkpoint import Checkpoints, _without_late_reports
 
 TREE = {"a": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "count": jnp.int32(3), "flag": jnp.bool_(True)}
+LARGE = {"kernel": jax.random.normal(jax.random.key(0), (4_000,))}
 CPU = jax.devices()[0]
 
 
@@ -65,6 +67,19 @@ def test_another_structure_is_refused_in_words(tmp_path: Path) -> None:
         kept.restore_free(4)
 
 
+def test_one_that_has_lost_the_part_of_a_process_is_named_and_can_be_removed(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    for step in (3, 5):
+        kept.save(step, LARGE)
+    kept.close()
+    shutil.rmtree(tmp_path / "5" / "default" / "ocdbt.process_0")
+    with pytest.raises(UserError, match=r"5: the checkpoint cannot be read .*damaged.*remove it to fall back"):
+        Checkpoints(tmp_path).restore(5, LARGE, CPU)
+    shutil.rmtree(tmp_path / "5")
+    earlier = Checkpoints(tmp_path).restore(3, LARGE, CPU)
+    np.testing.assert_array_equal(earlier["kernel"], LARGE["kernel"])
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="checkpoints cannot be kept here"):
@@ -85,9 +100,8 @@ def largest_file(size: int) -> Iterator[None]:
 def test_a_save_that_fails_on_one_process_alone_is_told_while_the_others_do_not_come(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
-    large = {"kernel": jax.random.normal(jax.random.key(0), (4_000,))}
     kept = Checkpoints(tmp_path)
-    kept.save(3, large)
+    kept.save(3, LARGE)
     kept.wait()
     others = threading.Event()
 
@@ -102,7 +116,7 @@ def test_a_save_that_fails_on_one_process_alone_is_told_while_the_others_do_not_
 
     monkeypatch.setattr(ocp.multihost, "get_barrier_sync_fn", lambda **options: meet)
     with largest_file(2_500):
-        kept.save(5, large)
+        kept.save(5, LARGE)
         with pytest.raises(RunError, match=r"written: File too large. The checkpoint of step 3 is intact. Free some"):
             check_for_a_while()
     kept.close()
