@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,8 +77,21 @@ class Recurrent(nnx.Module):
             state: before the step, as `initial` makes it.
             projected: of the step's input, from `project`.
         """
-        hidden, dtype = state[0], projected.dtype
-        recurrent = _product(hidden.astype(dtype), self.kernel[...].astype(dtype))
+        return self._step(state, projected, lambda number, x: self._map(x))
+
+    @property
+    def _map(self) -> Map:
+        """What the state adds to the gates; the second bias of a GRU's candidate is within."""
+        if self.candidate_bias is None:
+            return Map(self.kernel[...])
+        inner = self.candidate_bias[...]
+        return Map(self.kernel[...], jnp.concatenate([jnp.zeros(2 * self.width, inner.dtype), inner]))
+
+    def _step(
+        self, state: tuple[Array, ...], projected: Float[Array, "B G"], mapped: Callable[[int, Array], Array]
+    ) -> tuple[Array, ...]:
+        hidden = state[0]
+        recurrent = mapped(0, hidden.astype(projected.dtype))
         projected = projected.astype(jnp.float32)
         if self.cell == "simple":
             return (jnp.tanh(projected + recurrent),)
@@ -85,10 +99,8 @@ class Recurrent(nnx.Module):
             i, f, g, o = jnp.split(projected + recurrent, 4, axis=1)
             carried = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
             return jax.nn.sigmoid(o) * jnp.tanh(carried), carried
-        assert self.candidate_bias is not None
         r, z, n = jnp.split(projected, 3, axis=1)
         reset, update, candidate = jnp.split(recurrent, 3, axis=1)
-        candidate = candidate + jnp.broadcast_to(self.candidate_bias[...].astype(jnp.float32), candidate.shape)
         new = jnp.tanh(n + jax.nn.sigmoid(r + reset) * candidate)
         keep = jax.nn.sigmoid(z + update)
         return ((1 - keep) * new + keep * hidden,)
@@ -103,7 +115,9 @@ class Recurrent(nnx.Module):
             valid: which steps count; the others come last.
             forward: what the pass knows besides.
         """
-        hidden, last = over_time(self.step, self.initial(x.shape[0]), self.project(x), valid, self.backwards)
+        hidden, last = over_time(
+            self._step, (self._map,), self.initial(x.shape[0]), self.project(x), valid, self.backwards
+        )
         return hidden.astype(x.dtype), last
 
 
@@ -173,49 +187,120 @@ class DecayRecurrent(nnx.Module):
         decay = jnp.exp(-jax.nn.relu(decay + jnp.broadcast_to(offset, decay.shape)))
         projected = decayed @ self.input_kernel[...].astype(dtype) + mask @ self.mask_kernel[...].astype(dtype)
         projected = projected + jnp.broadcast_to(self.bias[...].astype(dtype), projected.shape)
-        gates, candidate = self.gate_kernel[...].astype(dtype), self.candidate_kernel[...].astype(dtype)
 
-        def step(state: tuple[Array, ...], arrived: tuple[Array, Array]) -> tuple[Array, ...]:
+        def step(state: tuple[Array, ...], arrived: tuple[Array, Array], mapped: Any) -> tuple[Array, ...]:
             projected, decay = arrived
             hidden = decay * state[0]
             reset, update, new = jnp.split(projected.astype(jnp.float32), 3, axis=1)
-            from_reset, from_update = jnp.split(_product(hidden.astype(dtype), gates), 2, axis=1)
+            from_reset, from_update = jnp.split(mapped(0, hidden.astype(dtype)), 2, axis=1)
             reset, update = jax.nn.sigmoid(reset + from_reset), jax.nn.sigmoid(update + from_update)
             kept = (1 - update) * hidden
-            return (kept + update * jnp.tanh(new + _product((reset * hidden).astype(dtype), candidate)),)
+            return (kept + update * jnp.tanh(new + mapped(1, (reset * hidden).astype(dtype))),)
 
         initial = (jnp.zeros((shape[0], self.width), jnp.float32),)
-        hidden, last = over_time(step, initial, (projected, decay), valid)
+        maps = Map(self.gate_kernel[...]), Map(self.candidate_kernel[...])
+        hidden, last = over_time(step, maps, initial, (projected, decay), valid)
         return hidden.astype(dtype), last
 
 
+class Map(NamedTuple):
+    """An affine map that acts at each step: kernel ``[H, G]`` and bias ``[G]``, or None."""
+
+    kernel: Float[Array, "H G"]
+    bias: Float[Array, " G"] | None = None
+
+    def __call__(self, x: Float[Array, "B H"]) -> Float32[Array, "B G"]:
+        """The product in the precision of ``x``, added up in float32, plus the bias."""
+        y = jnp.matmul(x, self.kernel.astype(x.dtype), preferred_element_type=jnp.float32)
+        return y if self.bias is None else y + jnp.broadcast_to(self.bias.astype(jnp.float32), y.shape)
+
+
+Step = Callable[[tuple[Array, ...], Any, Callable[[int, Array], Array]], tuple[Array, ...]]
+"""State, what arrives, and ``mapped(number, x)``, which takes ``x`` through a map, to the next state."""
+
+
 def over_time(
-    step: Any, initial: tuple[Array, ...], arrived: Any, valid: Bool[Array, "B T"], backwards: bool = False
+    step: Step,
+    maps: tuple[Map, ...],
+    initial: tuple[Array, ...],
+    arrived: Any,
+    valid: Bool[Array, "B T"],
+    backwards: bool = False,
 ) -> tuple[Float[Array, "B T H"], tuple[Array, ...]]:
     """The first part of the state after each step, 0 on steps that do not count, and the whole state at the end.
 
+    The gradient of a kernel is a sum over steps. Taken step by step it would be as many small products, and with rows
+    on several devices as many messages between them. So what goes into each map, and the gradient of what comes out of
+    it, are kept for all steps, and one product after the loop makes the gradient of the kernel from both.
+
     Args:
-        step: state and what arrives at a step to the next state.
+        step: one step; it must not close over numbers that are learnt.
+        maps: affine maps of a step, each used once in it.
         initial: the state before the first step.
-        arrived: pytree of arrays ``[B, T, ...]``.
+        arrived: pytree of arrays ``[B, T, ...]``, floating.
         valid: which steps count; on the others the state stays.
         backwards: from the last step to the first.
     """
 
-    def one(state: tuple[Array, ...], now: tuple[Any, Array]) -> tuple[tuple[Array, ...], Array]:
-        arrived, counts = now
-        counts = counts[:, None]
-        state = tuple(jnp.where(counts, new, old) for new, old in zip(step(state, arrived), state, strict=True))
-        return state, jnp.where(counts, state[0], 0)
+    def loop(maps: Any, initial: Any, arrived: Any, valid: Any, added: Any) -> tuple[Any, Any]:
+        """What `over_time` gives, by time, and what went into each map."""
 
+        def one(state: tuple[Array, ...], now: tuple[Any, Array, Any]) -> tuple[tuple[Array, ...], Any]:
+            arrived, counts, added = now
+            went_in: list[Any] = [None] * len(maps)
+
+            def mapped(number: int, x: Array) -> Array:
+                went_in[number] = x
+                return maps[number](x) if added is None else maps[number](x) + added[number]
+
+            counts = counts[:, None]
+            new = step(state, arrived, mapped)
+            state = tuple(jnp.where(counts, new, old) for new, old in zip(new, state, strict=True))
+            return state, (jnp.where(counts, state[0], 0), tuple(went_in))
+
+        last, (hidden, went_in) = jax.lax.scan(one, initial, (arrived, valid, added), reverse=backwards)
+        return (hidden, last), went_in
+
+    @jax.custom_vjp
+    def run(maps: Any, initial: Any, arrived: Any, valid: Any) -> Any:
+        return loop(maps, initial, arrived, valid, None)[0]
+
+    def forwards(maps: Any, initial: Any, arrived: Any, valid: Any) -> tuple[Any, Any]:
+        added = tuple(jnp.zeros((*valid.shape, each.kernel.shape[1]), jnp.float32) for each in maps)
+        found, back, went_in = jax.vjp(
+            lambda initial, arrived, added: loop(maps, initial, arrived, valid, added),
+            initial,
+            arrived,
+            added,
+            has_aux=True,
+        )
+        return found, (maps, back, went_in)
+
+    def backward(kept: Any, gradient: Any) -> Any:
+        maps, back, went_in = kept
+        by_initial, by_arrived, by_map = back(gradient)
+        of_maps = tuple(
+            Map(_over_steps(x, by_each, each.kernel), None if each.bias is None else _summed(by_each, each.bias))
+            for each, x, by_each in zip(maps, went_in, by_map, strict=True)
+        )
+        return of_maps, by_initial, by_arrived, None
+
+    run.defvjp(forwards, backward)
     by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (arrived, valid))
-    last, hidden = jax.lax.scan(one, initial, by_time, reverse=backwards)
+    hidden, last = run(maps, initial, *by_time)
     return jnp.swapaxes(hidden, 0, 1), last
 
 
-def _product(x: Float[Array, "B H"], kernel: Float[Array, "H G"]) -> Float32[Array, "B G"]:
-    """The matrix product, added up in float32."""
-    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+def _over_steps(x: Float[Array, "T B H"], gradient: Float[Array, "T B G"], like: Array) -> Float[Array, "H G"]:
+    """Gradient of a kernel from what went in and the gradients of what came out."""
+    product = jax.lax.dot_general(
+        x, gradient.astype(x.dtype), (((0, 1), (0, 1)), ((), ())), preferred_element_type=jnp.float32
+    )
+    return product.astype(like.dtype)
+
+
+def _summed(gradient: Float[Array, "T B G"], like: Array) -> Float[Array, " G"]:
+    return gradient.sum((0, 1)).astype(like.dtype)
 
 
 def _drawn(name: str, rngs: nnx.Rngs, rows: int, columns: int) -> Float[Array, "n m"]:

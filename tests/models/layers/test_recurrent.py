@@ -12,15 +12,18 @@ import pytest
 import torch_order
 from flax import nnx
 
-from research.models.layers import DecayRecurrent, Recurrent
+from research.models.layers import DecayRecurrent, Recurrent, recurrent
 from research.models.layers.recurrent import GATES, CellName
 from research.models.model import Forward
+from research.training.collectives import collectives
 
 B, T, C, H = 3, 6, 4, 5
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(B, T, C)).astype(np.float32)
 LENGTHS = np.asarray([6, 1, 4])
 VALID = np.arange(T)[None, :] < LENGTHS[:, None]
+OBSERVED = RANDOM.random((B, T, C)) < 0.6
+SINCE = RANDOM.random((B, T, C)).astype(np.float32)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -71,6 +74,59 @@ def test_each_series_is_that_of_its_true_steps(cell: CellName, backwards: bool) 
         np.testing.assert_allclose(hidden[row, :length], expected[::-1] if backwards else expected, atol=1e-5)
         np.testing.assert_allclose(last[0][row], end, atol=1e-5)
         assert not hidden[row, length:].any()
+
+
+def step_by_step(
+    step: Any, maps: Any, initial: Any, arrived: Any, valid: Any, backwards: bool = False
+) -> tuple[Any, Any]:
+    """As `over_time`, one step after the other, differentiated by JAX as it stands."""
+    state, found = initial, [jnp.zeros_like(initial[0])] * T
+    for now in reversed(range(T)) if backwards else range(T):
+        new = step(state, jax.tree.map(lambda each, now=now: each[:, now], arrived), lambda number, x: maps[number](x))
+        counts = valid[:, now, None]
+        state = tuple(jnp.where(counts, moved, old) for moved, old in zip(new, state, strict=True))
+        found[now] = jnp.where(counts, state[0], 0)
+    return jnp.stack(found, 1), state
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("cell", ["simple", "lstm", "gru", "gru backwards", "grud"])
+def test_gradients_are_those_taken_step_by_step(cell: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = DecayRecurrent(C, H, rngs=nnx.Rngs(2)) if cell == "grud" else layer(cell.split()[0], cell.endswith("s"))
+    graph, params = nnx.split(made)
+    weights = jnp.asarray(RANDOM.normal(size=(B, T, H)), jnp.float32)
+
+    def loss(params: Any, x: Any) -> Any:
+        own = nnx.merge(graph, params)
+        given: tuple[Any, ...] = (x.astype(dtype),)
+        if cell == "grud":
+            given = (*given, jnp.asarray(OBSERVED), jnp.asarray(SINCE))
+        hidden, last = own(*given, jnp.asarray(VALID), Forward())
+        return (weights * hidden.astype(jnp.float32)).sum() + sum((part**2).sum() for part in last)
+
+    differentiate = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    found = differentiate(params, jnp.asarray(X))
+    monkeypatch.setattr(recurrent, "over_time", step_by_step)
+    expected = jax.jit(jax.value_and_grad(loss, (0, 1)))(params, jnp.asarray(X))
+    tolerance = 1e-5 if dtype == "float32" else 0.03
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * max(1.0, float(jnp.abs(other).max())))
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(found))
+
+
+def test_the_gradient_of_a_kernel_is_one_message_between_devices() -> None:
+    """Rows on two devices: not one message for each step."""
+    mesh = jax.make_mesh((2,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows, whole = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (("rows",), ()))
+    graph, params = nnx.split(layer("gru"))
+
+    def loss(params: Any, x: Any, valid: Any) -> Any:
+        return nnx.merge(graph, params)(x, valid, Forward())[0].sum()
+
+    like = [jax.ShapeDtypeStruct((4, *given.shape[1:]), given.dtype, sharding=rows) for given in (X, VALID)]
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), params)
+    sent = collectives(jax.jit(jax.grad(loss)).lower(params, *like).compile().as_text(), 2)
+    assert set(sent) == {"all-reduce"} and sent["all-reduce"].count <= len(jax.tree.leaves(params))
 
 
 # PYTHONPATH=tests python scripts/prove/torch_signals.py, torch 2.13.0: of three series the hidden states, then the end.
