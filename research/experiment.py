@@ -51,6 +51,11 @@ class Precision(Spec):
     Whatever is set here, normalisation, softmax, the gates and states of recurrent layers, penalties, losses and
     metrics are computed in float32, and the output layer adds up in float32.
 
+    float32 is what numbers are kept in and what products add up in. By JAX's default, factors of matrix products and
+    convolutions are rounded first where a chip is faster so: to TF32 (10 bits of mantissa) on NVIDIA's GPUs from Ampere
+    on, to bfloat16 on TPUs; a processor rounds nothing. ``JAX_DEFAULT_MATMUL_PRECISION=highest`` in the environment
+    forbids it, for ``compute`` and the layers named above alike; it is recorded with the run. ``docs/gpu.md`` has both.
+
     ``params``: with bfloat16 (8 bits of mantissa; Kalamkar et al., "A study of BFLOAT16 for deep learning training",
     2019) parameters, their gradients and the moments of the optimizer take half the memory. Changes of a parameter by
     less than about a 500th of it are lost, so this is for large models; small learning rates stand still. What moves
@@ -179,6 +184,11 @@ class Execution(Spec):
 
     device: Device = field("auto", help="kind of device; auto: the best there is")
     parallel: Parallel = field(Parallel(), help="devices that share the work")
+    deterministic: bool = field(
+        True,
+        help="on a GPU: the same bits from the same program whenever it is compiled and run, by kernels that may be "
+        "slower; see research.training.determinism",
+    )
     remat: Literal["none", "blocks"] = field(
         "none",
         help="blocks: what is inside each block of a deep model is computed again in the backward pass, not kept: "

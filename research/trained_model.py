@@ -149,7 +149,7 @@ class TrainedModel:
         self._steps = max(fitted.cut_lengths(), default=0)
         # What the loss took from the training targets is needed to read the outputs, such as their mean.
         loss = from_json(data["loss"]) if data.get("loss") is not None else self.experiment.loss
-        self.device = choose_device(device)
+        self.device = choose_device(device, directory.execution().deterministic)
         outline = Outline(1, self.task, self.device.platform)
         blank = self._batch(self.inputs.blank)
         deployed = self.experiment.replace(data=fitted, loss=loss)

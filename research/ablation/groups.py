@@ -160,7 +160,7 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
     Raises:
         UserError: as `Stock.ready`, or where the device is not here.
     """
-    platform = choose_device(execution.device).platform
+    platform = choose_device(execution.device, execution.deterministic).platform
     found: dict[Any, list[Ready]] = {}
     outlines: dict[Any, Outline] = {}
     for member in members:
@@ -203,7 +203,7 @@ def _kind(leaf: Any) -> Any:
 
 def devices_of(execution: Execution) -> list[Any]:
     """All devices of this process that are of the kind asked for; raises `UserError` if there is none."""
-    first = choose_device(execution.device)
+    first = choose_device(execution.device, execution.deterministic)
     return [device for device in jax.devices(first.platform) if device.process_index == first.process_index]
 
 

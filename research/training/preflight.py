@@ -16,6 +16,7 @@ from rich.text import Text
 from research.experiment import Precision
 from research.schedules import Schedule
 from research.training.carry import Carry
+from research.training.determinism import shortcomings
 from research.training.setup import Setup, looks_ahead
 
 
@@ -99,6 +100,7 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
         notes = (*notes, *layout.unused(carry.state))
     if (kinds := _types(experiment.precision)) is not None:
         notes = (*notes, kinds)
+    notes = (*notes, *shortcomings(setup.execution.deterministic, setup.device.platform))
     if setup.execution.remat != "none":
         notes = (*notes, "what blocks keep for the backward pass is computed again there")
     summary = setup.prepared.summary() if setup.prepared is not None else None

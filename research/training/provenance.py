@@ -30,6 +30,9 @@ PACKAGES = (
     "scikit-learn",
 )
 
+GPU_PACKAGES = ("jax-cuda12-plugin", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-nccl-cu12")
+"""Where the kernels of a GPU come from; recorded where one trains."""
+
 
 def environment(device: Any, experiment: Spec) -> dict[str, Any]:
     """What the bits of a result depend on beside experiment, seed and data; written as ``environment.json``.
@@ -39,13 +42,14 @@ def environment(device: Any, experiment: Spec) -> dict[str, Any]:
         experiment: the experiment, for the code that it is made of.
     """
     code, unreadable = code_hash(experiment)
+    on_gpu = GPU_PACKAGES if device.platform == "gpu" else ()
     return {
         "code": code,
         "unreadable_code": list(unreadable),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in (*PACKAGES, *on_gpu)},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -20,6 +20,7 @@ from research.losses import Loss
 from research.models.model import Model
 from research.spec.values import concrete_specs
 from research.task import Task
+from research.training.determinism import make_deterministic
 from research.training.layout import Layout, layout_of
 from research.training.loop import Cadence
 from research.training.program import Program
@@ -84,7 +85,7 @@ def set_up(
     """
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed: a whole number from 0 to {LARGEST_SEED} is needed, {seed!r} was given.")
-    device, remat = choose_device(execution.device), remat_of(experiment, execution)
+    device, remat = choose_device(execution.device, execution.deterministic), remat_of(experiment, execution)
     devices = [each for each in jax.devices() if each.platform == device.platform]
     if not experiment.algorithm.uses_data:
         cadence = cadence_of(experiment, execution, None, False, extended_to)
@@ -275,12 +276,18 @@ def cadence_of(
     )
 
 
-def choose_device(kind: str) -> Any:
-    """The first device of the kind asked for.
+def choose_device(kind: str, deterministic: bool) -> Any:
+    """The first device of the kind asked for; whoever needs one calls this first, for JAX starts here.
+
+    Args:
+        kind: as in `Execution`.
+        deterministic: as in `Execution`.
 
     Raises:
         UserError: if there is none, naming those there are.
     """
+    if deterministic:
+        make_deterministic(kind)
     if kind == "auto":
         return jax.local_devices()[0]
     try:

@@ -13,6 +13,7 @@ from research.errors import ResearchError, RunError, UserError
 from research.processes import ProcessGroup
 from research.spec import fingerprint
 from research.training import start_from
+from research.training.determinism import in_force
 from research.training.loop import Interrupted
 from research.training.setup import Setup
 
@@ -43,6 +44,7 @@ def _same(setup: Setup, now: dict[str, Any], directory: Path, extended_to: int |
         "data": "" if prepared is None else prepared.fingerprint,
         "start_from": "" if start is None else start_from.content_hash(start),
         "execution": fingerprint(setup.execution),
+        "XLA_FLAGS": in_force(),
         "run directory": f"{directory.resolve()}, to update {extended_to or setup.cadence.total}",
     }
 

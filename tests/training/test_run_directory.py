@@ -90,8 +90,10 @@ def test_another_experiment_or_seed_is_refused_and_named(copy: Path) -> None:
 def test_a_changed_machine_is_noted_and_not_refused(original: Result) -> None:
     directory = RunDirectory(original.directory)
     now = directory.environment() | {"cores": 999, "dirty": None}
-    notes = directory.check_identity(EXPERIMENT, 3, now, directory.read("data"), accept_changes=False)
-    assert len(notes) == 1 and "cores was" in notes[0] and "999" in notes[0] and "not promised" in notes[0]
+    now["flags"] = now["flags"] | {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
+    cores, flags = directory.check_identity(EXPERIMENT, 3, now, directory.read("data"), accept_changes=False)
+    assert "cores was" in cores and "999" in cores and "not promised" in cores
+    assert "flags.XLA_FLAGS was" in flags and "is '--xla_gpu_deterministic_ops=true' now" in flags
 
 
 def test_one_process_at_a_time(copy: Path, tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""Deterministic mode: which flags XLA is told, where, and what is said where it cannot be told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+from tiny import EXPERIMENT, QUIET
+
+from research.runner import dry_run
+from research.training import determinism, preflight
+from research.training.determinism import (
+    AUTOTUNE_CACHE,
+    FLAGS,
+    VARIABLE,
+    expects_gpu,
+    in_force,
+    make_deterministic,
+    shortcomings,
+    with_flags,
+)
+
+BOTH = " ".join(f"{flag}=true" for flag in FLAGS)
+OTHER = "--xla_dump_to=/somewhere"
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """As on a machine with an NVIDIA GPU and JAX for it, before JAX has started."""
+    plugins = tmp_path / "plugins"
+    (plugins / "a_plugin").mkdir(parents=True)
+    (plugins / "a_plugin" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(plugins))
+    monkeypatch.setattr(determinism, "PLUGINS", ("no_plugin", "a_plugin"))
+    monkeypatch.setattr(determinism, "NVIDIA", (str(tmp_path / "none"), str(plugins)))
+    monkeypatch.setattr(determinism, "_has_started", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv(VARIABLE, OTHER)
+    before = {name: jax.config.values[name] for name in ("jax_platforms", AUTOTUNE_CACHE)}
+    jax.config.update("jax_platforms", None)
+    yield monkeypatch
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def set_platforms(text: str) -> None:
+    jax.config.update("jax_platforms", text)
+
+
+@pytest.mark.parametrize("device", ["auto", "gpu"])
+def test_on_a_gpu_both_flags_are_set_beside_those_of_the_user(gpu: pytest.MonkeyPatch, device: str) -> None:
+    make_deterministic(device)
+    assert os.environ[VARIABLE] == f"{OTHER} {BOTH}" and in_force() == " ".join(FLAGS)
+    assert jax.config.values[AUTOTUNE_CACHE] == "none"
+    make_deterministic(device)
+    assert os.environ[VARIABLE] == f"{OTHER} {BOTH}"
+    assert shortcomings(True, "gpu") == ()
+
+
+def test_nothing_is_set_where_no_gpu_would_be_used(gpu: pytest.MonkeyPatch) -> None:
+    assert expects_gpu("auto")
+    assert not expects_gpu("cpu") and not expects_gpu("tpu")
+    for platforms, expected in (("cpu", False), ("cuda,cpu", True), ("gpu", True), ("tpu,cpu", False)):
+        set_platforms(platforms)
+        assert expects_gpu("auto") == expected, platforms
+    set_platforms("")
+    for shown, expected in (("", False), ("-1", False), ("1", True)):
+        gpu.setenv("CUDA_VISIBLE_DEVICES", shown)
+        assert expects_gpu("auto") == expected, shown
+    for name, nothing in (("NVIDIA", ("/dev/null/none",)), ("PLUGINS", ("no_plugin",))):
+        with gpu.context() as other:
+            other.setattr(determinism, name, nothing)
+            assert not expects_gpu("auto"), name
+            make_deterministic("auto")
+    make_deterministic("cpu")
+    assert os.environ[VARIABLE] == OTHER and jax.config.values[AUTOTUNE_CACHE] != "none"
+    assert shortcomings(True, "cpu") == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", BOTH),
+        (f"{FLAGS[0]}", f"{FLAGS[0]} {FLAGS[1]}=true"),
+        (f"{FLAGS[1]}=false", f"{FLAGS[1]}=false {FLAGS[0]}=true"),
+        ("flags.txt", "flags.txt"),
+    ],
+)
+def test_what_the_user_has_set_stands(given: str, expected: str) -> None:
+    assert with_flags(given) == expected
+
+
+def test_the_opposite_in_the_users_flags_is_said_and_keeps_the_cache(gpu: pytest.MonkeyPatch) -> None:
+    gpu.setenv(VARIABLE, f"{FLAGS[1]}=1 {FLAGS[0]}=true {FLAGS[0]}=false")
+    make_deterministic("auto")
+    assert in_force() == FLAGS[1] and jax.config.values[AUTOTUNE_CACHE] != "none"
+    (note,) = shortcomings(True, "gpu")
+    assert f"{VARIABLE} says {FLAGS[0]}=false, which stands" in note and "differ in their bits" in note
+    assert shortcomings(False, "gpu") == ()
+
+
+def test_a_backend_that_has_started_is_said(gpu: pytest.MonkeyPatch) -> None:
+    gpu.setattr(determinism, "_has_started", lambda: True)
+    make_deterministic("auto")
+    assert os.environ[VARIABLE] == OTHER and in_force() == "" and jax.config.values[AUTOTUNE_CACHE] != "none"
+    (note,) = shortcomings(True, "gpu")
+    assert "had started before" in note and f"{VARIABLE}='{BOTH}'" in note
+
+
+def test_the_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(preflight, "shortcomings", lambda *given: asked.append(given) or ("not deterministic",))
+    facts = dry_run(EXPERIMENT, seed=0, execution=QUIET.replace(deterministic=False), name="tiny", fresh=True)
+    assert "not deterministic" in facts.notes and asked == [(False, "cpu")]
+
+
+RUN = """
+import sys
+from pathlib import Path
+from research.training import determinism
+determinism.expects_gpu = lambda device: True
+import tiny
+tiny.run(tiny.EXPERIMENT, Path(sys.argv[1]))
+"""
+
+
+def test_this_jax_knows_the_flags_and_a_run_sets_and_records_them(tmp_path: Path) -> None:
+    """XLA ends a process with a flag that it does not know; and nothing of a run starts JAX before they are set."""
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), *sys.path]))
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (recorded,) = tmp_path.glob("*/*/environment.json")
+    assert json.loads(recorded.read_text())["sessions"][0]["flags"][VARIABLE] == BOTH
