@@ -49,7 +49,7 @@ def environment(device: Any, experiment: Spec) -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in (*PACKAGES, *on_gpu)},
+        "packages": {name: version(name) for name in (*PACKAGES, *on_gpu)},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -88,7 +88,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Of an installed package; None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -116,6 +117,6 @@ def _cpuinfo(field: str) -> str:
 
 def machine() -> str:
     """One line on where a figure was measured: processor, cores, and the packages that matter."""
-    versions = ", ".join(f"{name} {_version(name)}" for name in ("jax", "torch") if _version(name))
+    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "torch") if version(name))
     processor = _processor() or platform.machine()
     return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
