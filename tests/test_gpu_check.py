@@ -12,7 +12,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "scripts" / "prove"))
 
 import gpu_check
-from gpu_check import DOCUMENT, MARK, NONE_YET, Failed, Machine, Row, checked, main, places, table, written
+from gpu_check import DOCUMENT, MARK, NONE_YET, Failed, Machine, Row, checked, main, table, written
+from gpu_parts import places
 from parallel import FAMILIES
 
 LOSSES = {"first": 0.7, "last": 0.5, "example": [0, 1], "prediction": [0.2, 0.4]}

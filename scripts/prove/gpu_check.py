@@ -27,41 +27,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from parallel import ALONE, FAMILIES, FIRST, LAST, PLACES, UPDATES, advanced, experiment_of, relative, trained
+from gpu_parts import DEEP, FOUND, KINDS, ROOT, ROUNDED, SHORT, VARIANTS, places
+from parallel import ALONE, FIRST, LAST, relative
 
-from research.experiment import Evaluation, Execution, Experiment, Parallel, Precision
-
-ROOT = Path(__file__).parents[2]
+PARTS = Path(__file__).with_name("gpu_parts.py")
 DOCUMENT = ROOT / "docs" / "gpu.md"
 MARK = "<!-- scripts/gpu_check writes below this line, the newest table first -->\n"
 NONE_YET = "None yet: nobody has run it on a GPU.\n"
 CHECKS = ("parity", "precision", "resume", "speed")
-BATCH = 32
 PATIENCE_SECONDS = 1800
+TAIL = 3000
+"""Characters that are shown of what a part said that has failed."""
+
 HIGHEST = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
-
-ROUNDED = (1e-2, 5e-2)
-"""Relative limits at update 1 and update 20 for losses under TF32, bfloat16 and float16, set before any was seen."""
-
-VARIANTS: dict[str, tuple[Precision, Execution, tuple[float, float]]] = {
-    "bfloat16": (Precision(compute="bfloat16"), Execution(), ROUNDED),
-    "float16": (Precision(compute="float16"), Execution(), ROUNDED),
-    "remat=blocks": (Precision(), Execution(remat="blocks"), (FIRST, LAST)),
-}
-DEEP = ("ResNet", "transformer")
-"""Families that have blocks."""
-
-SHORT = {
-    "synthetic_xray_cnn": ("data.source.patients=400", "epochs=4"),
-    "synthetic_vitals_gru": ("data.source.patients=400", "epochs=8"),
-    "synthetic_records_transformer": ("data.source.patients=800", "epochs=8"),
-}
-KINDS: dict[str, tuple[Precision, bool]] = {
-    "float32": (Precision(), True),
-    "bfloat16": (Precision(compute="bfloat16"), True),
-    "bfloat16, deterministic=false": (Precision(compute="bfloat16"), False),
-}
-"""What is timed of each model: types, and whether the kernels are deterministic."""
 
 
 class Row(NamedTuple):
@@ -77,114 +55,6 @@ class Row(NamedTuple):
     def wrong(self) -> bool:
         """Whether the check as a whole has failed."""
         return not self.verdict.startswith(("met", "measured"))
-
-
-# ---- parts, each in a process of its own; what they return is written as JSON
-
-
-def facts(case: str, folder: Path) -> dict[str, Any]:
-    """The devices, and what drives them."""
-    import jax
-
-    from research.training.provenance import GPU_PACKAGES, version
-
-    first = jax.devices()[0]
-    packages = {name: version(name) for name in ("jax", "jaxlib", *GPU_PACKAGES)}
-    return {
-        "platform": first.platform,
-        "kind": first.device_kind,
-        "count": jax.device_count(),
-        "runtime": first.client.platform_version.splitlines()[0],
-        "packages": {name: found for name, found in packages.items() if found},
-    }
-
-
-def parity_in(case: str, folder: Path) -> dict[str, Any]:
-    """Losses and predictions of all families in one topology; ``case`` is a name of `places`, or `ALONE`."""
-    import jax
-
-    PLACES.update(places(jax.device_count()))
-    return {family: trained(family, case, folder / case) for family in FAMILIES}
-
-
-def precision_in(case: str, folder: Path) -> dict[str, Any]:
-    """Losses at update 1 and update 20 of a deep family in float32 and in each variant."""
-    from research.training.setup import set_up
-
-    def losses(precision: Precision, execution: Execution) -> list[float]:
-        execution = execution.replace(parallel=Parallel(data=1))
-        setup = set_up(experiment_of(case).replace(precision=precision), 0, execution)
-        carry, first = advanced(setup, setup.program.initialise(), 0, 1)
-        carry, _ = advanced(setup, carry, 1, UPDATES - 2)
-        return [first, advanced(setup, carry, UPDATES - 1, 1)[1]]
-
-    found = {name: losses(precision, execution) for name, (precision, execution, _) in VARIANTS.items()}
-    return {"float32": losses(Precision(), Execution()), **found}
-
-
-def resume_in(case: str, folder: Path) -> dict[str, Any]:
-    """What differs after two kills, and between two runs that are each compiled anew; ``case`` is an experiment."""
-    from research.training.run_directory import RunDirectory
-    from research.training.verify_resume import INTERRUPTIONS, compare_directories, run_through, verify_resume
-
-    command = [str(ROOT / "experiments" / f"{case}.py"), *SHORT[case], "execution.figures=false"]
-    # Before anything here uses a GPU: JAX would take most of its memory from the runs.
-    again = run_through(command, folder / "twice", {"RESEARCH_CACHE_DIR": str(folder / "another cache")})
-    kinds = (INTERRUPTIONS[1], INTERRUPTIONS[3])
-    verdict = verify_resume(command, folder / "kills", lambda text: print(f"    {text}", flush=True), kinds)
-    (first,) = (path.parent for path in (folder / "kills" / "uninterrupted").rglob("results.json"))
-    twice = [each.difference for each in compare_directories(RunDirectory(first), again) if each.difference]
-    resumed = [each.difference for each in verdict.comparisons if each.difference]
-    return {"updates": verdict.updates, "kills": verdict.reached, "resumed": resumed, "twice": twice}
-
-
-def speed_in(case: str, folder: Path) -> dict[str, Any]:
-    """Throughput, as `research.run` says it; ``case`` is a model, a kind of `KINDS`, and whether it is small."""
-    import research
-
-    model, kind, small = case.split("; ")
-    types, deterministic = KINDS[kind]
-    experiment = speed_experiment(model, bool(small)).replace(precision=types)
-    execution = Execution(deterministic=deterministic, tensorboard=False, figures=False, parallel=Parallel(data=1))
-    return research.run(experiment, runs=folder, execution=execution).summary["throughput"]
-
-
-def speed_experiment(model: str, small: bool) -> Experiment:
-    """What is timed: a ResNet-18 on films of 64 pixels, or a transformer of 50 million parameters on vital signs."""
-    from research.data import ImageData, SeriesData, SyntheticVitals, SyntheticXray
-    from research.losses import CrossEntropy
-    from research.models import ResNet, SeriesTransformer
-    from research.optimizers import AdamW
-
-    patients, steps, batch = (160, 20, 32) if small else (800, 200, 128)
-    if model == "ResNet":
-        data = ImageData(source=SyntheticXray(patients=patients, films=1, size=32 if small else 64))
-        network = ResNet(width=8, blocks=(1, 1)) if small else ResNet(depth=18, stem="3x3")
-    else:
-        data = SeriesData(source=SyntheticVitals(patients=patients, stays=1))
-        width, depth, heads = (32, 1, 4) if small else (768, 7, 12)
-        network = SeriesTransformer(width=width, depth=depth, heads=heads)
-    return Experiment(
-        data=data,
-        model=network,
-        loss=CrossEntropy(),
-        optimizer=AdamW(learning_rate=1e-4),
-        steps=steps,
-        batch_size=batch,
-        evaluation=Evaluation(every_steps=steps, resamples=100),
-    )
-
-
-PARTS: dict[str, Callable[[str, Path], Any]] = {
-    "facts": facts,
-    "parity": parity_in,
-    "precision": precision_in,
-    "resume": resume_in,
-    "speed": speed_in,
-}
-
-
-# ---- what starts them and judges what they found
 
 
 class Failed(Exception):
@@ -214,13 +84,14 @@ class Machine:
         self.parts += 1
         own = self.folder / f"{self.parts}"
         own.mkdir()
-        command = [sys.executable, __file__, "--part", part, "--case", case, "--folder", str(own)]
-        return json.loads(self.output(command, own / "found.json", device or self.device, variables))
+        command = [sys.executable, str(PARTS), part, case, str(own)]
+        return json.loads(self.output(command, own / FOUND, device or self.device, variables))
 
     def output(self, command: list[str], file: Path, device: str, variables: dict[str, str]) -> str:
         """What a command wrote into a file, on the device that is asked for and no other."""
         environment = {**os.environ, "RESEARCH_CACHE_DIR": str(self.folder / "cache"), **variables}
         environment["JAX_PLATFORMS"] = "cpu" if device == "cpu" else "cuda,cpu"
+        environment["JAX_TRACEBACK_FILTERING"] = "off"  # or else the last line would be about that
         if self.device == "cpu":
             flags = environment.get("XLA_FLAGS", "")
             environment["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=2".strip()
@@ -237,23 +108,10 @@ class Machine:
         except subprocess.TimeoutExpired:
             raise Failed(f"no end within {PATIENCE_SECONDS} s") from None
         if done.returncode or not file.exists():
-            lines = [line for line in done.stderr.strip().splitlines() if line.strip()] or ["no message"]
-            raise Failed(f"exit code {done.returncode}: {lines[-1].strip()}")
+            print(done.stderr[-TAIL:], file=sys.stderr, flush=True)
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+            raise Failed(f"exit code {done.returncode}: {lines[-1][:300]}")
         return file.read_text(encoding="utf-8")
-
-
-def places(count: int) -> dict[str, tuple[int, int, Parallel]]:
-    """Topologies of several devices, as `parallel.PLACES` has them; as many as share out a batch evenly."""
-    if count < 2:
-        return {}
-    n = max(number for number in range(1, count + 1) if BATCH % number == 0)
-    found = {
-        f"jit data {n}": Parallel(data=n),
-        f"jit fsdp {n}": Parallel(data=1, fsdp=n),
-        f"jit tensor 2 x data {n // 2}": Parallel(data=n // 2, tensor=2),
-        f"pmap {n}": Parallel(data=n, mode="pmap"),
-    }
-    return {name: (1, n, parallel) for name, parallel in found.items()}
 
 
 def parity(machine: Machine, count: int) -> Iterator[Row]:
@@ -417,14 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=list(CHECKS), choices=CHECKS, help="these checks")
     parser.add_argument("--device", default="gpu", choices=("gpu", "cpu"), help="cpu: try the script itself (gpu)")
     parser.add_argument("--write", action="store_true", help="write docs/gpu.md on a processor as well")
-    for hidden in ("--part", "--case"):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.part:
-        found = PARTS[options.part](options.case, options.folder)
-        (options.folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
-        return 0
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
         machine = Machine(options.device, Path(folder))
         try:
