@@ -77,7 +77,7 @@ def test_termination_undoes_what_is_half_done(tmp_path: Path, monkeypatch: Any, 
             undone.append(True)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("research.cli._data", terminated)
+    monkeypatch.setattr("research.data_command._data", terminated)
     assert main(["data", "list"]) == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
     assert undone and "terminated" in capsys.readouterr().err
