@@ -28,6 +28,7 @@ from research.experiment import Execution
 from research.spec import check, fingerprint, to_json
 from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
+from research.training.determinism import shortcomings
 from research.training.progress import PreparingDisplay
 from research.training.provenance import environment
 
@@ -77,6 +78,9 @@ def ablate(
         here = _here(execution, workers)
         groups = _groups(members, here, console)
         devices = devices_of(here)
+        if console is not None and workers is None:
+            for note in shortcomings(here.deterministic, devices[0].platform):
+                console.print(f"note: {note}", markup=False, style="yellow")
         now, codes = environment(devices[0], ablation.baseline), codes_of(arms, members)
         about = _described(ablation, name, arms, notes, members)
         directory.check(about, fresh)  # before anything is written there, and again once no one else can

@@ -7,14 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import pytest
-from tiny import EXPERIMENT, QUIET
 
-from research.runner import dry_run
-from research.training import determinism, preflight
+from research.training import determinism
 from research.training.determinism import (
     AUTOTUNE_CACHE,
     FLAGS,
@@ -113,29 +110,30 @@ def test_a_backend_that_has_started_is_said(gpu: pytest.MonkeyPatch) -> None:
     assert "had started before" in note and f"{VARIABLE}='{BOTH}'" in note
 
 
-def test_the_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(preflight, "shortcomings", lambda *given: asked.append(given) or ("not deterministic",))
-    facts = dry_run(EXPERIMENT, seed=0, execution=QUIET.replace(deterministic=False), name="tiny", fresh=True)
-    assert "not deterministic" in facts.notes and asked == [(False, "cpu")]
-
-
 RUN = """
-import sys
+import json, os
 from pathlib import Path
+import jax
+from research.errors import UserError
 from research.training import determinism
+from research.training.provenance import environment
 determinism.expects_gpu = lambda device: True
 import tiny
-tiny.run(tiny.EXPERIMENT, Path(sys.argv[1]))
+try:
+    tiny.run(tiny.EXPERIMENT, Path("/dev/null"))
+except UserError as error:
+    print(json.dumps([str(error), environment(jax.devices()[0], tiny.EXPERIMENT)["flags"]["XLA_FLAGS"]]))
 """
 
 
-def test_this_jax_knows_the_flags_and_a_run_sets_and_records_them(tmp_path: Path) -> None:
-    """XLA ends a process with a flag that it does not know; and nothing of a run starts JAX before they are set."""
+def test_this_jax_knows_the_flags_and_a_run_sets_and_records_them() -> None:
+    """XLA ends a process with a flag that it does not know; and nothing of a run starts JAX before they are set.
+
+    The run ends where it would make its directory, when it has found its devices and prepared its data.
+    """
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), *sys.path]))
-    command = [sys.executable, "-c", RUN, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    (recorded,) = tmp_path.glob("*/*/environment.json")
-    assert json.loads(recorded.read_text())["sessions"][0]["flags"][VARIABLE] == BOTH
+    error, recorded = json.loads(done.stdout)
+    assert error.startswith("/dev/null/") and recorded == BOTH

@@ -44,3 +44,8 @@ def test_padding_of_series_and_the_lengths_that_batches_are_cut_to(card: Any) ->
     share = 100 * (padded - lengths).sum() / padded.sum()
     assert line.split(None, 1)[1] == f"{share:.0f} % of the steps; batches are cut to 40, 50, 100 steps"
     assert not any(line.startswith("padding") for line in card(EXPERIMENT))
+
+
+def test_determinism_that_is_asked_for_and_not_given_is_a_note(card: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("research.training.preflight.shortcomings", lambda *asked: (f"not so: {asked}",))
+    assert "note: not so: (True, 'cpu')" in card(EXPERIMENT)
