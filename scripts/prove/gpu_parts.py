@@ -70,7 +70,7 @@ def facts(case: str, folder: Path) -> dict[str, Any]:
         "platform": first.platform,
         "kind": first.device_kind,
         "count": jax.device_count(),
-        "runtime": first.client.platform_version.splitlines()[0],
+        "runtime": " ".join(first.client.platform_version.split()),
         "packages": {name: found for name, found in packages.items() if found},
     }
 

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
+from tiny import EXPERIMENT
 
 from research.training import determinism
 from research.training.determinism import (
@@ -22,6 +24,7 @@ from research.training.determinism import (
     shortcomings,
     with_flags,
 )
+from research.training.provenance import environment
 
 BOTH = " ".join(f"{flag}=true" for flag in FLAGS)
 OTHER = "--xla_dump_to=/somewhere"
@@ -110,6 +113,12 @@ def test_a_backend_that_has_started_is_said(gpu: pytest.MonkeyPatch) -> None:
     assert "had started before" in note and f"{VARIABLE}='{BOTH}'" in note
 
 
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_packages_of_kernels_are_recorded_where_they_matter(platform: str) -> None:
+    packages = environment(SimpleNamespace(platform=platform, device_kind="a chip"), EXPERIMENT)["packages"]
+    assert ("nvidia-cudnn-cu12" in packages) == (platform == "gpu") and packages["jax"]
+
+
 RUN = """
 import json, os
 from pathlib import Path
@@ -131,9 +140,9 @@ def test_this_jax_knows_the_flags_and_a_run_sets_and_records_them() -> None:
 
     The run ends where it would make its directory, when it has found its devices and prepared its data.
     """
-    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), *sys.path]))
-    done = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=False)
+    variables = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), *sys.path]))
+    done = subprocess.run([sys.executable, "-c", RUN], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     error, recorded = json.loads(done.stdout)
     assert error.startswith("/dev/null/") and recorded == BOTH
