@@ -63,6 +63,7 @@ class ProcessGroup:
         self._wish = threading.Event()
         self._over = threading.Event()
         self._answered = threading.Event()
+        self._ending = threading.Lock()
         if client is not None:
             for watch, what in ((self._watch, "the other processes"), (self._watch_store, "the store")):
                 threading.Thread(target=watch, name=f"watch over {what}", daemon=True).start()
@@ -143,6 +144,7 @@ class ProcessGroup:
             return
         if not foreseen:
             time.sleep(self._silent + 3 * BEAT_SECONDS)  # the watching thread ends this process before
+        self._end_once(exit_code)
         with contextlib.suppress(Exception):
             self._write(f"failed/{self.index}", json.dumps({"message": message, "exit_code": exit_code}))
         if self.leads:
@@ -150,6 +152,12 @@ class ProcessGroup:
         elif self._said_by_first() != message:
             _say(f"{self.name(self.index)}: ", message)
         self._leave(exit_code)
+
+    def _end_once(self, exit_code: int) -> None:
+        """Leave it to the thread that came here first to say why this process ends, and to end it."""
+        if not self._ending.acquire(blocking=False):
+            time.sleep(2 * LAST_SECONDS)
+            self._exit(exit_code)
 
     def _said_by_first(self) -> str:
         """Why process 0 has failed, if it has: a mistake may be the same on all."""
@@ -202,11 +210,12 @@ class ProcessGroup:
         while not self._over.wait(BEAT_SECONDS):
             silent = 0.0 if self._answered.is_set() else silent + BEAT_SECONDS
             self._answered.clear()
-            if silent > self._silent:
+            if silent > self._silent and not self._ending.locked():
                 self.end_without_store()
 
     def end_without_store(self) -> NoReturn:
         """End this process because the store is gone, and with it all that the others could learn from each other."""
+        self._end_once(LOST)
         _say(
             f"{self.name(self.index)}: ",
             f"{self.name(0)} can no longer be reached, nor what it speaks to the others through, so this one ends. Its "
@@ -257,6 +266,7 @@ class ProcessGroup:
     def _end(self, message: str, exit_code: int = LOST, stacks: bool = False) -> NoReturn:
         if stacks:
             faulthandler.dump_traceback(all_threads=True)
+        self._end_once(exit_code)
         _say(f"{self.name(self.index)}: ", f"{message}\n{INTACT}")
         self._leave(exit_code)
 

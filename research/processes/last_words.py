@@ -6,10 +6,12 @@ import contextlib
 import ctypes
 import functools
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 REACH_SECONDS = 2.0
+TRIES, TRY_SECONDS = 20, 0.1
 
 _kept: list[Any] = []
 """What C++ may call at any time must not be collected."""
@@ -62,7 +64,12 @@ def _terminating(address: str, say_and_end: Callable[[], None]) -> bool:
 
 
 def _answers(address: str) -> bool:
+    """Whether it does so again and again: what is just being killed still does for a moment."""
     host, _, port = address.rpartition(":")
-    with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS):
-        return True
-    return False
+    for _ in range(TRIES):
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+        except OSError:
+            return False
+        time.sleep(TRY_SECONDS)
+    return True

@@ -202,6 +202,7 @@ def test_a_process_without_a_sign_of_life_is_named(make: Any, ends: Ends, capsys
     make(2, SILENT, present=1)
     said = said_in(capsys, ends, "process 1 (b, pid 8) has given no sign of life for 0 s, so this one ends too")
     assert "It was killed, or its machine or the network between is down." in said and ends.codes == [group.LOST]
+    assert said.count("error: ") == 1  # though it waits for the others longer than for a sign of life
 
 
 def test_a_store_that_no_longer_answers_ends_a_process_and_names_where_it_was(
