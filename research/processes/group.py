@@ -216,11 +216,13 @@ class ProcessGroup:
     def end_without_store(self) -> NoReturn:
         """End this process because the store is gone, and with it all that the others could learn from each other."""
         self._end_once(LOST)
-        _say(
-            f"{self.name(self.index)}: ",
+        why = (
             f"{self.name(0)} can no longer be reached, nor what it speaks to the others through, so this one ends. Its "
-            f"machine or pod was lost, or the network between is down.\n{INTACT}",
+            f"machine or pod was lost, or the network between is down."
         )
+        if self.leads:
+            why = "the process beside it, through which all speak, was killed or hangs, so this one ends."
+        _say(f"{self.name(self.index)}: ", f"{why}\n{INTACT}")
         self._exit(LOST)
 
     def _watch(self) -> None:
