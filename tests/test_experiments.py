@@ -23,6 +23,9 @@ NEED_FILES = (
     *("vitals_gru", "vitals_grud", "vitals_transformer", "ecg_fcn", "ecg_lstm", "ecg200_resnet", "ptbxl_xresnet"),
     *("glucose_lstm", "records_transformer"),
 )
+OTHER_MACHINE = {"ecg200_resnet": 4e-4, "synthetic_ecg_fcn": 4e-4}
+"""Where the losses of two machines parted by more, at the same code: by 1.3e-4 and 1.1e-4."""
+
 SMALLER = {
     "breast_ultrasound_resnet": {"model.width": 4, "model.blocks": (1, 1)},
     "cifar10_cnn": {"data.source.path": "cifar10_small/test"},
@@ -121,7 +124,7 @@ def test_golden_losses(name: str, tmp_path: Path, request: pytest.FixtureRequest
     assert [record["step"] for record in records] == list(range(every if validated else updates, updates + 1, every))
     for record, golden in zip(records, GOLDEN[name], strict=True):
         found = [record[key] for key in ("train/loss", "validation/loss") if key in record]
-        assert found == pytest.approx(list(golden), rel=1e-4)
+        assert found == pytest.approx(list(golden), rel=OTHER_MACHINE.get(name, 1e-4))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
