@@ -224,3 +224,13 @@ def check_experiment(value: object, source: str) -> Experiment:
         raise UserError(f"{source}: an Experiment is needed, {type(value).__name__} was given.")
     check(value)
     return value
+
+
+def check_execution(value: object) -> Execution:
+    """``value`` if it is a valid `Execution`; else a `UserError` that names the field."""
+    if not isinstance(value, Execution):
+        raise UserError(
+            f"execution: an Execution such as Execution(device='cpu') is needed, {type(value).__name__} was given."
+        )
+    check(value, "execution.")
+    return value

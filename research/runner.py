@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from research.errors import UserError
-from research.experiment import Execution, Experiment, check_experiment
+from research.experiment import Execution, Experiment, check_execution, check_experiment
 from research.processes import ProcessGroup, current
 from research.results import Result, load, reported_splits, write_results
 from research.spec import check, to_json
@@ -19,6 +19,7 @@ from research.training import start_from
 from research.training.compilation_cache import use_compilation_cache
 from research.training.preflight import Preflight, preflight
 from research.training.pretend import pretended_preflight
+from research.training.profiling import check_profile
 from research.training.progress import PreparingDisplay, say
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory
@@ -59,12 +60,13 @@ def run(
         RunError: for a failure while training; what was saved stays.
     """
     check_experiment(experiment, name)
+    execution = check_execution(Execution() if execution is None else execution)
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
     return run_in(
         directory,
         experiment,
         seed=seed,
-        execution=execution or Execution(),
+        execution=execution,
         name=name,
         extend=extend,
         fresh=fresh,
@@ -192,6 +194,7 @@ def _set_up(
         if extend and (extended_to is None or directory.results_reach(extended_to)):
             extended_to = setup.cadence.total + extend
             setup = set_up(experiment, seed, execution, extended_to, told)
+    check_profile(execution.profile, setup.cadence.total)
     return setup, extended_to
 
 

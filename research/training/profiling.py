@@ -19,6 +19,7 @@ SLOW_FEED = 0.1
 """Share of the time spent waiting for rows above which the feed is said to be what bounds a run."""
 
 PEAK_RATES: dict[str, dict[str, float]] = {
+    "GH200": {"float32": 494e12, "bfloat16": 989e12, "float16": 989e12},
     "H200": {"float32": 494e12, "bfloat16": 989e12, "float16": 989e12},
     "H100": {"float32": 494e12, "bfloat16": 989e12, "float16": 989e12},
     "A100": {"float32": 156e12, "bfloat16": 312e12, "float16": 312e12},
@@ -30,12 +31,14 @@ PEAK_RATES: dict[str, dict[str, float]] = {
     "TPU v6 lite": {"float32": 918e12, "bfloat16": 918e12},
     "TPU v5 lite": {"float32": 197e12, "bfloat16": 197e12},
     "TPU v5p": {"float32": 459e12, "bfloat16": 459e12},
+    "TPU v5": {"float32": 459e12, "bfloat16": 459e12},
     "TPU v4": {"float32": 275e12, "bfloat16": 275e12},
 }
 """Published dense peak rates of chips by type of the computation, in FLOP/s.
 
 With JAX's default precision, matrix products of float32 are computed in TF32 on GPUs from Ampere on, and in bfloat16 on
-TPUs. The SXM forms of NVIDIA's chips; others are slower. Sources: NVIDIA's data sheets and Google's descriptions.
+TPUs. The SXM forms of NVIDIA's chips; others are slower. JAX calls a v5p "TPU v5" as well. Sources: NVIDIA's data
+sheets and Google's descriptions.
 """
 
 
@@ -53,6 +56,15 @@ def parse_profile(text: str) -> tuple[int, int]:
     if found is None or not int(found[1]) < int(found[2]):
         raise UserError(f"--profile: FIRST:LAST, two numbers of updates such as 10:20, is needed; {text!r} was given.")
     return int(found[1]), int(found[2])
+
+
+def check_profile(bounds: Sequence[int] | None, total: int) -> None:
+    """Raise `UserError` for a trace that would begin after the last of ``total`` updates."""
+    if bounds and bounds[0] >= total:
+        raise UserError(
+            f"execution.profile: the run ends after update {total}, before update {bounds[0]}, after which the trace "
+            f"would begin. Give FIRST:LAST with FIRST below {total}."
+        )
 
 
 class Trace:

@@ -29,6 +29,7 @@ class RunDirectory:
         self.figures = path / "figures"
         self.last = path / "checkpoints" / "last"
         self.best = path / "checkpoints" / "best"
+        self.pace = path / "pace.jsonl"
         self.tensorboard = path / "tensorboard"
         self.profile = path / "profile"
         self.source = path / "experiment.py"

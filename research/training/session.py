@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +16,7 @@ from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.loop import train
 from research.training.metrics_log import MetricsLog, NoLog
+from research.training.pace_log import PaceLog
 from research.training.preflight import preflight
 from research.training.profiling import Throughput, Trace, memory_in_use
 from research.training.progress import ProgressDisplay
@@ -44,6 +47,8 @@ def train_on(
         UserError, RunError: as `research.training.loop.train`, and for checkpoints that cannot be read.
     """
     carry = restore(setup, directory)
+    if setup.execution.profile is not None and int(carry.step) >= setup.execution.profile[1]:
+        notes = (*notes, "no trace is written: the updates that execution.profile names are made already")
     with _compiling(console):
         facts = preflight(setup, carry, directory.path, notes)
     if console is not None:
@@ -75,11 +80,26 @@ def train_on(
             log,
             last,
             best,
-            display or (lambda record: None),
+            _listener(setup, directory, step, leads, display),
             stack.enter_context(contextlib.closing(trace)),
         )
         seconds = time.perf_counter() - began
         return carry, _throughput(setup, int(carry.step) - step, seconds, (_waited(setup) - waited) / seconds)
+
+
+def _listener(
+    setup: Setup, directory: RunDirectory, step: int, leads: bool, display: ProgressDisplay | None
+) -> Callable[[dict[str, Any]], None]:
+    """What is told of each record of the log: the pace and, where there is one, the display."""
+    told: list[Callable[[dict[str, Any]], None]] = [display] if display is not None else []
+    if leads:
+        told.append(PaceLog(directory.pace, step, functools.partial(_throughput, setup), lambda: _waited(setup)))
+
+    def tell(record: dict[str, Any]) -> None:
+        for each in told:
+            each(record)
+
+    return tell
 
 
 def _throughput(setup: Setup, updates: int, seconds: float, waited: float) -> Throughput:

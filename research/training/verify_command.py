@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from research.errors import RunError
+from research.experiment import Execution, Experiment
 
 
 def add_verify_resume(
@@ -30,11 +31,11 @@ def _verify_resume(options: argparse.Namespace) -> None:
     from research.cli import experiment_of, print_json, terminal
     from research.training.verify_resume import verify_resume
 
-    experiment_of(options)
+    experiment, execution, _ = experiment_of(options)
     console = terminal(stderr=options.json)
     command = [str(options.file), *options.overrides, "--seed", str(options.seed)]
     if options.devices is not None:
-        _verify_moves(options, command, console)
+        _verify_moves(options, command, console, experiment, execution)
         return
     with tempfile.TemporaryDirectory(prefix="verify-resume-") as folder:
         verdict = verify_resume(command, Path(folder), lambda text: console.print(f"... {text}"))
@@ -59,13 +60,16 @@ def _verify_resume(options: argparse.Namespace) -> None:
         )
 
 
-def _verify_moves(options: argparse.Namespace, command: list[str], console: Console) -> None:
+def _verify_moves(
+    options: argparse.Namespace, command: list[str], console: Console, experiment: Experiment, execution: Execution
+) -> None:
     from research.cli import print_json
-    from research.training.verify_moves import check_moved, parse_devices, verify_moves
+    from research.training.verify_moves import check_moved, parse_devices, shares, verify_moves
 
     devices = parse_devices(options.devices)
+    data = shares(devices, execution.parallel, experiment)
     with tempfile.TemporaryDirectory(prefix="verify-resume-") as folder:
-        found = verify_moves(command, Path(folder), devices, lambda text: console.print(f"... {text}"))
+        found = verify_moves(command, Path(folder), devices, data, lambda text: console.print(f"... {text}"))
     if options.json:
         print_json(dataclasses.asdict(found) | {"within": found.within})
     else:

@@ -9,15 +9,24 @@ import re
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from research.errors import RunError, UserError
-from research.evaluation.predictions import Rows, read_predictions
+from research.evaluation.predictions import read_predictions
+from research.evaluation.report import Report
+from research.experiment import Experiment, Parallel
+from research.training.layout import mesh_shape
 from research.training.metrics_log import read_metrics
 from research.training.run_directory import RunDirectory
-from research.training.verify_resume import NOT_REACHED, Interruption, resume_point, run_and_kill, run_through
+from research.training.verify_resume import (
+    NOT_REACHED,
+    Interruption,
+    columns_of,
+    resume_point,
+    run_and_kill,
+    run_through,
+)
 
 TOLERANCE = 1e-3
 """Of a loss, relative; for the first event after each move, for training amplifies every rounding afterwards."""
@@ -79,17 +88,45 @@ def parse_devices(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
+def shares(devices: Sequence[int], parallel: Parallel, experiment: Experiment) -> tuple[int, ...]:
+    """``execution.parallel.data`` for each number of devices.
+
+    Args:
+        devices: in all.
+        parallel: what else they are shared out by.
+        experiment: whose batches they share, where it says how large these are.
+
+    Raises:
+        UserError: for numbers that fsdp and tensor, or the batches, cannot be shared out among.
+    """
+    each = parallel.fsdp * parallel.tensor
+    if uneven := [n for n in devices if n % each]:
+        raise UserError(
+            f"--devices: {', '.join(map(str, uneven))} cannot be divided by {each} (execution.parallel.fsdp "
+            f"{parallel.fsdp} times tensor {parallel.tensor}). Give multiples of {each}."
+        )
+    if experiment.batch_size is not None:
+        for n in devices:
+            mesh_shape(parallel.replace(data=n // each), n, "pretended", experiment.batch_size)
+    return tuple(n // each for n in devices)
+
+
 def verify_moves(
-    command: list[str], workspace: Path, devices: Sequence[int], listener: Callable[[str], None] = print
+    command: list[str],
+    workspace: Path,
+    devices: Sequence[int],
+    data: Sequence[int],
+    listener: Callable[[str], None] = print,
 ) -> Moves:
     """Run an experiment on the first number of devices, and once more, ended by SIGTERM and gone on with on the others.
 
-    On a processor virtual devices are made. The rows of a batch are shared out by ``execution.parallel.data``.
+    On a processor virtual devices are made.
 
     Args:
         command: arguments of ``research run``: the file, overrides, ``--seed``.
         workspace: an empty directory for both runs.
-        devices: numbers of devices, in turn; each must divide the batch.
+        devices: numbers of devices, in turn.
+        data: what `shares` gives for them.
         listener: called with a line about each stage.
 
     Raises:
@@ -98,21 +135,21 @@ def verify_moves(
     flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(COUNT)]
     variables = {"XLA_FLAGS": " ".join([*flags, f"{COUNT}={max(devices)}"])}
 
-    def on(count: int) -> list[str]:
-        return [*command, f"execution.parallel.data={count}"]
+    def on(number: int) -> list[str]:
+        return [*command, f"execution.parallel.data={data[number]}"]
 
     listener(f"a run on {devices[0]} devices, without interruptions")
-    reference = run_through(on(devices[0]), workspace / "uninterrupted", variables)
+    reference = run_through(on(0), workspace / "uninterrupted", variables)
     updates = int(reference.read("results")["updates"])
     begun, runs = ["the beginning"], workspace / "moved"
     for number, count in enumerate(devices[:-1]):
         step = max(1, math.ceil(updates * (number + 1) / len(devices)))
         listener(f"on {count} devices, to update {step}")
         moment, file = Interruption("update", step / updates, signal.SIGTERM), workspace / f"moment{number}"
-        reached = run_and_kill(on(count), runs, moment, step, file, variables)
+        reached = run_and_kill(on(number), runs, moment, step, file, variables)
         begun.append(resume_point(runs) if reached else NOT_REACHED)
     listener(f"on {devices[-1]} devices, to the end")
-    moved = run_through(on(devices[-1]), runs, variables)
+    moved = run_through(on(-1), runs, variables)
     losses = list(zip(*(_losses(run) for run in (reference, moved)), strict=False))
     parts = []
     for count, place in zip(devices, begun, strict=True):
@@ -133,30 +170,23 @@ def _apart(one: tuple[int, dict[str, float]], other: tuple[int, dict[str, float]
 
 
 def _metrics(left: RunDirectory, right: RunDirectory) -> tuple[float, str]:
-    first, second = (run.read("results").get("metrics", {}) for run in (left, right))
-    gaps = {name: abs(first[name] - second.get(name, math.nan)) for name in first}
+    first, second = (Report.from_json(run.read("results")["report"]) for run in (left, right))
+    gaps = {each.name: abs(each.value - second[each.name].value) for each in first.estimates}
     known = {name: gap for name, gap in gaps.items() if not math.isnan(gap)}
     worst = max(known, key=lambda name: known[name], default="")
-    return known.get(worst, math.nan), worst
+    return known.get(worst, 0.0), worst
 
 
 def _predictions(left: RunDirectory, right: RunDirectory) -> tuple[float, bool]:
     largest, same = 0.0, True
     for file in sorted(left.predictions.glob("*.parquet")):
-        first, second = (_columns(read_predictions(run.predictions / file.name)) for run in (left, right))
+        first, second = (columns_of(read_predictions(run.predictions / file.name)) for run in (left, right))
         for name, values in first.items():
             if values.dtype.kind == "f" and values.shape == second[name].shape and name != "target":
                 largest = max(largest, float(np.nanmax(np.abs(values - second[name]), initial=0.0)))
             else:
                 same = same and np.array_equal(values, second[name])
     return largest, same
-
-
-def _columns(rows: Any) -> dict[str, np.ndarray]:
-    if isinstance(rows, Rows):
-        return {name: np.asarray(values) for name, values in rows.columns.items()}
-    fields = {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
-    return {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
 
 
 def check_moved(moves: Moves, what: str) -> None:

@@ -255,14 +255,15 @@ def _compare_checkpoints(kind: str, left: RunDirectory, right: RunDirectory) -> 
 def _compare_predictions(left: Path, right: Path) -> Comparison:
     if not (left.exists() and right.exists()):
         return Comparison(f"predictions/{left.name}", "", ONLY_LEFT if left.exists() else ONLY_RIGHT)
-    first, second = (_columns(read_predictions(path)) for path in (left, right))
+    first, second = (columns_of(read_predictions(path)) for path in (left, right))
     rows = len(next(iter(first.values())))
     return Comparison(
         f"predictions/{left.name}", f"{rows} rows, {len(first)} columns", _first_difference(first, second)
     )
 
 
-def _columns(rows: Predictions | Rows) -> dict[str, Any]:
+def columns_of(rows: Predictions | Rows) -> dict[str, Any]:
+    """The arrays of stored predictions by name."""
     if isinstance(rows, Rows):
         return dict(rows.columns)
     fields = {f.name: getattr(rows, f.name) for f in dataclasses.fields(rows)}

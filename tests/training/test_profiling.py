@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import jax
@@ -25,6 +26,11 @@ def test_a_trace_of_some_updates_is_in_the_run_directory(tmp_path: Path) -> None
     assert told["updates"] == 12 and told["updates_per_second"] > 0 and told["peak_memory_bytes"] > 2**20
     assert told["examples_per_second"] == pytest.approx(16 * told["updates_per_second"], rel=1e-2)
     assert told["model_flops_utilisation"] is None
+    lines = [json.loads(line) for line in (result.directory / "pace.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 12] and lines[0]["seconds"] < lines[1]["seconds"]
+    assert all(line["examples_per_second"] > 0 and line["peak_memory_bytes"] > 2**20 for line in lines)
+    with pytest.raises(UserError, match=r"execution\.profile: the run ends after update 12, before update 500"):
+        research.run(short, execution=QUIET.replace(profile=(500, 600)), runs=tmp_path)
     again = research.run(short.replace(steps=12), execution=QUIET, runs=tmp_path / "plain")
     assert again.metrics == result.metrics and not (again.directory / "profile").exists()
 
@@ -40,7 +46,7 @@ def test_peak_rates_are_those_of_the_data_sheets() -> None:
     assert peak_rate("NVIDIA H100 80GB HBM3", "bfloat16") == 989e12
     assert peak_rate("NVIDIA A100-SXM4-80GB", "float32") == 156e12
     assert peak_rate("NVIDIA L4", "bfloat16") == 121e12 and peak_rate("NVIDIA L40S", "bfloat16") == 362e12
-    assert peak_rate("TPU v5 lite", "bfloat16") == 197e12
+    assert peak_rate("TPU v5 lite", "bfloat16") == 197e12 and peak_rate("TPU v5", "bfloat16") == 459e12
     assert peak_rate("cpu", "float32") is None and peak_rate("Tesla V100-SXM2-16GB", "bfloat16") is None
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import EXPERIMENT, run
+from tiny import EXPERIMENT, QUIET, run
 
 from research.errors import UserError
+from research.experiment import Parallel, check_execution
 from research.optimizers import AdamW
 from research.results import Result, load
 from research.spec import fingerprint, to_json
@@ -146,3 +147,10 @@ def test_an_experiment_is_checked_before_its_directory_is_named(tmp_path: Path) 
     with pytest.raises(UserError, match=r"optimizer\.learning_rate: a number of at least 0 is needed, nan was given"):
         run(EXPERIMENT.replace(optimizer=AdamW(learning_rate=float("nan"))), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_execution_is_one() -> None:
+    assert check_execution(QUIET) is QUIET
+    for wrong, said in (({"device": "cpu"}, "dict"), (Parallel(data=2), "Parallel")):
+        with pytest.raises(UserError, match=rf"execution: an Execution such as .* is needed, {said} was given"):
+            check_execution(wrong)

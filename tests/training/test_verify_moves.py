@@ -7,10 +7,12 @@ import math
 from pathlib import Path
 
 import pytest
+from tiny import EXPERIMENT
 
 from research.cli import main
 from research.errors import RunError, UserError
-from research.training.verify_moves import Move, Moves, check_moved, parse_devices
+from research.experiment import Parallel
+from research.training.verify_moves import Move, Moves, check_moved, parse_devices, shares
 from research.training.verify_resume import NOT_REACHED
 
 FILE = """
@@ -41,6 +43,7 @@ def test_a_run_goes_on_on_another_number_of_devices(tmp_path: Path, capsys: pyte
     assert [move["begun"] for move in found["moves"]] == ["the beginning", "update 20"]
     assert [move["step"] for move in found["moves"]] == [10, 30]
     assert all(move["difference"] < 1e-5 for move in found["moves"]) and found["rows"] and found["predictions"] < 1e-4
+    assert found["metrics"][0] < 1e-4 and found["metrics"][1]
 
 
 def test_other_losses_or_rows_or_no_move_are_told() -> None:
@@ -52,6 +55,15 @@ def test_other_losses_or_rows_or_no_move_are_told() -> None:
             check_moved(wrong, "file")
     with pytest.raises(RunError, match="ended before it was moved"):
         check_moved(Moves(3, (Move(2, NOT_REACHED, 0, math.nan),), (0.0, ""), 0.0, True), "file")
+
+
+def test_numbers_that_cannot_share_the_work_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    experiment = EXPERIMENT.replace(batch_size=128)
+    assert shares((8, 4), Parallel(fsdp=2), experiment) == (4, 2)
+    with pytest.raises(UserError, match=r"--devices: 3, 1 cannot be divided by 2 .*fsdp 2 times tensor 1"):
+        shares((8, 3, 1), Parallel(fsdp=2), experiment)
+    with pytest.raises(UserError, match="batch_size: 128 rows cannot be shared out evenly among 3 devices"):
+        shares((2, 3), Parallel(), experiment)
 
 
 def test_numbers_of_devices_are_read() -> None:
