@@ -7,14 +7,16 @@ and would wait for ever for one that hangs.
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
 import faulthandler
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from research.errors import UserError
@@ -34,6 +36,21 @@ LAST_SECONDS = 8.0
 INTACT = "What was saved is intact: run the same command again."
 LOST = 1
 """Exit code of processes that end because of another one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sign:
+    """The sign of life that a process gives.
+
+    Attributes:
+        beat: its number.
+        steps: to how many of the calls that all must come to its main thread has come.
+        read: the last decision that it has read.
+    """
+
+    beat: int = 0
+    steps: int = 0
+    read: int = 0
 
 
 class ProcessGroup:
@@ -59,7 +76,8 @@ class ProcessGroup:
     ) -> None:
         self.index, self.count = index, count
         self._client, self._called, self._silent, self._end_store = client, called, silent, end_store
-        self._decisions, self._steps = 0, 0
+        self._decisions, self._steps, self._read = 0, 0, 0
+        self._unread = collections.deque[int]()
         self._wish = threading.Event()
         self._over = threading.Event()
         self._answered = threading.Event()
@@ -90,11 +108,11 @@ class ProcessGroup:
         name = f"decision/{self._decisions}"
         if self.leads:
             self._write(name, json.dumps(value))
-            if self._decisions > 2:
-                # All have read the last but one, or they could not have come to the last one's updates.
-                self._client.key_value_delete(f"research/decision/{self._decisions - 2}")
+            self._unread.append(self._decisions)
             return value
-        return json.loads(self._await(name))
+        decided = json.loads(self._await(name))
+        self._read = self._decisions
+        return decided
 
     def wished(self) -> bool:
         """On process 0: whether another process has asked; see `decide`."""
@@ -226,44 +244,59 @@ class ProcessGroup:
         self._exit(LOST)
 
     def _watch(self) -> None:
-        seen: dict[int, tuple[str, float]] = {}
+        seen: dict[int, tuple[Sign, float]] = {}
         moved: dict[int, tuple[int, float]] = {}
         beat = 0
         while not self._over.wait(BEAT_SECONDS):
             beat += 1
             try:
-                self._write(f"alive/{self.index}", json.dumps([beat, self._steps]))
+                own = Sign(beat, self._steps, self._read)
+                self._write(f"alive/{self.index}", json.dumps(dataclasses.astuple(own)))
                 alive = _by_index(self._client.key_value_dir_get("research/alive"))
                 failed = _by_index(self._client.key_value_dir_get("research/failed"))
+                signs = [Sign(*json.loads(alive[index])) if index in alive else Sign() for index in range(self.count)]
+                self._forget_read(signs)
             except Exception:
                 continue  # the store is gone, which the other thread or JAX notices
             self._answered.set()
+            self._heed_failed(failed)
             now = time.monotonic()
-            for index, told in failed.items():
-                if index != self.index and self.index not in failed:
-                    said = json.loads(told)
-                    self._end(
-                        f"{self.name(index)} has failed, so this one ends too: {said['message']}", said["exit_code"]
-                    )
-            for index in range(self.count):
-                text = alive.get(index, "")
-                if index not in seen or seen[index][0] != text:
-                    seen[index] = text, now
-                elif index != self.index and now - seen[index][1] > self._silent:
-                    self._end(
-                        f"{self.name(index)} has given no sign of life for {self._silent:.0f} s, so this one ends "
-                        f"too. It was killed, or its machine or the network between is down."
-                    )
-                steps = json.loads(text)[1] if text else 0
-                if index not in moved or moved[index][0] != steps:
-                    moved[index] = steps, now
-            behind = min(moved, key=lambda index: moved[index][0])
-            if moved and now - max(when for _, when in moved.values()) > STUCK_SECONDS:
+            for index, sign in enumerate(signs):
+                if index not in seen or seen[index][0] != sign:
+                    seen[index] = sign, now
+                if index not in moved or moved[index][0] != sign.steps:
+                    moved[index] = sign.steps, now
+            self._heed_silent({index: now - when for index, (_, when) in seen.items()})
+            if now - max(when for _, when in moved.values()) > STUCK_SECONDS:
+                self._end_stuck(signs)
+
+    def _forget_read(self, signs: Sequence[Sign]) -> None:
+        """Process 0 deletes what all others have read: where updates are only sent off, it may be far ahead of them."""
+        read = min((sign.read for sign in signs[1:]), default=0)
+        while self._unread and self._unread[0] <= read:
+            self._client.key_value_delete(f"research/decision/{self._unread.popleft()}")
+
+    def _heed_failed(self, failed: Mapping[int, str]) -> None:
+        for index, told in failed.items():
+            if index != self.index and self.index not in failed:
+                said = json.loads(told)
+                self._end(f"{self.name(index)} has failed, so this one ends too: {said['message']}", said["exit_code"])
+
+    def _heed_silent(self, silent: Mapping[int, float]) -> None:
+        for index, seconds in silent.items():
+            if index != self.index and seconds > self._silent:
                 self._end(
-                    f"no process has come further for {STUCK_SECONDS / 60:.0f} min; the furthest behind is "
-                    f"{self.name(behind)}. Above is where this one stands.",
-                    stacks=True,
+                    f"{self.name(index)} has given no sign of life for {self._silent:.0f} s, so this one ends too. It "
+                    f"was killed, or its machine or the network between is down."
                 )
+
+    def _end_stuck(self, signs: Sequence[Sign]) -> NoReturn:
+        behind = min(range(self.count), key=lambda index: signs[index].steps)
+        self._end(
+            f"no process has come further for {STUCK_SECONDS / 60:.0f} min; the furthest behind is "
+            f"{self.name(behind)}. Above is where this one stands.",
+            stacks=True,
+        )
 
     def _end(self, message: str, exit_code: int = LOST, stacks: bool = False) -> NoReturn:
         if stacks:

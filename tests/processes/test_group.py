@@ -106,6 +106,19 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
     return found
 
 
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it does within 5 s."""
+    deadline = time.monotonic() + 5
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+def decisions(group: ProcessGroup) -> list[int]:
+    """Those that the store holds."""
+    return [int(name.rpartition("/")[2]) for name in list(group._client.kept) if "/decision/" in name]
+
+
 def test_a_process_alone_decides_for_itself() -> None:
     alone = ProcessGroup()
     assert alone.leads and alone.count == 1 and alone.decide({"a": 1}, wish=True) == {"a": 1} and not alone.wished()
@@ -123,8 +136,19 @@ def test_all_do_what_process_0_decides_and_the_store_does_not_grow(make: Any) ->
         calls = zip(groups, given, strict=True)
         decided = together(*[lambda each=each, mine=mine: each.decide(mine) for each, mine in calls])
         assert decided == [{"updates": number}] * 3
-    store = groups[0]._client
-    assert len([name for name in store.kept if "decision" in name]) == 2
+    assert eventually(lambda: not decisions(groups[0]))
+
+
+def test_decisions_stay_until_a_process_that_is_late_has_read_them(make: Any) -> None:
+    first, second, third = make(3)
+    for number in range(5):  # updates are sent off to the devices, and process 0 does not wait for them
+        first.decide({"updates": number})
+    assert decisions(first) == [1, 2, 3, 4, 5]
+    assert [second.decide({})["updates"] for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert third.decide({}) == {"updates": 0}
+    assert eventually(lambda: decisions(first) == [2, 3, 4, 5])
+    assert [third.decide({})["updates"] for _ in range(4)] == [1, 2, 3, 4]
+    assert eventually(lambda: not decisions(first))
 
 
 def test_a_wish_reaches_process_0(make: Any) -> None:
@@ -176,10 +200,7 @@ def test_an_error_of_one_ends_the_others_with_its_message_and_code(make: Any, en
         "process 2 (c, pid 9): process 1 (b, pid 8) has failed",
         "What was saved is intact: run the same command again.",
     )
-    deadline = time.monotonic() + 5
-    while len(ends.codes) < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert ends.codes == [7, 7, 7]
+    assert eventually(lambda: ends.codes == [7, 7, 7])
 
 
 def test_the_same_mistake_of_all_is_said_once(make: Any, ends: Ends, capsys: Any, monkeypatch: Any) -> None:
