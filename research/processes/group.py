@@ -19,14 +19,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from research.errors import UserError
+from research.errors import REQUEUE, UserError
 
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 30.0
 """After so long without a sign of life a process is taken for lost."""
 
 STUCK_SECONDS = 1200.0
-"""After so long in which the main thread of a process has come no further, while others wait, it is taken to hang."""
+"""After so long in which no main thread has come further, while one waits for another, that one is taken to hang."""
+
+STUCK = "RESEARCH_STUCK_SECONDS"
+"""The variable for it."""
 
 WAIT_SECONDS = 1.0
 SAME_MISTAKE_SECONDS = 3.0
@@ -34,8 +37,8 @@ LAST_SECONDS = 8.0
 """How long process 0, which ends the store, waits at most for the others to read why it ends."""
 
 INTACT = "What was saved is intact: run the same command again."
-LOST = 1
-"""Exit code of processes that end because of another one."""
+HANGS = 1
+"""Exit code where a process hangs, which a further attempt may only repeat."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +49,13 @@ class Sign:
         beat: its number.
         steps: to how many of the calls that all must come to its main thread has come.
         read: the last decision that it has read.
+        waits: whether its main thread waits there for another one.
     """
 
     beat: int = 0
     steps: int = 0
     read: int = 0
+    waits: bool = False
 
 
 class ProcessGroup:
@@ -62,6 +67,7 @@ class ProcessGroup:
         count: how many there are.
         called: host and process id of each, where known.
         silent: seconds without a sign of life after which a process is taken for lost.
+        stuck: seconds in which none has come further, while one waits for another, after which that one hangs.
         end_store: ends the store, on process 0.
     """
 
@@ -72,11 +78,13 @@ class ProcessGroup:
         count: int = 1,
         called: Mapping[int, str] = {},
         silent: float = SILENT_SECONDS,
+        stuck: float = STUCK_SECONDS,
         end_store: Callable[[], None] | None = None,
     ) -> None:
         self.index, self.count = index, count
-        self._client, self._called, self._silent, self._end_store = client, called, silent, end_store
-        self._decisions, self._steps, self._read = 0, 0, 0
+        self._client, self._called, self._end_store = client, called, end_store
+        self._silent, self._stuck = silent, stuck
+        self._decisions, self._steps, self._read, self._waits = 0, 0, 0, False
         self._unread = collections.deque[int]()
         self._wish = threading.Event()
         self._over = threading.Event()
@@ -134,16 +142,18 @@ class ProcessGroup:
                 if other.get(key) != value:
                     raise UserError(
                         f"{key}: {self.name(index)} has {other.get(key)}, {self.name(0)} has {value}. All processes "
-                        f"must have the same: start them with the same command, code, data and packages."
+                        f"must have the same: start them with the same command, code, data and packages. Runs that "
+                        f"have nothing to do with each other are each given --processes 1."
                     )
 
     def wait_for_all(self, name: str) -> None:
-        """Return once all have come here."""
+        """Return once all have come here; each wait is one of its own, also of the same name."""
         self._steps += 1
         if self._client is not None:
-            self._write(f"here/{name}/{self.index}", "")
+            here = f"here/{self._steps}/{name}"
+            self._write(f"{here}/{self.index}", "")
             for index in range(self.count):
-                self._await(f"here/{name}/{index}")
+                self._await(f"{here}/{index}")
 
     def name(self, index: int) -> str:
         """A process for messages."""
@@ -215,10 +225,14 @@ class ProcessGroup:
 
     def _await(self, name: str) -> str:
         """What is written there, as soon as it is; the watching thread ends a wait for what never comes."""
-        while True:
-            # In turns, so that a signal is answered in between.
-            with _unless_late():
-                return self._client.blocking_key_value_get(f"research/{name}", int(1000 * WAIT_SECONDS))
+        self._waits = True
+        try:
+            while True:
+                # In turns, so that a signal is answered in between.
+                with _unless_late():
+                    return self._client.blocking_key_value_get(f"research/{name}", int(1000 * WAIT_SECONDS))
+        finally:
+            self._waits = False
 
     # ---- the threads that watch
 
@@ -233,7 +247,7 @@ class ProcessGroup:
 
     def end_without_store(self) -> NoReturn:
         """End this process because the store is gone, and with it all that the others could learn from each other."""
-        self._end_once(LOST)
+        self._end_once(REQUEUE)
         why = (
             f"{self.name(0)} can no longer be reached, nor what it speaks to the others through, so this one ends. Its "
             f"machine or pod was lost, or the network between is down."
@@ -241,7 +255,7 @@ class ProcessGroup:
         if self.leads:
             why = "the process beside it, through which all speak, was killed or hangs, so this one ends."
         _say(f"{self.name(self.index)}: ", f"{why}\n{INTACT}")
-        self._exit(LOST)
+        self._exit(REQUEUE)
 
     def _watch(self) -> None:
         seen: dict[int, tuple[Sign, float]] = {}
@@ -250,7 +264,7 @@ class ProcessGroup:
         while not self._over.wait(BEAT_SECONDS):
             beat += 1
             try:
-                own = Sign(beat, self._steps, self._read)
+                own = Sign(beat, self._steps, self._read, self._waits)
                 self._write(f"alive/{self.index}", json.dumps(dataclasses.astuple(own)))
                 alive = _by_index(self._client.key_value_dir_get("research/alive"))
                 failed = _by_index(self._client.key_value_dir_get("research/failed"))
@@ -267,8 +281,8 @@ class ProcessGroup:
                 if index not in moved or moved[index][0] != sign.steps:
                     moved[index] = sign.steps, now
             self._heed_silent({index: now - when for index, (_, when) in seen.items()})
-            if now - max(when for _, when in moved.values()) > STUCK_SECONDS:
-                self._end_stuck(signs)
+            if now - max(when for _, when in moved.values()) > self._stuck:
+                self._heed_stuck(signs)
 
     def _forget_read(self, signs: Sequence[Sign]) -> None:
         """Process 0 deletes what all others have read: where updates are only sent off, it may be far ahead of them."""
@@ -290,15 +304,20 @@ class ProcessGroup:
                     f"was killed, or its machine or the network between is down."
                 )
 
-    def _end_stuck(self, signs: Sequence[Sign]) -> NoReturn:
-        behind = min(range(self.count), key=lambda index: signs[index].steps)
+    def _heed_stuck(self, signs: Sequence[Sign]) -> None:
+        """End this process where one is waited for: in words, or by its devices, where others have come further."""
+        if not any(sign.waits for sign in signs) and len({sign.steps for sign in signs}) == 1:
+            return  # all are at work, such as on their data
+        at_work = [index for index, sign in enumerate(signs) if not sign.waits] or range(self.count)
+        behind = min(at_work, key=lambda index: signs[index].steps)
         self._end(
-            f"no process has come further for {STUCK_SECONDS / 60:.0f} min; the furthest behind is "
-            f"{self.name(behind)}. Above is where this one stands.",
+            f"no process has come further for {self._stuck:.0f} s, and {self.name(behind)} is waited for. Above is "
+            f"where this one stands. If that one was at work, such as on data or a report, set {STUCK} to more.",
+            HANGS,
             stacks=True,
         )
 
-    def _end(self, message: str, exit_code: int = LOST, stacks: bool = False) -> NoReturn:
+    def _end(self, message: str, exit_code: int = REQUEUE, stacks: bool = False) -> NoReturn:
         if stacks:
             faulthandler.dump_traceback(all_threads=True)
         self._end_once(exit_code)
@@ -309,14 +328,14 @@ class ProcessGroup:
 _CURRENT = ProcessGroup()
 
 
-def begin(called: Mapping[int, str], silent: float = SILENT_SECONDS) -> ProcessGroup:
+def begin(called: Mapping[int, str], silent: float = SILENT_SECONDS, stuck: float = STUCK_SECONDS) -> ProcessGroup:
     """The group of processes that JAX has connected; from now on it is the `current` one."""
     global _CURRENT
     from jax._src import distributed  # JAX offers its store nowhere else
 
     state = distributed.global_state
     end_store = None if state.service is None else state.service.shutdown
-    _CURRENT = ProcessGroup(state.client, state.process_id, state.num_processes, called, silent, end_store)
+    _CURRENT = ProcessGroup(state.client, state.process_id, state.num_processes, called, silent, stuck, end_store)
     return _CURRENT
 
 

@@ -9,7 +9,15 @@ import re
 from collections.abc import Mapping
 
 from research.errors import RunError, UserError, first_line
-from research.processes.group import BEAT_SECONDS, SILENT_SECONDS, ProcessGroup, begin, current
+from research.processes.group import (
+    BEAT_SECONDS,
+    SILENT_SECONDS,
+    STUCK,
+    STUCK_SECONDS,
+    ProcessGroup,
+    begin,
+    current,
+)
 from research.processes.last_words import speaking
 from research.processes.rendezvous import meet
 from research.processes.store import outliving
@@ -20,6 +28,9 @@ VARIABLES = ("RESEARCH_COORDINATOR", "RESEARCH_PROCESSES", "RESEARCH_PROCESS")
 OPTIONS = ("--coordinator", "--processes", "--process")
 SILENT = "RESEARCH_SILENT_SECONDS"
 """Seconds without a sign of life after which a process is taken for lost, where they are not to be `SILENT_SECONDS`."""
+
+FEWEST_SECONDS = 3 * BEAT_SECONDS
+"""In fewer a process that is only busy would be taken for lost."""
 
 JOIN_SECONDS = 300
 LINGER_SECONDS = 30.0
@@ -134,20 +145,19 @@ def _devices_of_task(variables: Mapping[str, str]) -> tuple[int, ...] | None:
     return (_whole(variables.get("SLURM_LOCALID")),) if several and "," in shown else None
 
 
-def silent_seconds(environment: Mapping[str, str] | None = None) -> float:
-    """After how many seconds without a sign of life a process is taken for lost, as the variable `SILENT` has it.
+def seconds_of(name: str, otherwise: float, environment: Mapping[str, str] | None = None) -> float:
+    """The seconds that a variable names, such as `SILENT` or `STUCK`; ``otherwise`` where it is not there.
 
     Raises:
-        UserError: for what is no number, or so few seconds that a busy process would be taken for lost.
+        UserError: for what is no number, or fewer than `FEWEST_SECONDS`.
     """
-    text = (os.environ if environment is None else environment).get(SILENT, f"{SILENT_SECONDS}")
-    fewest = 3 * BEAT_SECONDS
+    text = (os.environ if environment is None else environment).get(name, f"{otherwise}")
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not fewest <= seconds < math.inf:
-        raise UserError(f"{SILENT}: a number of seconds from {fewest:g} on is needed, {text!r} was given.")
+    if not FEWEST_SECONDS <= seconds < math.inf:
+        raise UserError(f"{name}: a number of seconds from {FEWEST_SECONDS:g} on is needed, {text!r} was given.")
     return seconds
 
 
@@ -160,12 +170,12 @@ def join(place: Place, seconds: int = JOIN_SECONDS) -> ProcessGroup:
 
     Raises:
         UserError: if process 0 cannot listen at the address, or the processes were not started alike; for a variable
-            `SILENT` that means nothing.
+            `SILENT` or `STUCK` that means nothing.
         RunError: if not all have come, or process 0 is not reached; named.
     """
     import jax
 
-    silent = silent_seconds()
+    silent, stuck = seconds_of(SILENT, SILENT_SECONDS), seconds_of(STUCK, STUCK_SECONDS)
     address, hosts = place.coordinator, dict[int, str]()
     if place.coordinator is not None and place.count is not None and place.index is not None:
         hosts, port = meet(place.coordinator, place.count, place.index, seconds, {"jax": jax.__version__})
@@ -186,4 +196,4 @@ def join(place: Place, seconds: int = JOIN_SECONDS) -> ProcessGroup:
             )
     except (RuntimeError, ValueError) as error:
         raise RunError(f"{place.told}: the processes did not come together ({first_line(error)}).") from None
-    return begin(hosts, silent)
+    return begin(hosts, silent, stuck)

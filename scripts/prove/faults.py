@@ -4,10 +4,10 @@
 
 Real processes: the disk of one is full while a checkpoint is saved, one is killed or stopped between two updates,
 process 0 is lost together with the store through which they speak, as where its machine is; the port to meet at is in
-use; one never comes. Those that were not struck must end by themselves, within a minute, with the words that are
-expected; a checkpoint that was complete must be there and readable afterwards. Prints a row for each fault; fails where
-one does not hold. Processes are taken for lost after 4 s here. The last row takes the five minutes that one is waited
-for.
+use; one never comes. Those that were not struck must end by themselves, within a minute, with the words and the exit
+code that are expected; a checkpoint that was complete must be there and readable afterwards. Prints a row for each
+fault; fails where one does not hold. Processes are taken for lost after 4 s here. The last row takes the five minutes
+that one is waited for.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "processes"))
 
 from launched import came, ended, launch, processes_of
 
+from research.errors import REQUEUE, RunError
 from research.training.checkpoint import Checkpoints
 from research.training.provenance import machine
 from research.training.run_directory import RunDirectory
@@ -58,11 +59,13 @@ class Fault:
         name: of the row.
         strike: does it, given the process ids; returns those of the processes that cannot end by themselves then.
         expected: patterns of what must be said.
+        code: that scripts/launch_local must end with, which is that of process 0.
     """
 
     name: str
     strike: Callable[[list[int]], list[int]]
     expected: tuple[str, ...]
+    code: int
 
 
 def full(index: int) -> Callable[[list[int]], list[int]]:
@@ -95,15 +98,24 @@ def children(pid: int) -> list[int]:
 LOST = r"process {} \(.*\) has given no sign of life for 4 s"
 GONE = r"process 0 \(.*\) can no longer be reached.*Its machine or pod was lost"
 FULL = r"checkpoints/last: a checkpoint could not be written: File too large\. The checkpoint of step \d+ is intact"
+KILLED = 128 + signal.SIGKILL
+BROKEN = RunError.exit_code
 FAULTS = (
-    Fault("disk full, process 0", full(0), (rf"error: \S*{FULL}", rf"process 0 \(.*\) has failed.*{FULL}", SAVED)),
-    Fault("disk full, process 1", full(1), (rf"process 1 \(.*\): \S*{FULL}", r"process 1 \(.*\) has failed", SAVED)),
-    Fault("process 0 killed", struck(signal.SIGKILL, 0), (LOST.format(0), SAVED, "killed: process 0")),
-    Fault("process 1 killed", struck(signal.SIGKILL, 1), (LOST.format(1), SAVED, "killed: process 1")),
-    Fault("process 0 stopped", struck(signal.SIGSTOP, 0), (LOST.format(0), SAVED)),
-    Fault("process 1 stopped", struck(signal.SIGSTOP, 1), (LOST.format(1), SAVED)),
-    Fault("process 0 and store killed", struck(signal.SIGKILL, 0, with_store=True), (GONE, SAVED)),
-    Fault("process 0 and store stopped", struck(signal.SIGSTOP, 0, with_store=True), (GONE, SAVED)),
+    Fault(
+        "disk full, process 0", full(0), (rf"error: \S*{FULL}", rf"process 0 \(.*\) has failed.*{FULL}", SAVED), BROKEN
+    ),
+    Fault(
+        "disk full, process 1",
+        full(1),
+        (rf"process 1 \(.*\): \S*{FULL}", r"process 1 \(.*\) has failed", SAVED),
+        BROKEN,
+    ),
+    Fault("process 0 killed", struck(signal.SIGKILL, 0), (LOST.format(0), SAVED, "killed: process 0"), KILLED),
+    Fault("process 1 killed", struck(signal.SIGKILL, 1), (LOST.format(1), SAVED, "killed: process 1"), REQUEUE),
+    Fault("process 0 stopped", struck(signal.SIGSTOP, 0), (LOST.format(0), SAVED), KILLED),
+    Fault("process 1 stopped", struck(signal.SIGSTOP, 1), (LOST.format(1), SAVED), REQUEUE),
+    Fault("process 0 and store killed", struck(signal.SIGKILL, 0, with_store=True), (GONE, SAVED), KILLED),
+    Fault("process 0 and store stopped", struck(signal.SIGSTOP, 0, with_store=True), (GONE, SAVED), KILLED),
 )
 
 
@@ -132,8 +144,10 @@ def strike(fault: Fault, folder: Path) -> tuple[float, str, str]:
     seconds = time.monotonic() - began
     for pid in filter(running, {*victims, *pids}):
         os.kill(pid, signal.SIGKILL)
-    _, said = ended(launched)
+    code, said = ended(launched)
     wrong = [f"not said: {pattern}" for pattern in fault.expected if not re.search(pattern, said)]
+    if code != fault.code:
+        wrong.append(f"exit code {code}, not {fault.code}")
     kept = Checkpoints(last, writable=False)
     after = kept.latest()
     if before is None or after is None or after < before:

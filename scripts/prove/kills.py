@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "processes"))
 from launched import came, ended, launch, processes_of
 
 from research.errors import REQUEUE
-from research.processes.group import LOST
 from research.training.provenance import machine
 from research.training.run_directory import RunDirectory
 from research.training.verify_resume import CHECKPOINTS, Interruption, compare_directories
@@ -134,7 +133,7 @@ class Kills:
             self.lost.append(f"{interruption}: {before} was complete, {after} is the newest")
         expected = (REQUEUE, 0) if interruption.signal == signal.SIGTERM else (128 + signal.SIGKILL, 0)
         if self.processes > 1 and interruption.signal == signal.SIGKILL:
-            expected = (*expected, LOST)  # of the other, which ends because of it
+            expected = (*expected, REQUEUE)  # of the other, which ends because of it
         if code not in expected:
             self.lost.append(f"{interruption}: exit code {code}: {said.strip()[-300:]}")
         if interruption.signal == signal.SIGKILL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from jax.errors import JaxRuntimeError
 
-from research.errors import UserError
+from research.errors import REQUEUE, UserError
 from research.processes import ProcessGroup, group
 
 pytestmark = pytest.mark.filterwarnings("ignore:Exception in thread:pytest.PytestUnhandledThreadExceptionWarning")
@@ -74,9 +75,9 @@ def ends(monkeypatch: Any) -> Ends:
 def make(ends: Ends) -> Iterator[Callable[..., list[ProcessGroup]]]:
     made: list[ProcessGroup] = []
 
-    def groups(count: int, silent: float = 60.0, present: int | None = None) -> list[ProcessGroup]:
+    def groups(count: int, silent: float = 60.0, present: int | None = None, stuck: float = 60.0) -> list[ProcessGroup]:
         store = Store()
-        new = [ProcessGroup(store, index, count, CALLED, silent) for index in range(present or count)]
+        new = [ProcessGroup(store, index, count, CALLED, silent, stuck) for index in range(present or count)]
         made.extend(new)
         return new
 
@@ -168,12 +169,15 @@ def test_the_process_that_differs_is_named_to_all(make: Any) -> None:
     errors = together(*[lambda each=each, mine=mine: each.check_same(mine) for each, mine in calls])
     assert {type(error) for error in errors} == {UserError} and len({str(error) for error in errors}) == 1
     assert "data: process 2 (c, pid 9) has bad, process 0 (a, pid 7) has f00" in str(errors[0])
+    assert "Runs that have nothing to do with each other are each given --processes 1." in str(errors[0])
 
 
 def test_waiting_lasts_until_all_have_come(make: Any) -> None:
     first, second = make(2)
     began = time.monotonic()
-    together(lambda: first.wait_for_all("there"), lambda: (time.sleep(0.3), second.wait_for_all("there")))
+    for seconds in (0.0, 0.3):  # as at the end of two runs, one after the other
+        late = functools.partial(time.sleep, seconds)
+        together(lambda: first.wait_for_all("there"), lambda late=late: (late(), second.wait_for_all("there")))
     assert time.monotonic() - began > 0.25
     assert together(first.close, second.close) == [None, None]
 
@@ -222,7 +226,7 @@ def test_process_0_ends_the_store_once_all_have_left(make: Any, ends: Ends) -> N
 def test_a_process_without_a_sign_of_life_is_named(make: Any, ends: Ends, capsys: Any) -> None:
     make(2, SILENT, present=1)
     said = said_in(capsys, ends, "process 1 (b, pid 8) has given no sign of life for 0 s, so this one ends too")
-    assert "It was killed, or its machine or the network between is down." in said and ends.codes == [group.LOST]
+    assert "It was killed, or its machine or the network between is down." in said and ends.codes == [REQUEUE]
     assert said.count("error: ") == 1  # though it waits for the others longer than for a sign of life
 
 
@@ -239,6 +243,7 @@ def test_a_store_that_no_longer_answers_ends_a_process_and_names_where_it_was(
         "machine or pod was lost, or the network between is down.\nWhat was saved is intact",
     )
     answers.set()
+    assert set(ends.codes) == {REQUEUE}
 
 
 def test_processes_that_live_are_not_taken_for_lost(make: Any, ends: Ends) -> None:
@@ -255,13 +260,23 @@ def test_an_unforeseen_error_waits_for_the_end_of_another_that_may_have_caused_i
     assert said.index("no sign of life") < said.find("Gloo") or "Gloo" not in said
 
 
-def test_a_standstill_names_the_furthest_behind_and_dumps_stacks(
-    make: Any, ends: Ends, capfd: Any, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(group, "STUCK_SECONDS", SILENT)
-    first, second, third = make(3)
-    for each in (first, second, third):
-        each._steps = 4
-    second._steps = 3
-    said = said_in(capfd, ends, "no process has come further for", "the furthest behind is process 1 (b, pid 8)")
+def test_a_process_that_hangs_while_another_waits_is_named(make: Any, ends: Ends, capfd: Any) -> None:
+    _, second, third = make(3, stuck=SILENT)
+    for each in (second, third):
+        threading.Thread(target=each.wait_for_all, args=("here",), daemon=True).start()
+    said = said_in(
+        capfd, ends, "process 0 (a, pid 7) is waited for", "set RESEARCH_STUCK_SECONDS to more", "b, pid 8): no process"
+    )
     assert "most recent call first" in said and "test_group.py" in said
+    assert eventually(lambda: ends.codes == [group.HANGS] * 3)
+
+
+def test_a_process_that_is_behind_the_others_is_named(make: Any, ends: Ends, capfd: Any) -> None:
+    first, second, third = make(3, stuck=SILENT)  # the devices of the others wait for it
+    first._steps, second._steps, third._steps = 4, 3, 4
+    said_in(capfd, ends, "no process has come further for 0 s, and process 1 (b, pid 8) is waited for")
+
+
+def test_processes_that_work_for_long_while_none_waits_are_left_in_peace(make: Any, ends: Ends) -> None:
+    make(3, stuck=SILENT)
+    assert not ends.came.wait(4 * SILENT)

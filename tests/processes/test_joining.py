@@ -9,7 +9,7 @@ import pytest
 from research.cli import main
 from research.errors import UserError
 from research.processes import Place, find_place
-from research.processes.joining import OPTIONS, SILENT, VARIABLES, silent_seconds
+from research.processes.joining import OPTIONS, SILENT, STUCK, VARIABLES, seconds_of
 
 
 def told(*values: str) -> dict[str, str]:
@@ -103,11 +103,12 @@ def test_variables_that_mean_nothing_are_refused(variables: dict[str, str], mess
         find_place(environment=variables)
 
 
-def test_how_long_a_process_may_be_silent_is_a_number_of_seconds() -> None:
-    assert silent_seconds({}) == 30 and silent_seconds({SILENT: "4.5"}) == 4.5
+@pytest.mark.parametrize("name", [SILENT, STUCK])
+def test_how_long_a_process_may_be_silent_or_waited_for_is_a_number_of_seconds(name: str) -> None:
+    assert seconds_of(name, 30, {}) == 30 and seconds_of(name, 30, {name: "4.5"}) == 4.5
     for text in ("soon", "1", "nan", "inf", "-5"):
-        with pytest.raises(UserError, match=rf"{SILENT}: a number of seconds from 3 on is needed, '{text}' was given"):
-            silent_seconds({SILENT: text})
+        with pytest.raises(UserError, match=rf"{name}: a number of seconds from 3 on is needed, '{text}' was given"):
+            seconds_of(name, 30, {name: text})
 
 
 @pytest.mark.parametrize(

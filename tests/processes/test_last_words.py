@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from research.errors import REQUEUE
+
 PROGRAM = """
 import os, signal, time
 from pathlib import Path
@@ -23,6 +25,6 @@ time.sleep(20)
 @pytest.mark.skipif(sys.platform != "linux", reason="it is done with what C++ has on Linux")
 def test_a_process_says_in_words_that_its_store_is_gone() -> None:
     ended = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout) == (1, "joined\n")
+    assert (ended.returncode, ended.stdout) == (REQUEUE, "joined\n")
     assert "all speak, was killed or hangs" in ended.stderr and "run the same command again" in ended.stderr
     assert "stack trace" not in ended.stderr and "terminate called" not in ended.stderr
