@@ -29,8 +29,9 @@ EPILOG = """exit codes: 0 done; 2 a mistake in the command, the experiment or th
 ALONE = ("ablate", "evaluate", "extract", "predict", "table", "verify-resume")
 """Commands that several processes would do several times over, into the same files."""
 
-SEVERAL = f"""One for each machine, as a rule; scripts/launch_local starts some here. Slurm, Open MPI and TPU pods say
-all this by themselves. One that gives no sign of life for 30 s ({SILENT}) is taken for lost, and the others end."""
+SEVERAL = f"""One for each machine, as a rule; scripts/launch_local starts some here. Slurm, Open MPI 4 and TPU pods say
+all this by themselves, Open MPI 5 all but --coordinator. --processes 1 alone: a run by itself, whatever started it. One
+that gives no sign of life for 30 s ({SILENT}) is taken for lost, and the others end with exit code 75."""
 
 PREDICT = """. Files are read as those of the training were (columns, units, missing values), without targets. A run on
 a table that was a CSV, on a SeriesCSV or on a SignalFolder needs the same layout; other sources of series take a table

@@ -26,6 +26,10 @@ VARIABLES = ("RESEARCH_COORDINATOR", "RESEARCH_PROCESSES", "RESEARCH_PROCESS")
 """What ``scripts/launch_local`` and recipes for Kubernetes set: address of process 0, how many, and which this is."""
 
 OPTIONS = ("--coordinator", "--processes", "--process")
+MPI_COUNT = "OMPI_COMM_WORLD_SIZE"
+MPI_ADDRESS = "OMPI_MCA_orte_hnp_uri"
+"""From which JAX takes where process 0 is reached; only up to Open MPI 4."""
+
 SILENT = "RESEARCH_SILENT_SECONDS"
 """Seconds without a sign of life after which a process is taken for lost, where they are not to be `SILENT_SECONDS`."""
 
@@ -70,7 +74,8 @@ def find_place(
     Looked at in this order: the options; `VARIABLES`; Slurm (a step of several tasks), Open MPI, TPU pods.
 
     Args:
-        coordinator, processes, process: what was given as options, all or none.
+        coordinator, processes, process: what was given as options: all or none; ``processes`` 1 alone, for a process
+            by itself whatever started it; ``coordinator`` alone under Open MPI, which says the others.
         environment: variables; those of this process by default.
 
     Raises:
@@ -79,24 +84,39 @@ def find_place(
     variables = os.environ if environment is None else environment
     given = (coordinator, processes, process)
     if any(value is not None for value in given):
-        return _told(OPTIONS, given)
+        return _told(OPTIONS, given, variables)
     if any(name in variables for name in VARIABLES):
-        return _told(VARIABLES, tuple(variables.get(name) for name in VARIABLES))
+        return _told(VARIABLES, tuple(variables.get(name) for name in VARIABLES), variables)
     if _whole(variables.get("SLURM_STEP_NUM_TASKS")) > 1 and "SLURM_PROCID" in variables:
         return _of_slurm(variables)
-    if _whole(variables.get("OMPI_COMM_WORLD_SIZE")) > 1:
-        local = _whole(variables.get("OMPI_COMM_WORLD_LOCAL_SIZE")) > 1
-        return Place("Open MPI", devices=(_whole(variables.get("OMPI_COMM_WORLD_LOCAL_RANK")),) if local else None)
+    if _whole(variables.get(MPI_COUNT)) > 1:
+        if MPI_ADDRESS not in variables:
+            raise UserError(
+                "Open MPI from version 5 on does not say where process 0 is reached, as version 4 does. Give "
+                "--coordinator HOST:PORT, or the variable RESEARCH_COORDINATOR: the machine of rank 0, and a free port."
+            )
+        return Place("Open MPI", devices=_devices_of_mpi(variables))
     hosts = variables.get("TPU_WORKER_HOSTNAMES", "")
     if "," in hosts:
         return Place("the TPU pod")
     return None
 
 
-def _told(names: tuple[str, str, str], values: tuple[str | int | None, ...]) -> Place | None:
+def _told(
+    names: tuple[str, str, str], values: tuple[str | int | None, ...], variables: Mapping[str, str]
+) -> Place | None:
     missing = [name for name, value in zip(names, values, strict=True) if value in (None, "")]
-    if missing:
-        raise UserError(f"{', '.join(names)} go together, and {', '.join(missing)} is missing. Give all three.")
+    devices = None
+    if missing == [names[0], names[2]] and str(values[1]) == "1":
+        return None
+    if missing == [*names[1:]] and _whole(variables.get(MPI_COUNT)) > 1:
+        values = (values[0], variables[MPI_COUNT], variables.get("OMPI_COMM_WORLD_RANK"))
+        devices = _devices_of_mpi(variables)
+    elif missing:
+        raise UserError(
+            f"{', '.join(names)} go together, and {', '.join(missing)} is missing. Give all three, or {names[1]} 1 "
+            f"alone for a process by itself."
+        )
     address, count, index = values
     found = re.fullmatch(r".+:(\d{1,5})", str(address))
     if found is None or not 0 < int(found[1]) < 2**16:
@@ -109,7 +129,13 @@ def _told(names: tuple[str, str, str], values: tuple[str | int | None, ...]) -> 
             f"{names[1]}, {names[2]}: processes are numbered from 0 to one less than their number; {index} of {count} "
             f"was given."
         )
-    return None if count == 1 else Place(f"{names[0]}", str(address), count, index)
+    return None if count == 1 else Place(f"{names[0]}", str(address), count, index, devices)
+
+
+def _devices_of_mpi(variables: Mapping[str, str]) -> tuple[int, ...] | None:
+    """One for each process of a machine that has several."""
+    several = _whole(variables.get("OMPI_COMM_WORLD_LOCAL_SIZE")) > 1
+    return (_whole(variables.get("OMPI_COMM_WORLD_LOCAL_RANK")),) if several else None
 
 
 def _number(name: str, value: str | int | None) -> int:
@@ -124,10 +150,11 @@ def _whole(text: str | None) -> int:
 
 def _of_slurm(variables: Mapping[str, str]) -> Place:
     """The place of a task in a step of Slurm; process 0 is on the first machine of the list."""
-    first = re.match(r"[^,\[]+(?:\[\d+)?", variables.get("SLURM_STEP_NODELIST", ""))
+    # The first of "gpu[07-09,12],login" is gpu07: of each bracket the first number counts.
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", variables.get("SLURM_STEP_NODELIST", ""))
     if first is None:
         raise UserError("SLURM_STEP_NODELIST: names no machine. Start the processes with srun.")
-    host = first[0].replace("[", "")
+    host = re.sub(r"\[(\d+)[^\]]*\]", r"\1", first[0])
     port = 65535 - _whole(variables.get("SLURM_JOB_ID")) % 4096  # another one for each job of a machine
     return Place(
         "Slurm",
@@ -139,10 +166,29 @@ def _of_slurm(variables: Mapping[str, str]) -> Place:
 
 
 def _devices_of_task(variables: Mapping[str, str]) -> tuple[int, ...] | None:
-    """One GPU for each task of a machine that has several and shows all of its GPUs to each; else all that it shows."""
-    shown = variables.get("CUDA_VISIBLE_DEVICES", "")
-    several = _whole(re.split(r"\D", variables.get("SLURM_STEP_TASKS_PER_NODE", ""))[0]) > 1
-    return (_whole(variables.get("SLURM_LOCALID")),) if several and "," in shown else None
+    """An equal share of the GPUs of a machine that shows all of them to each of its tasks; else all that it shows."""
+    shown = [each for each in variables.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    tasks = _tasks_of_machine(variables)
+    own = variables.get("SLURM_GPUS_PER_TASK") or "gpu" in variables.get("SLURM_TRES_PER_TASK", "")
+    if variables.get("SLURM_GPU_BIND", "none") != "none" or own or tasks < 2 or len(shown) < 2:
+        return None
+    if len(shown) < tasks:
+        raise UserError(
+            f"Slurm: {tasks} tasks of this machine would share {len(shown)} GPUs (CUDA_VISIBLE_DEVICES="
+            f"{','.join(shown)}). Start at most one for each (--ntasks-per-node={len(shown)}), or show them none "
+            f"(CUDA_VISIBLE_DEVICES=)."
+        )
+    each, number = len(shown) // tasks, _whole(variables.get("SLURM_LOCALID"))
+    return tuple(range(number * each, (number + 1) * each))
+
+
+def _tasks_of_machine(variables: Mapping[str, str]) -> int:
+    """Of this step on this machine, from a list such as ``2(x3),1``."""
+    counts = list[int]()
+    for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", variables.get("SLURM_STEP_TASKS_PER_NODE", "")):
+        counts += [int(count)] * int(times or 1)
+    number = _whole(variables.get("SLURM_NODEID"))
+    return counts[number] if number < len(counts) else 1
 
 
 def seconds_of(name: str, otherwise: float, environment: Mapping[str, str] | None = None) -> float:

@@ -43,19 +43,42 @@ def test_options_come_before_variables_and_these_before_slurm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "host"), [("gpu[07-09,12]", "gpu07"), ("a1,b2", "a1"), ("node-3", "node-3"), ("n[1,3]-ib", "n1")]
+    ("nodes", "host"),
+    [
+        ("gpu[07-09,12]", "gpu07"),
+        ("a1,b2", "a1"),
+        ("node-3", "node-3"),
+        ("n[1,3]-ib", "n1-ib"),
+        ("r[1-2]n[01-4],a", "r1n01"),
+    ],
 )
 def test_slurm_names_its_first_machine_and_a_port_by_the_job(nodes: str, host: str) -> None:
     place = find_place(environment=SLURM | {"SLURM_STEP_NODELIST": nodes})
     assert place == Place("Slurm", f"{host}:{65535 - 4}", 4, 2, None)
 
 
-def test_tasks_of_one_machine_that_all_see_its_gpus_take_one_each() -> None:
-    shared = {"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "SLURM_LOCALID": "1"}
-    several, own = {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, {"CUDA_VISIBLE_DEVICES": "2"}
-    for variables, devices in ((several, (1,)), (own, None), ({}, None)):
-        assert find_place(environment=SLURM | shared | variables).devices == devices  # type: ignore[union-attr]
-    assert find_place(environment=SLURM | several).devices is None  # type: ignore[union-attr]
+def devices(**variables: str) -> tuple[int, ...] | None:
+    """Those of task 1 on the second machine, where two tasks run, and one on the first."""
+    shared = {"SLURM_STEP_TASKS_PER_NODE": "1,2(x2)", "SLURM_NODEID": "1", "SLURM_LOCALID": "1"}
+    place = find_place(environment=SLURM | shared | variables)
+    assert place is not None
+    return place.devices
+
+
+def test_tasks_of_one_machine_that_all_see_its_gpus_share_them() -> None:
+    assert devices(CUDA_VISIBLE_DEVICES="0,1,2,3") == (2, 3)
+    assert devices(CUDA_VISIBLE_DEVICES="0,1", SLURM_GPU_BIND="none") == (1,)
+    assert devices(CUDA_VISIBLE_DEVICES="0,1,2,3", SLURM_NODEID="0", SLURM_LOCALID="0") is None  # one task
+    assert devices(CUDA_VISIBLE_DEVICES="2") is devices() is None
+    with pytest.raises(UserError, match=r"3 tasks of this machine would share 2 GPUs .*--ntasks-per-node=2\)"):
+        devices(CUDA_VISIBLE_DEVICES="0,1", SLURM_STEP_TASKS_PER_NODE="3(x2)")
+
+
+@pytest.mark.parametrize(
+    "variable", [{"SLURM_GPUS_PER_TASK": "4"}, {"SLURM_TRES_PER_TASK": "gres/gpu:4"}, {"SLURM_GPU_BIND": "single:1"}]
+)
+def test_tasks_that_see_their_own_gpus_alone_take_all_of_them(variable: dict[str, str]) -> None:
+    assert devices(CUDA_VISIBLE_DEVICES="0,1,2,3", **variable) is None
 
 
 def test_slurm_without_a_list_of_machines_is_refused() -> None:
@@ -63,11 +86,32 @@ def test_slurm_without_a_list_of_machines_is_refused() -> None:
         find_place(environment=SLURM | {"SLURM_STEP_NODELIST": ""})
 
 
-def test_open_mpi_and_tpu_pods_are_left_to_jax() -> None:
-    mpi = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
-    assert find_place(environment=mpi) == Place("Open MPI", devices=(1,))
-    assert find_place(environment=mpi | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}) == Place("Open MPI")
+MPI = {
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "OMPI_COMM_WORLD_RANK": "3",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+}
+
+
+def test_open_mpi_4_and_tpu_pods_are_left_to_jax() -> None:
+    four = MPI | {"OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1:34911"}
+    assert find_place(environment=four) == Place("Open MPI", devices=(1,))
+    assert find_place(environment=four | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}) == Place("Open MPI")
     assert find_place(environment={"TPU_WORKER_HOSTNAMES": "t0,t1"}) == Place("the TPU pod")
+
+
+def test_open_mpi_5_needs_to_be_told_the_address_alone() -> None:
+    with pytest.raises(UserError, match=r"from version 5 on does not say .*Give --coordinator HOST:PORT"):
+        find_place(environment=MPI)
+    assert find_place("10.0.0.1:1", environment=MPI) == Place("--coordinator", "10.0.0.1:1", 4, 3, (1,))
+    told = find_place(environment=MPI | {"RESEARCH_COORDINATOR": "h:1", "OMPI_COMM_WORLD_LOCAL_SIZE": "1"})
+    assert told == Place("RESEARCH_COORDINATOR", "h:1", 4, 3)
+
+
+def test_one_process_is_by_itself_whatever_started_it() -> None:
+    assert find_place(processes=1, environment=SLURM) is None
+    assert find_place(environment=MPI | {"RESEARCH_PROCESSES": "1"}) is None
 
 
 @pytest.mark.parametrize(
