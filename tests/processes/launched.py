@@ -24,7 +24,7 @@ def launch(
     command = [sys.executable, str(ROOT / "scripts" / "launch_local"), str(processes), "--"]
     command += [sys.executable, "-m", "research", "run", *arguments]
     path = os.pathsep.join((str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")))
-    environment = {**os.environ, **SILENT, "PYTHONPATH": path, VARIABLE: tripwire, **variables}
+    environment = {"JAX_PLATFORMS": "cpu", **os.environ, **SILENT, "PYTHONPATH": path, VARIABLE: tripwire, **variables}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
