@@ -37,6 +37,41 @@ def test_slurm_requeues_what_was_asked_to_stop(tmp_path: Path, code: int, requeu
     assert asked.exists() == requeued and (not requeued or asked.read_text() == "requeue 41\n")
 
 
+GCLOUD = """#!/bin/bash
+case "$*" in
+    *" describe "*) head -n 1 {folder}/states; sed -i 1d {folder}/states ;;
+    *" ssh "*) echo ssh >>{folder}/asked; code=$(head -n 1 {folder}/codes); sed -i 1d {folder}/codes; exit "$code" ;;
+    *) echo "$4" >>{folder}/asked ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("states", "codes", "code", "asked"),
+    [
+        (["", "PROVISIONING", "ACTIVE"], [0], 0, ["create", "ssh"]),
+        (["ACTIVE", "SUSPENDING", "SUSPENDED", "", "ACTIVE"], [REQUEUE, 0], 0, ["ssh", "delete", "create", "ssh"]),
+        (["FAILED", "", "ACTIVE"], [2], 2, ["delete", "create", "ssh"]),
+        (["ACTIVE", "SUSPENDING", "SUSPENDED", "", "ACTIVE"], [255, 0], 0, ["ssh", "delete", "create", "ssh"]),
+        (["ACTIVE", "ACTIVE"], [1], 1, ["ssh"]),
+    ],
+    ids=["new", "taken away after saving", "refused", "taken away at once", "failed"],
+)
+def test_a_slice_that_was_taken_away_is_asked_for_anew(
+    tmp_path: Path, states: list[str], codes: list[int], code: int, asked: list[str]
+) -> None:
+    for name, text in (("gcloud", GCLOUD.format(folder=tmp_path)), ("sleep", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    for name, lines in (("states", states), ("codes", codes)):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+    variables = {"NAME": "a", "ZONE": "z", "TYPE": "v4-32", "BUCKET": "gs://b", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    script = ["bash", str(SCRIPTS / "tpu" / "train"), "a.py"]
+    done = subprocess.run(script, env=variables, capture_output=True, text=True, timeout=20)
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "asked").read_text().split() == asked and not (tmp_path / "states").read_text()
+
+
 def test_the_manifest_starts_processes_that_find_each_other() -> None:
     yaml = pytest.importorskip("yaml")
     manifest = yaml.safe_load((SCRIPTS / "kubernetes" / "train.yaml").read_text())
