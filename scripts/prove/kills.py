@@ -54,9 +54,10 @@ class Kills:
         arguments: of ``research run``, without ``--runs``.
         folder: an empty folder.
         seed: of the choice of whom to strike.
+        kills: how many there will be.
     """
 
-    def __init__(self, processes: int, arguments: list[str], folder: Path, seed: int) -> None:
+    def __init__(self, processes: int, arguments: list[str], folder: Path, seed: int, kills: int) -> None:
         self.processes, self.folder = processes, folder
         self.whole, self.struck = folder / "whole", folder / "struck"
         self.came, self.lost, self.most = 0, [], 0
@@ -64,7 +65,8 @@ class Kills:
         self._arguments = arguments
         self.finish(self.whole)
         self.updates = int(self.directory(self.whole).read("results")["updates"])
-        self.interval = max(1, self.updates // CHECKPOINTS)
+        # So many checkpoints that a kill while one is written leaves room for those that come after it.
+        self.interval = max(1, self.updates // max(CHECKPOINTS, kills))
         self._arguments = [*arguments, f"execution.checkpoint_every={self.interval}"]
 
     @staticmethod
@@ -106,9 +108,10 @@ class Kills:
 
     def strike(self, number: int, interruption: Interruption) -> None:
         """One kill, and what must hold after it."""
-        step, file = max(1, int(interruption.fraction * self.updates)), self.folder / f"moment{number}"
+        resumed, file = self.newest(), self.folder / f"moment{number}"
+        # A moment that an earlier process has gone beyond comes at once.
+        step = max(resumed + 1, int(interruption.fraction * self.updates))
         arguments = [*self._arguments, "--runs", str(self.struck)]
-        resumed = self.newest()
         launched = launch(self.processes, arguments, f"{interruption.moment}:{step}:{file}")
         there = came(launched, file)
         victims = processes_of(launched)
@@ -162,7 +165,9 @@ def main() -> None:
                 file = Path(name) / "tiny_run.py"
                 file.write_text(TINY)
             share = f"execution.parallel.data={processes}"
-            trial = Kills(processes, [str(file), share, *QUIET, *options.overrides], Path(name), options.seed)
+            trial = Kills(
+                processes, [str(file), share, *QUIET, *options.overrides], Path(name), options.seed, options.kills
+            )
             for number, interruption in enumerate(moments(options.kills, options.seed)):
                 trial.strike(number, interruption)
             trial.finish_struck()
