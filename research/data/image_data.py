@@ -116,6 +116,11 @@ class ImageData(Data):
         other = jnp.take(batch.targets, mixed.partner, axis=0)
         return dataclasses.replace(batch, inputs=mixed.images, other_targets=other, share=mixed.share)
 
+    def mixes_rows(self) -> str | None:
+        """See `Data.mixes_rows`: mixup and cutmix."""
+        names = ("mixup", "cutmix") if self.augmentation is not None else ()
+        return next((f"augmentation.{name}" for name in names if getattr(self.augmentation, name) is not None), None)
+
     def _check_scale(self) -> None:
         """Brightness, contrast and noise are said in units of pixels from 0 to 1."""
         augmentation = self.augmentation

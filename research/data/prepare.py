@@ -75,6 +75,10 @@ class Data(Spec):
         """What `transform` needs of this value, and nothing that would make programs differ; None: nothing at all."""
         return None
 
+    def mixes_rows(self) -> str | None:
+        """The field by which `transform` mixes rows of a batch in training; None where each row stays by itself."""
+        return None
+
     def cut_lengths(self) -> tuple[int, ...]:
         """Lengths, ascending, to the shortest fitting of which each batch of series is cut; none for other inputs."""
         return ()

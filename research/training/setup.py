@@ -102,6 +102,7 @@ def set_up(
     fitted, example = with_fitted(experiment, prepared), put(first_row(train), prepared.task, device)
     layout = layout_of(execution.parallel, devices, reading.batch_size, pretended=pretended)
     if layout is not None:
+        _check_side_by_side(experiment, layout)
         layout = dataclasses.replace(layout, axes=experiment.algorithm.axes(fitted, seen_by_model(fitted, example)))
     place, spread = (device, None) if layout is None else (layout.everywhere, layout.rows)
     if pretended and layout is not None:
@@ -117,6 +118,17 @@ def set_up(
     outline = Outline(reading.batch_size, prepared.task, device.platform, layout, remat)
     program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
+
+
+def _check_side_by_side(experiment: Experiment, layout: Layout) -> None:
+    """Raise `UserError` where programs side by side, each with its own rows, would change rows in another way."""
+    mixing = None if experiment.data is None else experiment.data.mixes_rows()
+    if layout.mode == "pmap" and mixing is not None:
+        raise UserError(
+            f"execution.parallel.mode: pmap does not go with data.{mixing}, which mixes each row with another one of "
+            f"the whole batch: a program for each device sees its own rows alone. Set execution.parallel.mode=jit, or "
+            f"data.{mixing}=none."
+        )
 
 
 def remat_of(experiment: Experiment, execution: Execution) -> bool:
