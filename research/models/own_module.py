@@ -33,7 +33,10 @@ class OwnModule(Model):
     ``in_features`` is the length of the last axis of one example, or a dict of them where the inputs are a dict. The
     module is switched by its own ``train()`` and ``eval()``. Its arguments are structure: changing one compiles a new
     program. Its dropout draws for the batch as a whole, and its batch normalisation counts padding rows; the layers in
-    `research.models.layers` do neither.
+    `research.models.layers` do neither. So a module that holds ``nnx.BatchNorm`` or ``nnx.Dropout`` is refused by
+    ``execution.parallel.mode=pmap`` on several devices: each would take statistics of its own rows, and draw alike for
+    different rows. By ``jit`` the numbers are those of one device; by ``pmap`` too where layers look at one row alone
+    (``nnx.LayerNorm``), or where a `Model` builds on `BatchNorm` and `Dropout` of `research.models.layers`.
 
     A module of pictures whose answers are to be explained by Grad-CAM has two further methods, one after the other
     being its call: ``features(self, x) -> [B, h, w, C]``, the last feature maps, and ``head(self, maps) -> [B, K]``.
@@ -102,10 +105,26 @@ class _Own(nnx.Module):
 
     def _switched(self, forward: Forward) -> Any:
         if forward.train:
+            self._check_alone(forward)
             self.net.train()
         else:
             self.net.eval()
         return self.net
+
+    def _check_alone(self, forward: Forward) -> None:
+        """Raise `UserError` where other programs have rows of the batch which the module's layers would not count."""
+        if forward.context.alone:
+            return
+        kinds = {nnx.BatchStat: "statistics of the batch (nnx.BatchNorm)", nnx.RngState: "draws (nnx.Dropout)"}
+        held = [words for kind, words in kinds.items() if jax.tree.leaves(nnx.state(self.net, kind))]
+        if held:
+            raise UserError(
+                f"execution.parallel.mode: pmap does not go with the layers of {type(self.net).__name__} that keep "
+                f"{' and '.join(held)}: on each device they would know its own rows alone. Set "
+                f"execution.parallel.mode=jit; or use layers that look at one row alone, such as nnx.LayerNorm; or "
+                f"derive a research.models.Model that builds on BatchNorm and Dropout of research.models.layers, which "
+                f"know of the other devices."
+            )
 
     def __call__(self, inputs: Any, forward: Forward) -> Float[Array, "B K"]:
         y = self._switched(forward)(inputs)
