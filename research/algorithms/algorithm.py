@@ -72,7 +72,22 @@ class Algorithm(Spec):
     def update(
         self, spec: Experiment, state: State, batch: Any, key: Key[Array, ""], context: Context
     ) -> tuple[State, dict[str, Array]]:
-        """One update: the new state, and scalars among which ``loss`` is watched for being finite."""
+        """One update: the new state, and scalars among which ``loss`` is watched for being finite.
+
+        Under pmap each device runs this with its own rows of the batch, and has to end with the same state as all
+        others. So whatever is made of rows goes through the context before it is kept or returned: gradients through
+        ``context.mean``, losses and other means over rows through ``context.ratio``, statistics through either, and
+        what compares rows looks at those of ``context.gather``. Draws are made by example
+        (`research.keys.example_keys` of ``batch.example``), else devices would draw alike for different rows. With one
+        program all of this is the identity. A run whose devices part is ended with a `RunError`.
+
+        Args:
+            spec: the experiment.
+            state: the state before.
+            batch: ``[B, ...]``, or ``[k, B, ...]`` for k `batches_per_update`; None without data.
+            key: key of the update, the same on all devices.
+            context: see `research.context.Context`.
+        """
         raise NotImplementedError
 
     def axes(self, spec: Experiment, example: Any) -> Axes:

@@ -23,11 +23,13 @@ from research.algorithms.algorithm import State
 from research.data.batch import Batch
 from research.data.feed import Window
 from research.data.streaming import StreamedSplit
+from research.errors import RunError
 from research.experiment import Experiment
 from research.training import steps
 from research.training.carry import Carry
 from research.training.flops import flops
-from research.training.layout import Layout
+from research.training.layout import ROWS, Layout
+from research.training.replicas import parted
 from research.training.steps import Outline, Run, Split
 
 
@@ -75,6 +77,7 @@ class Program:
         self._bound: dict[str, Any] = {}
         self.flops_per_update = math.nan
         self._order: tuple[Any, Any] = (None, None)
+        self._compared = self._beside is None
 
     def initialise(self) -> Carry:
         """The carry before the first update."""
@@ -105,8 +108,27 @@ class Program:
             carry: the state after some updates.
             window: a feed's window that holds the next updates; None without data.
             count: how many updates, at most as many as the window has left.
+
+        Raises:
+            RunError: where programs side by side do not end their first updates with the same state.
         """
-        return self._run("advance", steps.advance, (1,), *self._to_advance(carry, window, count))
+        carry = self._run("advance", steps.advance, (1,), *self._to_advance(carry, window, count))
+        if not self._compared:
+            self._compare(carry)
+        return carry
+
+    def _compare(self, carry: Carry) -> None:
+        """Raise `RunError` where devices have parted, which nothing shows later: one's numbers are taken for all."""
+        assert self.outline.layout is not None
+        names, self._compared = parted(carry, self.outline.layout.mesh, ROWS), True
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise RunError(
+                f"{type(self.spec.algorithm).__name__}: under execution.parallel.mode=pmap its first updates gave each "
+                f"device another state ({', '.join(names[:3])}{more}). Gradients must go through context.mean, "
+                f"losses and statistics through context.ratio or context.mean, and draws must be made by example; see "
+                f"research.algorithms.Algorithm.update. Or set execution.parallel.mode=jit."
+            )
 
     def record(self, carry: Carry, validation: Split | None, assess: bool) -> tuple[Carry, dict[str, Array]]:
         """An event: mean scalars since the last one and, if ``assess``, the validation metrics. Donates ``carry``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ import research
 from research.ablation.program import Way
 from research.data import SyntheticTable, TableData
 from research.evaluation import Rows
-from research.experiment import Evaluation, Execution, Experiment, Selection
+from research.experiment import Evaluation, Execution, Experiment, Parallel, Selection
 from research.losses import BinaryCrossEntropy, CrossEntropy
 from research.models import MLP
 from research.optimizers import AdamW, Momentum
@@ -91,6 +91,33 @@ def advanced(setup: Setup, chunks: tuple[int, ...]) -> Any:
 
 def bits(tree: Any) -> list[bytes]:
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+def journey(setup: Setup) -> tuple[Any, list[float]]:
+    """The carry after 20 updates; mean loss of the first, and of all; and means of what the rows of test have."""
+    assert setup.feed is not None
+    carry, found = setup.program.initialise(), []
+    for step, count in ((0, 1), (1, 19)):
+        carry = setup.program.advance(carry, setup.feed.window(step), count)
+        found.append(float(carry.sums["loss"]) / (step + count))
+    deployed = setup.experiment.algorithm.deployed(setup.experiment, carry.state)
+    rows = setup.program.predict(deployed, setup.splits["test"])
+    return carry, [*found, *(float(row.mean()) for row in rows.values() if row.ndim == 1)]
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("name", [name for name, its in EXPERIMENTS.items() if its.algorithm.uses_data])
+def test_two_devices_give_the_numbers_of_one_and_have_the_same_state(
+    setups: dict[str, Setup], name: str, mode: Literal["jit", "pmap"]
+) -> None:
+    execution = Execution(parallel=Parallel(data=2, mode=mode))
+    carry, found = journey(set_up(EXPERIMENTS[name], 3, execution))
+    expected = journey(setups[name])[1]
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    for leaf in jax.tree.leaves(carry):
+        one, other = (np.asarray(shard.data) for shard in leaf.addressable_shards)
+        np.testing.assert_array_equal(one, other)
 
 
 @EVERY

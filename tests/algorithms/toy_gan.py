@@ -1,4 +1,8 @@
-"""A toy GAN: two players in one state, several batches per update, rows per generated sample. For the contract test."""
+"""A toy GAN: two players in one state, several batches per update, rows per generated sample. For the contract test.
+
+Whatever it draws belongs to an example, its means are `Context.ratio`, and its gradients go through `Context.mean`: so
+its numbers are the same on any number of devices.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +52,8 @@ class ToyGAN(Algorithm):
     def batches_per_update(self) -> int:
         return self.critic_steps
 
-    def _noise(self, key: Any, count: int) -> Any:
-        return keys.uniform(keys.example_keys(key, jnp.arange(count, dtype=jnp.int32)), 0, (self.latent,)) * 2 - 1
+    def _noise(self, key: Any, example: Any) -> Any:
+        return keys.uniform(keys.example_keys(key, example), 0, (self.latent,)) * 2 - 1
 
     def _play(self, spec: Any, which: str, params: Any, inputs: Any, outputs: int) -> Any:
         model = getattr(spec.model, which)
@@ -73,13 +77,13 @@ class ToyGAN(Algorithm):
         def step(name: str, objective: Any) -> Any:
             loss, gradient = jax.value_and_grad(objective)(params[name])
             optimizer = getattr(spec.optimizer, name).build(context.total_updates)
-            updates, optimizers[name] = optimizer.update(gradient, optimizers[name], params[name])
+            updates, optimizers[name] = optimizer.update(context.mean(gradient), optimizers[name], params[name])
             params[name] = jax.tree.map(jnp.add, params[name], updates)
             return loss
 
         for turn in range(self.critic_steps):
             real, mask = batch.inputs[turn], batch.mask[turn].astype(jnp.float32)
-            noise = self._noise(jax.random.fold_in(key, turn), real.shape[0])
+            noise = self._noise(jax.random.fold_in(key, turn), batch.example[turn])
             fake = self._play(spec, "generator", params, noise, real.shape[-1])
 
             def criticise(own: Any, real: Any = real, fake: Any = fake, mask: Any = mask) -> Any:
@@ -93,12 +97,12 @@ class ToyGAN(Algorithm):
 
         def generate(own: Any) -> Any:
             fake = self._play(spec, "generator", {**params, "generator": own}, noise, batch.inputs.shape[-1])
-            return jax.nn.softplus(-self._play(spec, "discriminator", params, fake, 1)).mean()
+            cost = jax.nn.softplus(-self._play(spec, "discriminator", params, fake, 1)[:, 0])
+            return context.ratio(cost * mask, mask)
 
         return State(params, {}, optimizers, {}), {"loss": critic, "generator": step("generator", generate)}
 
     def evaluate(self, spec: Any, state: State, batch: Any, key: Any, context: Any) -> Any:
-        fake = self._play(
-            spec, "generator", state.params, self._noise(key, batch.mask.shape[0]), batch.inputs.shape[-1]
-        )
+        noise = self._noise(key, batch.example)
+        fake = self._play(spec, "generator", state.params, noise, batch.inputs.shape[-1])
         return {"realism": self._play(spec, "discriminator", state.params, fake, 1)[:, 0], "norm": (fake**2).sum(-1)}

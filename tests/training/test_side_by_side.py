@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from pictures import Dots
 from tiny import EXPERIMENT, QUIET
 
+from research.algorithms import State, Supervised
+from research.context import Context
 from research.data import Augmentation, ImageData
-from research.errors import UserError
+from research.errors import RunError, UserError
 from research.experiment import Experiment, Parallel
 from research.models import CNN, OwnModule
+from research.training.replicas import parted
 from research.training.setup import Setup, set_up
 
 TWO = QUIET.replace(parallel=Parallel(data=2, mode="pmap"))
@@ -66,3 +75,40 @@ def test_own_layers_that_look_at_the_whole_batch_are_refused(module: type[nnx.Mo
 
 def test_own_layers_that_look_at_one_row_are_welcome() -> None:
     compiled(set_up(EXPERIMENT.replace(model=OwnModule(module=RowByRow)), 0, TWO))
+
+
+class EachItsOwn(Supervised):
+    """Takes no gradient through the context: what users may forget."""
+
+    def update(self, spec: Any, state: State, batch: Any, key: Any, context: Context) -> Any:
+        return super().update(spec, state, batch, key, dataclasses.replace(context, mean=lambda value: value))
+
+
+def test_devices_that_part_end_the_run() -> None:
+    """At once, though the weights change with every second update alone."""
+    setup = set_up(EXPERIMENT.replace(algorithm=EachItsOwn()), 0, TWO)
+    assert setup.feed is not None
+    said = r"^EachItsOwn: .*another state \(state\.\S+, .* more\)\. .*through context\.mean"
+    with pytest.raises(RunError, match=said):
+        setup.program.advance(setup.program.initialise(), setup.feed.window(0), 1)
+
+
+def test_arrays_that_part_are_named_beyond_rounding() -> None:
+    """What rounding does is no parting, nor is what is not a number on both."""
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("data",), axis_types=(AxisType.Auto,))
+
+    def on_both(first: Any, second: Any) -> jax.Array:
+        put = zip((first, second), mesh.devices, strict=True)
+        each = [jax.device_put(np.asarray(value), device) for value, device in put]
+        return jax.make_array_from_single_device_arrays(each[0].shape, NamedSharding(mesh, PartitionSpec()), each)
+
+    one = np.float32(1)
+    values = {
+        "same": on_both(one, one),
+        "rounded": on_both(one, one + np.float32(1e-6)),
+        "nothing": on_both(np.float32(np.nan), np.float32(np.nan)),
+        "apart": on_both([one, one], [one, one + np.float32(1e-4)]),
+        "counts": on_both(np.int32(3), np.int32(4)),
+        "empty": on_both(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)),
+    }
+    assert parted(values, mesh, ("data",)) == ["apart", "counts"]
