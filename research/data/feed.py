@@ -104,7 +104,19 @@ BLOCK_BYTES = 2**23
 """Inputs of one forward pass in evaluation, as float32; the network's own memory is some hundred times that."""
 
 
-def block_rows(batch_size: int, count: int, like: Any, programs: int = 1) -> int:
+class Block(NamedTuple):
+    """The rows of one forward pass in evaluation.
+
+    Attributes:
+        rows: how many of a split.
+        filled: how many with those of padding that fill it up, which every device has as many of.
+    """
+
+    rows: int
+    filled: int
+
+
+def block_rows(batch_size: int, count: int, like: Any, programs: int = 1, compared: bool = False) -> Block:
     """Rows of one forward pass in evaluation: ``batch_size``, or fewer where rows are large.
 
     Args:
@@ -112,10 +124,14 @@ def block_rows(batch_size: int, count: int, like: Any, programs: int = 1) -> int
         count: how many rows there are.
         like: inputs of a row: anything with a shape, or a pytree of such.
         programs: over how many devices they are spread, each with as many.
+        compared: what comes out of a row rests on the other rows of its block too: it has those that one device would
+            give it, however many devices there are.
     """
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like))
-    rows = max(1, min(batch_size, count, programs * (BLOCK_BYTES // (4 * max(numbers, 1)))))
-    return -(-rows // programs) * programs
+    fitting = BLOCK_BYTES // (4 * max(numbers, 1))
+    rows = max(1, min(batch_size, count, fitting if compared else programs * fitting))
+    filled = -(-rows // programs) * programs
+    return Block(rows if compared else filled, filled)
 
 
 class Feed(abc.ABC):

@@ -24,7 +24,7 @@ from jax import lax
 from jaxtyping import Array
 
 from research.data.batch import Batch
-from research.data.feed import Feed, Orders, Reading, Window, order_like
+from research.data.feed import Block, Feed, Orders, Reading, Window, order_like
 from research.data.placing import own_part, place, place_part
 from research.data.prepare import Examples
 from research.data.resident import filled, without_inputs
@@ -126,7 +126,8 @@ class StreamingFeed(Feed):
     def window_like(self) -> Window:
         """See `Feed.window_like`."""
         shape = self.reading.shape(self.length)
-        rows = StreamedSplit(self.examples, self.task, math.prod(shape)).block_like()
+        count = math.prod(shape)
+        rows = StreamedSplit(self.examples, self.task, Block(count, count)).block_like()
         if self.spread is None:
             return Window(rows, *order_like(shape), 0, self.length)
         place = self.spread(self._rows)
@@ -216,14 +217,14 @@ class StreamedSplit:
     Attributes:
         examples: the split.
         task: what the targets mean.
-        size: rows of a block; the last one is filled up with its first row.
+        block: rows of a block; it is filled up with its first row.
         device: where the blocks go, and what is known of all rows.
         spread: over which devices the rows of the blocks go instead, each process reading those of its own.
     """
 
     examples: Examples
     task: Task
-    size: int
+    block: Block
     device: Any = None
     spread: Spread | None = None
 
@@ -240,7 +241,7 @@ class StreamedSplit:
         place = None if self.spread is None else self.spread(0)
 
         def like(shape: tuple[int, ...], dtype: Any) -> Any:
-            return jax.ShapeDtypeStruct((self.size, *shape), dtype, sharding=place)
+            return jax.ShapeDtypeStruct((self.block.filled, *shape), dtype, sharding=place)
 
         whole = like((), np.int32)
         return Batch(
@@ -256,13 +257,15 @@ class StreamedSplit:
         """What was made of each block as if made of the whole split: zeros where it is filled up beyond the blocks.
 
         Args:
-            found: pytrees, in the order of the blocks.
+            found: pytrees, in the order of the blocks, with as many rows as these are filled up to.
             axis: that of the rows.
         """
         count = max(len(self), self.examples.room)
 
         def whole(*parts: Array) -> Array:
-            rows = jnp.concatenate(parts, axis)
+            size, filled = self.block
+            own = parts if size == filled else [lax.slice_in_dim(part, 0, size, axis=axis) for part in parts]
+            rows = jnp.concatenate(own, axis)
             missing = max(0, count - rows.shape[axis])
             padded = jnp.pad(rows, [(0, missing if number == axis else 0) for number in range(rows.ndim)])
             return lax.slice_in_dim(padded, 0, count, axis=axis)
@@ -270,33 +273,35 @@ class StreamedSplit:
         return jax.tree.map(whole, *found)
 
     def blocks(self) -> Iterator[Batch]:
-        """The rows in order, in batches of one shape on the device; ``mask`` is False on what fills up the last."""
+        """The rows in order, in batches of one shape on the device; ``mask`` is False on what fills them up."""
         import grain
 
-        starts = range(0, len(self), self.size)
+        size, filled = self.block
+        starts = range(0, len(self), size)
         place_of = None if self.spread is None else self.spread(0)
-        part = np.arange(self.size) if place_of is None else own_part(place_of, self.size, 0)
-        read = _ReadBlock(self.examples, self.task, part)
+        part = np.arange(filled) if place_of is None else own_part(place_of, filled, 0)
+        read = _ReadBlock(self.examples, self.task, part, size)
         options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
-        blocks = grain.MapDataset.range(0, len(self), self.size).map(read).to_iter_dataset(options)
+        blocks = grain.MapDataset.range(0, len(self), size).map(read).to_iter_dataset(options)
         for _, block in zip(starts, blocks, strict=True):
             if place_of is None:
                 yield place(block, self.device)
             else:
-                yield place_part(block, place_of, part, self.size, 0)
+                yield place_part(block, place_of, part, filled, 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class _ReadBlock:
-    """First position of a block to the rows ``part`` of it."""
+    """First position of a block to the rows ``part`` of it, of which those beyond ``size`` are padding."""
 
     examples: Examples
     task: Task
     part: np.ndarray
+    size: int
 
     def __call__(self, first: int) -> Batch:
         positions = (first + self.part).astype(np.int32)
-        mask = positions < len(self.examples)
+        mask = (positions < len(self.examples)) & (self.part < self.size)
         positions = np.where(mask, positions, np.int32(first))
         examples = self.examples
         return Batch(

@@ -26,6 +26,11 @@ class Loss(Spec):
     """The kinds of task that the loss fits."""
 
     @property
+    def compares_rows(self) -> bool:
+        """Whether the cost of a row rests on the other rows of its batch; see `batch_cost`."""
+        return type(self).batch_cost is not Loss.batch_cost
+
+    @property
     def levels(self) -> tuple[float, ...]:
         """Quantiles that are predicted beside the prediction itself, ascending; none under most losses."""
         return ()

@@ -50,7 +50,7 @@ class CoxPH(_Survival):
 
     Risk sets are those of the batch, over all programs that share an update: patients of the batch who were followed at
     least as long. So the loss depends on the size of the batch, in evaluation on ``evaluation.batch_size``, and small
-    batches have few comparisons; a batch without events teaches nothing.
+    batches have few comparisons; a batch without events teaches nothing. It does not depend on the number of devices.
     """
 
     def outputs(self, task: Task) -> int:

@@ -40,6 +40,8 @@ class Executable(NamedTuple):
     flops: float
 
 
+_evaluate_block = functools.partial(steps.evaluate, block=True)
+
 _EXECUTABLES: dict[Any, Any] = {}
 
 
@@ -160,8 +162,8 @@ class Program:
             return self._run(name, steps.evaluate, (), self.spec, state, self.run, split, *moment)
         found = []
         for block in split.blocks():
-            name = f"blocks of {split.size}"
-            found.append(self._run(name, steps.evaluate, (), self.spec, state, self.run, block, *moment))
+            name = f"blocks of {split.block.filled}"
+            found.append(self._run(name, _evaluate_block, (), self.spec, state, self.run, block, *moment))
             jax.block_until_ready(found[-1])
         return split.joined(found)
 
@@ -176,11 +178,12 @@ class Program:
         if assess:
             streamed = isinstance(validation, StreamedSplit)
             block, name = (validation.block_like(), "blocks") if streamed else (validation, "rows")
+            evaluate = _evaluate_block if streamed else steps.evaluate
             rehearse = functools.partial(steps.rehearse, self.outline)
             jax.eval_shape(rehearse, self.spec, carry, self.run, block, steps.without_inputs(validation))
             deployed = jax.eval_shape(functools.partial(steps.deploy, self.outline), self.spec, carry)
             moment = np.uint32(0), carry.step
-            evaluating = self._executable(name, steps.evaluate, (), (self.spec, deployed, self.run, block, *moment))
+            evaluating = self._executable(name, evaluate, (), (self.spec, deployed, self.run, block, *moment))
             needed.append(evaluating.compiled.memory_analysis())
         advancing = self._executable("advance", steps.advance, (1,), self._to_advance(carry, window, 0))
         memory = advancing.compiled.memory_analysis()

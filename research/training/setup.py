@@ -9,14 +9,13 @@ import jax
 import numpy as np
 
 from research.data.batch import Batch
-from research.data.feed import Feed, Reading, block_rows
+from research.data.feed import Feed, Reading
 from research.data.placing import Shapes
 from research.data.prepare import Examples, Listener, Prepared
 from research.data.resident import ResidentFeed, put
 from research.data.streaming import StreamedSplit, StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment
-from research.losses import Loss
 from research.models.model import Model
 from research.spec.values import concrete_specs
 from research.task import Task
@@ -24,7 +23,7 @@ from research.training.determinism import make_deterministic
 from research.training.layout import Layout, layout_of
 from research.training.loop import Cadence
 from research.training.program import Program
-from research.training.steps import Outline, Split, seen_by_model
+from research.training.steps import Outline, Split, block_of, seen_by_model
 
 LARGEST_SEED = 2**32 - 1
 
@@ -154,14 +153,17 @@ def streamed_splits(
     experiment: Experiment, prepared: Prepared, place: Any, layout: Layout | None = None
 ) -> dict[str, StreamedSplit]:
     """The splits, to be evaluated block by block, each of which the devices of a layout share evenly."""
-    found, spread, programs = {}, None, 1
-    if layout is not None:
-        spread, programs = layout.rows, layout.programs
-    for name, examples in prepared.splits.items():
-        rows = max(len(examples), examples.room)
-        size = block_rows(experiment.evaluation.batch_size, rows, examples.like, programs)
-        found[name] = StreamedSplit(examples, prepared.task, size, place, spread)
-    return found
+    spread = None if layout is None else layout.rows
+    return {
+        name: StreamedSplit(
+            examples,
+            prepared.task,
+            block_of(experiment, layout, max(len(examples), examples.room), examples.like),
+            place,
+            spread,
+        )
+        for name, examples in prepared.splits.items()
+    }
 
 
 def reading_of(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:
@@ -185,7 +187,7 @@ def reading_of(experiment: Experiment, prepared: Prepared, seed: int) -> Reading
             "data.balanced, data.lengths: batches are either balanced or of series alike in length; set one."
         )
     loss = experiment.loss
-    if groups is not None and loss is not None and type(loss).batch_cost is not Loss.batch_cost:
+    if groups is not None and loss is not None and loss.compares_rows:
         raise UserError(
             f"data.lengths: {type(loss).__name__} compares the patients of a batch, but with several "
             f"lengths a batch holds series that are alike in length alone. Leave data.lengths out (data.longest says "

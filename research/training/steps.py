@@ -20,7 +20,7 @@ from research import keys, metrics
 from research.algorithms.algorithm import State
 from research.context import Context
 from research.data.batch import Batch
-from research.data.feed import block_rows
+from research.data.feed import Block, block_rows
 from research.data.pool import Pooled, inputs_at
 from research.data.resident import take
 from research.data.streaming import StreamedSplit
@@ -53,9 +53,10 @@ class Outline:
     remat: bool = False
 
 
-def programs_of(outline: Outline) -> int:
-    """Over how many devices the rows of a batch are spread."""
-    return 1 if outline.layout is None else outline.layout.programs
+def block_of(spec: Experiment, layout: Layout | None, count: int, like: Any) -> Block:
+    """Rows of a forward pass in evaluation; ``count`` and ``like`` as for `research.data.feed.block_rows`."""
+    programs, compared = 1 if layout is None else layout.programs, spec.loss is not None and spec.loss.compares_rows
+    return block_rows(spec.evaluation.batch_size, count, like, programs, compared)
 
 
 class Run(NamedTuple):
@@ -300,24 +301,33 @@ def _best(spec: Experiment, carry: Carry, state: State, value: Array) -> tuple[B
 
 
 def evaluate(
-    outline: Outline, spec: Experiment, state: State, run: Run, split: Batch | None, purpose: Array, step: Array
+    outline: Outline,
+    spec: Experiment,
+    state: State,
+    run: Run,
+    split: Batch | None,
+    purpose: Array,
+    step: Array,
+    block: bool = False,
 ) -> Any:
-    """Rows over a whole split in batches of one shape, the padding cut off again."""
+    """Rows over a whole split in batches of one shape, the padding cut off again; with ``block`` over one of them."""
     context, key = _context(outline, run), keys.stream(run.seed, purpose, step)
     if split is None:
         return spec.algorithm.evaluate(spec, state, None, key, context)
     count = len(split.example)
     like = jax.eval_shape(lambda rows: inputs_at(rows, jnp.zeros(1, jnp.int32)), split)
-    size = block_rows(spec.evaluation.batch_size, count, like, programs_of(outline))
+    size, filled = block_of(spec, outline.layout, count, like)
 
     def on(batch: Batch) -> dict[str, Array]:
         found = spec.algorithm.evaluate(spec, state, batch, key, context)
         return _as_long(found, split.targets.shape[1]) if split.task.per_step else found
 
-    if outline.layout is not None and size == count:
-        # A block is spread over the devices already, and is one batch.
+    if outline.layout is not None and count == filled and (block or filled == size):
+        # It is spread over the devices already, and is one batch.
         return _with_rows(outline, spec, _spread(outline, split), None, on)
     places = jnp.arange(math.ceil(count / size) * size, dtype=jnp.int32)
+    if filled > size:
+        places = jnp.pad(places.reshape(-1, size), ((0, 0), (0, filled - size)), constant_values=count).reshape(-1)
     shortest_first = _shortest_first(spec, split)
     index = places if shortest_first is None else jnp.take(shortest_first, places, mode="clip")
 
@@ -327,8 +337,8 @@ def evaluate(
         counts = (place < count) & jnp.take(split.mask, index, mode="clip")
         return _with_rows(outline, spec, _gathered(outline, split, index, counts), None, on)
 
-    stacked = lax.map(one_batch, (places.reshape(-1, size), index.reshape(-1, size)))
-    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], stacked)
+    stacked = lax.map(one_batch, (places.reshape(-1, filled), index.reshape(-1, filled)))
+    rows = jax.tree.map(lambda x: x[:, :size].reshape(-1, *x.shape[2:])[:count], stacked)
     if shortest_first is None:
         return rows
     back = jnp.argsort(shortest_first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,14 @@ import research
 from research.data import CSV, Source, TableData
 from research.data.about import About
 from research.data.table import Column, Table
-from research.experiment import Evaluation, Execution, Experiment, Selection
+from research.experiment import Evaluation, Execution, Experiment, Parallel, Selection
 from research.losses import CoxPH, DiscreteTimeHazard, Loss, Quantile
 from research.models import MLP
 from research.optimizers import Adam
 from research.spec import field
 from research.task import Task
 from research.training.run_directory import RunDirectory
+from research.training.setup import set_up
 
 
 class Followed(Source):
@@ -54,19 +55,38 @@ class Followed(Source):
         )
 
 
-def run(
-    loss: Loss, metric: str, runs: Path, target: str = "death", figures: bool = False, source: Source | None = None
-) -> Any:
-    experiment = Experiment(
-        data=TableData(source=source or Followed(target=target)),
+def experiment_of(loss: Loss, source: Source) -> Experiment:
+    return Experiment(
+        data=TableData(source=source),
         model=MLP(widths=()),
         loss=loss,
         optimizer=Adam(learning_rate=0.05),
         steps=60,
         batch_size=64,
-        evaluation=Evaluation(every_steps=20, select=Selection(metric=metric), resamples=100),
     )
+
+
+def run(
+    loss: Loss, metric: str, runs: Path, target: str = "death", figures: bool = False, source: Source | None = None
+) -> Any:
+    evaluation = Evaluation(every_steps=20, select=Selection(metric=metric), resamples=100)
+    experiment = experiment_of(loss, source or Followed(target=target)).replace(evaluation=evaluation)
     return research.run(experiment, runs=runs, execution=Execution(tensorboard=False, figures=figures))
+
+
+@pytest.mark.parametrize("feed", ["resident", "streaming"])
+def test_risk_sets_in_evaluation_are_the_same_on_any_number_of_devices(feed: Literal["resident", "streaming"]) -> None:
+    """Blocks of 13 patients, though two devices take 14 rows each time."""
+    experiment = experiment_of(CoxPH(), Followed()).replace(evaluation=Evaluation(batch_size=13))
+    found = []
+    for parallel in (Parallel(data=1), Parallel(data=2)):
+        setup = set_up(experiment, 0, Execution(parallel=parallel, feed=feed))
+        carry, record = setup.program.record(setup.program.initialise(), setup.splits["validation"], True)
+        state = setup.experiment.algorithm.deployed(setup.experiment, carry.state)
+        rows = setup.program.predict(state, setup.splits["test"])
+        found.append((float(record["validation/loss"]), np.asarray(rows["loss"]), np.asarray(rows["prediction"])))
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", [CoxPH(), DiscreteTimeHazard(intervals=5)])

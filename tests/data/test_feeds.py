@@ -14,7 +14,7 @@ import pytest
 from pictures import Dots
 
 from research.data import Data, ImageData, SyntheticTable, TableData
-from research.data.feed import Feed, Orders, Reading
+from research.data.feed import Block, Feed, Orders, Reading, block_rows
 from research.data.placing import own_part
 from research.data.prepare import Examples, Prepared
 from research.data.resident import ResidentFeed, put, take
@@ -165,10 +165,30 @@ def test_blocks_that_are_spread_over_devices_are_the_same() -> None:
     prepared = PICTURES.prepare(stored=True)
     layout = layout_of(Parallel(data=2), jax.devices(), 8)
     assert layout is not None
-    one, two = (StreamedSplit(prepared.splits["train"], prepared.task, 20, None, rows) for rows in (None, layout.rows))
+    train, block = prepared.splits["train"], Block(20, 20)
+    one, two = (StreamedSplit(train, prepared.task, block, None, rows) for rows in (None, layout.rows))
     for whole, spread in zip(one.blocks(), two.blocks(), strict=True):
         assert spread.inputs.addressable_shards[0].data.shape == (10, 12, 12, 1)
         jax.tree.map(np.testing.assert_array_equal, whole, spread)
+
+
+def test_blocks_of_rows_that_are_compared_are_those_of_one_device_filled_up() -> None:
+    picture = jax.ShapeDtypeStruct((224, 224, 3), np.uint8)
+    assert [block_rows(256, 1000, picture, devices, True) for devices in (1, 2, 8)] == [(13, 13), (13, 14), (13, 16)]
+    assert [block_rows(256, 1000, picture, devices) for devices in (1, 2, 8)] == [(13, 13), (26, 26), (104, 104)]
+    prepared = PICTURES.prepare(stored=True)
+    layout = layout_of(Parallel(data=2), jax.devices(), 8)
+    assert layout is not None
+    train = prepared.splits["train"]
+    split = StreamedSplit(train, prepared.task, Block(13, 14), None, layout.rows)
+    blocks = list(split.blocks())
+    assert all(block.inputs.addressable_shards[0].data.shape == (7, 12, 12, 1) for block in blocks)
+    assert all(jax.tree.map(jax.typeof, block) == jax.tree.map(jax.typeof, split.block_like()) for block in blocks)
+    masks = [np.asarray(block.mask) for block in blocks]
+    assert masks[0].tolist() == [True] * 13 + [False]
+    examples = [np.asarray(block.example)[mask] for block, mask in zip(blocks, masks, strict=True)]
+    assert np.concatenate(examples).tolist() == list(range(len(train)))
+    assert split.joined([block.example for block in blocks]).tolist() == list(range(len(train)))
 
 
 def test_an_epoch_has_every_example_once() -> None:
@@ -182,7 +202,7 @@ def test_an_epoch_has_every_example_once() -> None:
 def test_a_split_streams_in_blocks_of_one_shape() -> None:
     prepared = PICTURES.prepare(stored=True)
     examples = prepared.splits["train"]
-    split = StreamedSplit(examples, prepared.task, 20)
+    split = StreamedSplit(examples, prepared.task, Block(20, 20))
     blocks = list(split.blocks())
     assert {block.inputs.shape for block in blocks} == {(20, 12, 12, 1)}
     masks = np.concatenate([np.asarray(block.mask) for block in blocks])
