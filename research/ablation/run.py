@@ -24,8 +24,8 @@ from research.ablation.progress import AblationDisplay
 from research.ablation.result import AblationResult, load_result
 from research.ablation.waves import run_wave
 from research.errors import UserError
-from research.experiment import Execution
-from research.spec import check, fingerprint, to_json
+from research.experiment import Execution, Parallel
+from research.spec import check, diff, fingerprint, to_json
 from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
 from research.training.determinism import shortcomings
@@ -53,7 +53,7 @@ def ablate(
         ablation: what to train.
         name: folder of the ablation below ``ablations``.
         ablations: where all ablations lie.
-        execution: device, feed, cadence of logs and checkpoints.
+        execution: device, feed, cadence of logs and checkpoints; ``parallel`` and ``profile`` are those of single runs.
         strategy: how members of a group are gone through, as `research.ablation.program` says; ``auto`` measures.
         exact: only ways that give the bits of runs of their own.
         fresh: set earlier results aside and train all anew.
@@ -197,12 +197,29 @@ def _numbered(groups: Sequence[Group]) -> list[int]:
 
 def _groups(members: Sequence[Member], execution: Execution, console: Console | None) -> tuple[Group, ...]:
     """The groups of some members, their data prepared."""
-    check(execution, "execution.")
+    _check_execution(execution)
     use_compilation_cache()
     with contextlib.closing(PreparingDisplay(console)) as told:
         groups = group(members, Stock(told), execution)
     check_comparable(groups)
     return groups
+
+
+def _check_execution(execution: Execution) -> None:
+    """Raise `UserError` for values that mean nothing, or nothing in an ablation."""
+    check(execution, "execution.")
+    if execution.parallel != Parallel():
+        given = ", ".join(f"{name}={value}" for name, (_, value) in diff(Parallel(), execution.parallel).items())
+        raise UserError(
+            f"execution.parallel: {given} was given, but each member of an ablation is trained on one device, and "
+            f"members are spread over all there are. Leave execution.parallel out; research run spreads a single run."
+        )
+    if execution.profile is not None:
+        raise UserError(
+            f"execution.profile: {execution.profile[0]},{execution.profile[1]} was given, but an ablation writes no "
+            f"traces. Leave it out, and trace one member as a run: research run FILE --profile "
+            f"{execution.profile[0]}:{execution.profile[1]}."
+        )
 
 
 def codes_of(arms: Sequence[Arm], members: Sequence[Member]) -> dict[str, str]:

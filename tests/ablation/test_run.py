@@ -30,7 +30,7 @@ from research.ablation.tables import FORMATS, analysis_of, rows, written
 from research.data import streaming
 from research.errors import RunError, UserError
 from research.evaluation import Predictions
-from research.experiment import StartFrom
+from research.experiment import Parallel, StartFrom
 from research.metrics import LARGER_IS_BETTER
 from research.spec import replace
 from research.training import start_from
@@ -61,6 +61,22 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
     return ablate(ablation(), ablations=tmp_path_factory.mktemp("whole"), **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"parallel": Parallel(data=64, tensor=16)}, r"parallel: data=64, tensor=16 was given, .* on one device"),
+        ({"parallel": Parallel(mode="pmap")}, r"parallel: mode=pmap was given"),
+        ({"profile": (5, 10)}, r"profile: 5,10 was given, .*research run FILE --profile 5:10"),
+    ],
+)
+def test_what_an_ablation_would_not_do_is_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    options = OPTIONS | {"execution": QUIET.replace(**changes)}
+    for function in (ablate, plan_only):
+        with pytest.raises(UserError, match=rf"^execution\.{said}"):
+            function(ablation(), ablations=tmp_path, **options)
+    assert not list(tmp_path.iterdir())
 
 
 def stopped(*given: Any) -> None:
