@@ -15,7 +15,7 @@ from research.data.prepare import Examples, Listener, Prepared
 from research.data.resident import ResidentFeed, put
 from research.data.streaming import StreamedSplit, StreamingFeed
 from research.errors import UserError
-from research.experiment import Execution, Experiment
+from research.experiment import Execution, Experiment, Parallel
 from research.models.model import Model
 from research.spec.values import concrete_specs
 from research.task import Task
@@ -85,8 +85,8 @@ def set_up(
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed: a whole number from 0 to {LARGEST_SEED} is needed, {seed!r} was given.")
     device, remat = choose_device(execution.device, execution.deterministic), remat_of(experiment, execution)
-    devices = [each for each in jax.devices() if each.platform == device.platform]
     if not experiment.algorithm.uses_data:
+        _check_nothing_to_share(experiment, execution.parallel)
         cadence = cadence_of(experiment, execution, None, False, extended_to)
         outline = Outline(0, None, device.platform, remat=remat)
         program = Program(experiment, seed, length_of(experiment, None), outline, None, device)
@@ -99,6 +99,8 @@ def set_up(
     cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, extended_to)
     train = prepared.splits["train"]
     fitted, example = with_fitted(experiment, prepared), put(first_row(train), prepared.task, device)
+    # Not `jax.devices()`: it has those of the best kind alone.
+    devices = jax.devices(device.platform)
     layout = layout_of(execution.parallel, devices, reading.batch_size, pretended=pretended)
     if layout is not None:
         _check_side_by_side(experiment, layout)
@@ -117,6 +119,23 @@ def set_up(
     outline = Outline(reading.batch_size, prepared.task, device.platform, layout, remat)
     program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
+
+
+def _check_nothing_to_share(experiment: Experiment, parallel: Parallel) -> None:
+    """Raise `UserError` where devices, or processes, are to share the rows of an algorithm that reads none."""
+    name = type(experiment.algorithm).__name__
+    asked = max(parallel.data, 1) * parallel.fsdp * parallel.tensor
+    if asked > 1:
+        raise UserError(
+            f"execution.parallel: data {parallel.data}, fsdp {parallel.fsdp} and tensor {parallel.tensor} were asked "
+            f"for, but {name} reads no data whose rows devices could share: it runs on one. Leave execution.parallel "
+            f"out."
+        )
+    if jax.process_count() > 1:
+        raise UserError(
+            f"algorithm: {name} reads no data whose rows processes could share, and {jax.process_count()} were started "
+            f"for this run. Start one."
+        )
 
 
 def _check_side_by_side(experiment: Experiment, layout: Layout) -> None:

@@ -17,6 +17,7 @@ from toy_gan import Players, ToyGAN, TwoOptimizers
 import research
 from research.ablation.program import Way
 from research.data import SyntheticTable, TableData
+from research.errors import UserError
 from research.evaluation import Rows
 from research.experiment import Evaluation, Execution, Experiment, Parallel, Selection
 from research.losses import BinaryCrossEntropy, CrossEntropy
@@ -191,6 +192,17 @@ def test_a_run_resumes_finishes_and_reports(name: str, tmp_path: Path) -> None:
     assert not again.fresh and again.summary == result.summary
     if name in ("gan", "bandit"):
         assert all(isinstance(rows, Rows) for rows in result.predictions.values())
+
+
+def test_an_algorithm_without_data_has_no_rows_to_share_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = EXPERIMENTS["bandit"]
+    for parallel in (Parallel(data=64), Parallel(fsdp=4), Parallel(data=1, tensor=2)):
+        with pytest.raises(UserError, match=r"^execution\.parallel: data .*ToyBandit reads no data .*Leave execution"):
+            set_up(experiment, 0, QUIET.replace(parallel=parallel))
+    set_up(experiment, 0, QUIET.replace(parallel=Parallel(data=1)))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=r"ToyBandit reads no data .* processes .* 2 were started .* Start one"):
+        set_up(experiment, 0, QUIET)
 
 
 def test_the_bandit_learns(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+import jax
 import pytest
-from tiny import QUIET
+from tiny import EXPERIMENT, QUIET
 
 from research.data import EventData, Split, SyntheticRecords
 from research.errors import UserError
-from research.experiment import Evaluation, Experiment
+from research.experiment import Evaluation, Experiment, Parallel
 from research.losses import CrossEntropy
 from research.models import RNN, Model, RecordTransformer, SeriesTransformer, Windowed
 from research.optimizers import Adam
@@ -49,3 +53,21 @@ def test_outputs_that_rest_on_later_steps_are_told_of(model: Model, remedy: str)
     told = looks_ahead(NEXT.replace(model=model), Task("binary", ("wake", "rem"), per_step=True))
     assert bool(told) == bool(remedy) and all(f"Set {remedy} for" in sentence for sentence in told)
     assert not looks_ahead(NEXT.replace(model=model), Task("binary", ("wake", "rem")))
+
+
+@dataclasses.dataclass(frozen=True)
+class Accelerator:
+    platform: str = "gpu"
+
+
+def test_the_processor_of_a_machine_with_an_accelerator_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX lists the devices of the best kind alone, unless it is asked for another."""
+    of_kind = jax.devices
+
+    def best(kind: str | None = None) -> list[Any]:
+        return [Accelerator()] if kind is None else of_kind(kind)
+
+    monkeypatch.setattr(jax, "devices", best)
+    for parallel in (Parallel(), Parallel(data=2)):
+        setup = set_up(EXPERIMENT, 0, QUIET.replace(device="cpu", parallel=parallel))
+        assert setup.device.platform == "cpu"
