@@ -115,12 +115,15 @@ class _Own(nnx.Module):
         """Raise `UserError` where other programs have rows of the batch which the module's layers would not count."""
         if forward.context.alone:
             return
-        kinds = {nnx.BatchStat: "statistics of the batch (nnx.BatchNorm)", nnx.RngState: "draws (nnx.Dropout)"}
+        kinds = {
+            nnx.BatchStat: "takes statistics of the batch (nnx.BatchNorm)",
+            nnx.RngState: "draws by itself (nnx.Dropout)",
+        }
         held = [words for kind, words in kinds.items() if jax.tree.leaves(nnx.state(self.net, kind))]
         if held:
             raise UserError(
-                f"execution.parallel.mode: pmap does not go with the layers of {type(self.net).__name__} that keep "
-                f"{' and '.join(held)}: on each device they would know its own rows alone. Set "
+                f"execution.parallel.mode: pmap does not go with {type(self.net).__name__}, which "
+                f"{' and '.join(held)}: on each device it would know its own rows alone. Set "
                 f"execution.parallel.mode=jit; or use layers that look at one row alone, such as nnx.LayerNorm; or "
                 f"derive a research.models.Model that builds on BatchNorm and Dropout of research.models.layers, which "
                 f"know of the other devices."

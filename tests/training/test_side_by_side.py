@@ -66,10 +66,10 @@ def test_rows_that_are_mixed_with_others_of_the_batch_are_refused(name: str) -> 
     set_up(experiment, 0, QUIET.replace(parallel=Parallel(data=2)))
 
 
-@pytest.mark.parametrize(("module", "said"), [(Normalised, "statistics"), (Dropped, "draws")])
+@pytest.mark.parametrize(("module", "said"), [(Normalised, "takes statistics"), (Dropped, "draws by itself")])
 def test_own_layers_that_look_at_the_whole_batch_are_refused(module: type[nnx.Module], said: str) -> None:
     experiment = EXPERIMENT.replace(model=OwnModule(module=module))
-    with pytest.raises(UserError, match=rf"mode: pmap .*{module.__name__} that keep {said}.*research\.models\.layers"):
+    with pytest.raises(UserError, match=rf"mode: pmap .*{module.__name__}, which {said}.*research\.models\.layers"):
         compiled(set_up(experiment, 0, TWO))
 
 
