@@ -18,20 +18,18 @@ from rich.console import Console
 from research.ablation.commands import add_commands
 from research.data_command import add_data
 from research.errors import ResearchError, UserError
-from research.processes import SILENT, current, find_place, join
+from research.processes import current, find_place
+from research.run_command import add_run
 from research.training.verify_command import add_verify_resume
 
 PREDICTIONS_SHOWN = 10
 EXECUTION = "execution."
 TERMINATED = 128 + signal.SIGTERM
 EPILOG = """exit codes: 0 done; 2 a mistake in the command, the experiment or the data; 1 a failure while running;
-75 asked to stop (SIGTERM, Ctrl-C) and saved: the same command goes on from there; 143 SIGTERM with nothing to save"""
+75 asked to stop (SIGTERM, Ctrl-C) and saved, or another process was lost: the same command goes on from there;
+143 SIGTERM with nothing to save"""
 ALONE = ("ablate", "evaluate", "extract", "predict", "table", "verify-resume")
 """Commands that several processes would do several times over, into the same files."""
-
-SEVERAL = f"""One for each machine, as a rule; scripts/launch_local starts some here. Slurm, Open MPI 4 and TPU pods say
-all this by themselves, Open MPI 5 all but --coordinator. --processes 1 alone: a run by itself, whatever started it. One
-that gives no sign of life for 30 s ({SILENT}) is taken for lost, and the others end with exit code 75."""
 
 PREDICT = """. Files are read as those of the training were (columns, units, missing values), without targets. A run on
 a table that was a CSV, on a SeriesCSV or on a SignalFolder needs the same layout; other sources of series take a table
@@ -146,23 +144,7 @@ def _parser() -> _Parser:
         )
         command.add_argument("--seed", type=int, default=0, help="seed of weights, order and draws (0)")
 
-    command = add("run", _run, "train an experiment, resume it, or show its result")
-    add_experiment(command)
-    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (runs)")
-    command.add_argument("--dry-run", action="store_true", help="stop after the preflight card; write nothing")
-    command.add_argument(
-        "--extend", type=int, metavar="STEPS", help="go on for STEPS further updates, each time it is given"
-    )
-    command.add_argument("--profile", metavar="FIRST:LAST", help="write a trace of these updates, such as 10:20")
-    command.add_argument("--devices", type=int, metavar="N", help="with --dry-run: as if there were N accelerators")
-    command.add_argument("--device-memory", type=float, metavar="GB", help="with --devices: refuse what does not fit")
-    command.add_argument("--fresh", action="store_true", help="set an earlier run aside and begin anew")
-    command.add_argument("--accept-changes", action="store_true", help="go on although the code has changed")
-    command.add_argument("--json", action="store_true", help="print results for machines")
-    several = command.add_argument_group("several processes", SEVERAL)
-    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is reached by all")
-    several.add_argument("--processes", type=int, metavar="N", help="how many there are")
-    several.add_argument("--process", type=int, metavar="I", help="which this is, from 0")
+    add_run(add, add_experiment)
 
     command = add("evaluate", _evaluate, "predict a split of a run's data again, and report metrics with intervals")
     command.add_argument("run", type=Path, metavar="RUN_DIR")
@@ -225,76 +207,6 @@ def execution_of(overrides: Sequence[str]) -> Any:
     return execution
 
 
-def _run(options: argparse.Namespace) -> None:
-    from research import runner
-    from research.training.pretend import pretend_devices
-    from research.training.profiling import in_words, parse_profile, slow_feed
-
-    if options.extend is not None and options.extend < 1:
-        raise UserError(f"--extend: a whole number of at least 1 is needed, {options.extend} was given.")
-    for option in ("devices", "device_memory"):
-        if getattr(options, option) is not None and not options.dry_run:
-            raise UserError(f"--{option.replace('_', '-')}: it pretends devices for --dry-run; give that too.")
-    if options.device_memory is not None and not (options.devices and options.device_memory > 0):
-        raise UserError("--device-memory: a number of GB above 0, with --devices, is needed.")
-    if options.devices is not None:
-        pretend_devices(options.devices)
-    if place := find_place(options.coordinator, options.processes, options.process):
-        join(place)
-    experiment, execution, source = experiment_of(options)
-    if options.profile is not None:
-        execution = execution.replace(profile=parse_profile(options.profile))
-    console = terminal()
-    name = options.file.stem
-    if options.dry_run:
-        facts = runner.dry_run(
-            experiment,
-            seed=options.seed,
-            execution=execution,
-            name=name,
-            runs=options.runs,
-            devices=options.devices,
-            device_memory=options.device_memory,
-        )
-        print_json(facts.to_json()) if options.json else console.print(facts.card(name))
-        return
-    result = runner.run(
-        experiment,
-        seed=options.seed,
-        execution=execution,
-        name=name,
-        runs=options.runs,
-        extend=options.extend or 0,
-        fresh=options.fresh,
-        accept_changes=options.accept_changes,
-        source=source,
-        console=None if options.json else console,
-    )
-    leads = current().leads
-    current().close()
-    if not leads:
-        return
-    if options.json:
-        print_json({"directory": str(result.directory), "fresh": result.fresh} | result.summary)
-        return
-    _show(console, result.report, f"{name}, seed {result.seed}: {result.summary['split']} split")
-    summary = result.summary
-    stopped = f", stopped early of {summary['total_updates']}" if summary["stopped_early"] else ""
-    console.print(f"weights of update {summary['reported_step']} of {summary['updates']}{stopped}; {result.directory}")
-    if (figures := result.directory / "figures" / summary["split"]).is_dir():
-        console.print(f"figures: {figures}")
-    if not result.fresh:
-        return
-    if told := in_words(summary["throughput"]):
-        console.print(told)
-    if execution.feed == "streaming":
-        console.print(f"waited for input {100 * summary['input_wait_share']:.1f} % of the time in training")
-    if warning := slow_feed(summary["input_wait_share"]):
-        console.print(f"note: {warning}", style="yellow")
-    if (trace := result.directory / "profile").is_dir():
-        console.print(f"trace: {trace}; tensorboard --logdir {trace}, or ui.perfetto.dev")
-
-
 def _evaluate(options: argparse.Namespace) -> None:
     from research.results import evaluate_run
 
@@ -312,7 +224,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         )
         return
     console = terminal()
-    _show(console, report, title)
+    show(console, report, title)
     for note in notes:
         console.print(f"note: {note}", style="yellow")
     if figures is not None:
@@ -362,7 +274,7 @@ def _compare(options: argparse.Namespace) -> None:
         console.print(table)
 
 
-def _show(console: Console, report: Any, title: str) -> None:
+def show(console: Console, report: Any, title: str) -> None:
     console.print(f"\n{title}", style="bold")
     for table in report.tables():
         console.print(table)

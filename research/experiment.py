@@ -166,7 +166,11 @@ class Parallel(Spec):
     )
     fsdp: int = field(1, minimum=1, help="devices that share the rows and the parameters")
     tensor: int = field(1, minimum=1, help="devices that share each layer")
-    mode: Literal["jit", "pmap"] = field("jit", help="jit: one program over a mesh; pmap: a program on each device")
+    mode: Literal["jit", "pmap"] = field(
+        "jit",
+        help="jit: one program over a mesh; pmap: a program on each device, for data alone, and neither for mixup and "
+        "cutmix nor for modules of your own that draw or keep statistics of the batch",
+    )
 
     def validate(self) -> None:
         """Programs side by side share rows alone."""

@@ -33,7 +33,7 @@ from research.training.metrics_log import read_metrics
 from research.training.profiling import Throughput
 from research.training.progress import PreparingDisplay, say
 from research.training.run_directory import RunDirectory, write_json
-from research.training.setup import Setup, set_up
+from research.training.setup import Setup, choose_device, set_up
 from research.training.tripwire import Tripwire
 
 REPORTED = ("validation", "test")
@@ -170,7 +170,8 @@ def evaluate_run(
     directory.read("results")
     use_compilation_cache()
     recorded = directory.execution()
-    execution = recorded.replace(device="auto", parallel=fitting(recorded.parallel, jax.device_count()))
+    here = jax.device_count(choose_device("auto", recorded.deterministic).platform)
+    execution = recorded.replace(device="auto", parallel=fitting(recorded.parallel, here))
     with contextlib.closing(PreparingDisplay(console)) as told:
         setup = set_up(experiment, seed, execution, listener=told)
     data = directory.read("data")

@@ -85,7 +85,8 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     kind = setup.device.device_kind
     named = kind if kind == setup.device.platform else f"{kind} ({setup.device.platform})"
     layout = setup.program.outline.layout
-    facts["device"] = f"{named}, {1 if layout is None else len(layout.devices)} of {jax.device_count()} used"
+    here = jax.device_count(setup.device.platform)
+    facts["device"] = f"{named}, {1 if layout is None else len(layout.devices)} of {here} used"
     if layout is not None:
         facts["parallel"] = layout.described(setup.program.outline.batch_size, setup.execution.parallel.mode)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))

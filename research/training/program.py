@@ -250,7 +250,12 @@ class Program:
         if layout is not None and self._beside is not None and name == "advance":
             bound = _beside(functools.partial(function, self._beside), layout, arguments[3], arguments[4])
         traced = jax.jit(bound, donate_argnums=donate, out_shardings=places).trace(*arguments)
-        return Executable(traced.lower().compile(), flops(traced.jaxpr))
+        counted = traced
+        if self.outline.remat and name == "advance":
+            # What is computed again is no arithmetic of the model.
+            once = functools.partial(function, dataclasses.replace(self.outline, remat=False))
+            counted = jax.jit(once).trace(*arguments)
+        return Executable(traced.lower().compile(), flops(counted.jaxpr))
 
 
 def _beside(function: Callable[..., Any], layout: Layout, rows: Any, order: Any) -> Callable[..., Any]:

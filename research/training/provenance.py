@@ -53,7 +53,7 @@ def environment(device: Any, experiment: Spec) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+        "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count(device.platform)},
         "flags": {name: value for name, value in sorted(os.environ.items()) if _matters(name)},
     }
 

@@ -54,9 +54,10 @@ def _check_all_train(setup: Setup, group: ProcessGroup) -> None:
     layout = setup.program.outline.layout
     working = {device.process_index for device in layout.devices} if layout is not None else {0}
     if idle := sorted(set(range(group.count)) - working):
+        here = jax.device_count(setup.device.platform)
         raise UserError(
             f"execution.parallel: of {group.count} processes {', '.join(map(group.name, idle))} would have nothing to "
-            f"do. Set execution.parallel.data={jax.device_count()} for all devices, or start fewer processes."
+            f"do. Set execution.parallel.data={here} for all devices, or start fewer processes."
         )
 
 

@@ -114,7 +114,8 @@ def test_a_backend_that_has_started_is_said(gpu: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
-def test_packages_of_kernels_are_recorded_where_they_matter(platform: str) -> None:
+def test_packages_of_kernels_are_recorded_where_they_matter(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "device_count", lambda platform: 1)
     packages = environment(SimpleNamespace(platform=platform, device_kind="a chip"), EXPERIMENT)["packages"]
     assert ("nvidia-cudnn-cu12" in packages) == (platform == "gpu") and packages["jax"]
 
