@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -13,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
-
 from research.ablation.commands import add_commands
+from research.console import print_json, show_report, terminal
 from research.data_command import add_data
 from research.errors import ResearchError, UserError
 from research.processes import current, find_place
@@ -23,7 +21,6 @@ from research.run_command import add_run
 from research.training.verify_command import add_verify_resume
 
 PREDICTIONS_SHOWN = 10
-EXECUTION = "execution."
 TERMINATED = 128 + signal.SIGTERM
 EPILOG = """exit codes: 0 done; 2 a mistake in the command, the experiment or the data; 1 a failure while running;
 75 asked to stop (SIGTERM, Ctrl-C) and saved, or another process was lost: the same command goes on from there;
@@ -110,11 +107,6 @@ def _check_alone(command: str) -> None:
         )
 
 
-def terminal(**options: Any) -> Console:
-    """A console that shows text as it is: names and values of the user may hold brackets, colons and numbers."""
-    return Console(markup=False, emoji=False, highlight=False, **options)
-
-
 def _take_overrides(options: argparse.Namespace, rest: list[str]) -> None:
     """Overrides may stand before, between and after the options; argparse gathers only the first group."""
     overrides = getattr(options, "overrides", None)
@@ -182,31 +174,6 @@ def _parser() -> _Parser:
     return parser
 
 
-def experiment_of(options: argparse.Namespace) -> tuple[Any, Any, Path | None]:
-    """The experiment and execution that file and overrides mean, and the file where classes are defined in it."""
-    from research.experiment_file import load_experiment
-    from research.spec import apply_overrides, check
-
-    experiment, source = load_experiment(options.file)
-    experiment = apply_overrides(experiment, [text for text in options.overrides if not text.startswith(EXECUTION)])
-    check(experiment)
-    return experiment, execution_of(options.overrides), source
-
-
-def execution_of(overrides: Sequence[str]) -> Any:
-    """The execution that those of the overrides mean which begin with ``execution.``."""
-    from research.experiment import Execution
-    from research.spec import apply_overrides, check
-
-    own = [text.removeprefix(EXECUTION) for text in overrides if text.startswith(EXECUTION)]
-    try:
-        execution = apply_overrides(Execution(), own)
-    except UserError as error:
-        raise UserError(f"{EXECUTION}{error}") from None
-    check(execution, EXECUTION)
-    return execution
-
-
 def _evaluate(options: argparse.Namespace) -> None:
     from research.results import evaluate_run
 
@@ -224,7 +191,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         )
         return
     console = terminal()
-    show(console, report, title)
+    show_report(console, report, title)
     for note in notes:
         console.print(f"note: {note}", style="yellow")
     if figures is not None:
@@ -272,17 +239,3 @@ def _compare(options: argparse.Namespace) -> None:
     console = terminal()
     for table in comparison.tables():
         console.print(table)
-
-
-def show(console: Console, report: Any, title: str) -> None:
-    console.print(f"\n{title}", style="bold")
-    for table in report.tables():
-        console.print(table)
-
-
-def print_json(value: Any) -> None:
-    """Strict JSON on standard output; a number that is not finite is null there."""
-    from research.training.metrics_log import finite
-
-    json.dump(finite(value), sys.stdout, indent=1, allow_nan=False, default=str)
-    sys.stdout.write("\n")

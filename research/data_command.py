@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from research.console import terminal
 from research.errors import UserError
 
 
@@ -65,7 +66,6 @@ def _data(options: argparse.Namespace) -> None:
         raise UserError(f"data {options.action}: name a dataset; `research data list` names them.")
     if options.action == "prepare" and (options.augmented or options.out is not None):
         raise UserError("--augmented, --out: these draw pictures; write research data show.")
-    from research.cli import terminal
     from research.reporting.show import prepare, show
 
     console = terminal()

@@ -6,17 +6,18 @@ import ast
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from research.errors import UserError
-from research.experiment import Experiment, check_experiment
-from research.spec import to_json
+from research.experiment import Execution, Experiment, check_experiment
+from research.spec import apply_overrides, check, to_json
 
 PACKAGE = "experiment_file"
 VARIABLE = "experiment"
+EXECUTION = "execution."
 
 
 def load_experiment(path: Path) -> tuple[Experiment, Path | None]:
@@ -127,3 +128,22 @@ def defines(path: Path, variable: str = VARIABLE) -> bool:
         return False
     targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
     return any(isinstance(target, ast.Name) and target.id == variable for target in targets)
+
+
+def read_experiment(file: Path, overrides: Sequence[str]) -> tuple[Experiment, Execution, Path | None]:
+    """The experiment and execution that file and overrides mean, and the file where classes are defined in it."""
+    experiment, source = load_experiment(file)
+    experiment = apply_overrides(experiment, [text for text in overrides if not text.startswith(EXECUTION)])
+    check(experiment)
+    return experiment, execution_of(overrides), source
+
+
+def execution_of(overrides: Sequence[str]) -> Execution:
+    """The execution that those of the overrides mean which begin with ``execution.``."""
+    own = [text.removeprefix(EXECUTION) for text in overrides if text.startswith(EXECUTION)]
+    try:
+        execution = apply_overrides(Execution(), own)
+    except UserError as error:
+        raise UserError(f"{EXECUTION}{error}") from None
+    check(execution, EXECUTION)
+    return execution

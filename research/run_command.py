@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from research.console import print_json, show_report, terminal
 from research.errors import UserError
 from research.processes import SILENT, current, find_place, join
 
@@ -46,7 +47,7 @@ def add_run(
 
 def _run(options: argparse.Namespace) -> None:
     from research import runner
-    from research.cli import experiment_of, print_json, terminal
+    from research.experiment_file import read_experiment
     from research.training.pretend import pretend_devices
     from research.training.profiling import parse_profile
 
@@ -61,7 +62,7 @@ def _run(options: argparse.Namespace) -> None:
         pretend_devices(options.devices)
     if place := find_place(options.coordinator, options.processes, options.process):
         join(place)
-    experiment, execution, source = experiment_of(options)
+    experiment, execution, source = read_experiment(options.file, options.overrides)
     if options.profile is not None:
         execution = execution.replace(profile=parse_profile(options.profile))
     console = terminal()
@@ -101,10 +102,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _show_run(console: Console, result: Result, name: str, execution: Execution) -> None:
-    from research.cli import show
     from research.training.profiling import in_words, slow_feed
 
-    show(console, result.report, f"{name}, seed {result.seed}: {result.summary['split']} split")
+    show_report(console, result.report, f"{name}, seed {result.seed}: {result.summary['split']} split")
     summary = result.summary
     stopped = f", stopped early of {summary['total_updates']}" if summary["stopped_early"] else ""
     console.print(f"weights of update {summary['reported_step']} of {summary['updates']}{stopped}; {result.directory}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -81,3 +83,11 @@ def test_termination_undoes_what_is_half_done(tmp_path: Path, monkeypatch: Any, 
     assert main(["data", "list"]) == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
     assert undone and "terminated" in capsys.readouterr().err
+
+
+def test_the_command_line_begins_without_jax() -> None:
+    """Help and mistakes in a command are there at once; what a command needs is imported when it runs."""
+    heavy = {"jax", "flax", "pandas", "matplotlib"}
+    code = f"import sys, research.cli; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

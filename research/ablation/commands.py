@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from research.console import terminal
+
 DEVICES = "--xla_force_host_platform_device_count"
 FEWEST_RESAMPLES = 100
 
@@ -118,7 +120,7 @@ def _ablate(options: argparse.Namespace) -> None:
     from research.ablation.progress import counted
     from research.ablation.run import ablate, plan_only
     from research.ablation.statistics import smallest_p
-    from research.cli import EXECUTION, execution_of, terminal
+    from research.experiment_file import EXECUTION, execution_of
 
     own = [text for text in options.overrides if not text.startswith(EXECUTION)]
     ablation, source = file.load_ablation(options.file, own)
@@ -155,7 +157,6 @@ def _ablate(options: argparse.Namespace) -> None:
 
 def _show(result: Any, options: argparse.Namespace, figures: bool) -> None:
     from research.ablation.tables import text_tables
-    from research.cli import terminal
 
     analysis = _analysis(result, options)
     for part in text_tables(analysis):
@@ -200,7 +201,6 @@ def _table(options: argparse.Namespace) -> None:
     from research.ablation.members_table import write_tables
     from research.ablation.result import load_result
     from research.ablation.tables import written
-    from research.cli import terminal
     from research.errors import RunError
 
     _check_bootstrap(options.bootstrap)
@@ -234,7 +234,6 @@ def share_out(cores: int | None = None) -> None:
 def _extract(options: argparse.Namespace) -> None:
     share_out()
     from research.ablation.extract import extract
-    from research.cli import terminal
 
     result = extract(options.directory, options.member, options.to, options.accept_changes)
     terminal().print(f"{options.member} of {options.directory} is now the run {result.directory}")

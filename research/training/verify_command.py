@@ -7,12 +7,16 @@ import dataclasses
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from research.console import print_json, terminal
 from research.errors import RunError
-from research.experiment import Execution, Experiment
+
+if TYPE_CHECKING:
+    from research.experiment import Execution, Experiment
 
 
 def add_verify_resume(
@@ -28,10 +32,10 @@ def add_verify_resume(
 
 
 def _verify_resume(options: argparse.Namespace) -> None:
-    from research.cli import experiment_of, print_json, terminal
+    from research.experiment_file import read_experiment
     from research.training.verify_resume import verify_resume
 
-    experiment, execution, _ = experiment_of(options)
+    experiment, execution, _ = read_experiment(options.file, options.overrides)
     console = terminal(stderr=options.json)
     command = [str(options.file), *options.overrides, "--seed", str(options.seed)]
     if options.devices is not None:
@@ -63,7 +67,6 @@ def _verify_resume(options: argparse.Namespace) -> None:
 def _verify_moves(
     options: argparse.Namespace, command: list[str], console: Console, experiment: Experiment, execution: Execution
 ) -> None:
-    from research.cli import print_json
     from research.training.verify_moves import check_moved, parse_devices, shares, verify_moves
 
     devices = parse_devices(options.devices)
