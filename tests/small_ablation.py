@@ -68,7 +68,7 @@ def struck(number: signal.Signals, folder: Path, monkeypatch: Any) -> Iterator[N
     def strike() -> None:
         while not ended.is_set():
             if file.exists() and (text := file.read_text()):
-                os.kill(int(text), number)
+                os.kill(int(text.split()[0]), number)
                 return
             time.sleep(0.01)
 
