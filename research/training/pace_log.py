@@ -15,8 +15,14 @@ Measure = Callable[[int, float, float], Throughput]
 """Updates, the seconds that they took, and the share of these spent waiting for rows, to what is said of them."""
 
 
+SHORTEST = 0.05
+"""Seconds since the last line before which none is written: of events that are read at once the pace means nothing."""
+
+
 class PaceLog:
     """Appends a line for each event: step, seconds since this process began, and what `Throughput` says since the last.
+
+    An event that is read within `SHORTEST` of the last line has none, and counts with the next one.
 
     Args:
         path: the file; a resumed run goes on in it.
@@ -33,7 +39,9 @@ class PaceLog:
     def __call__(self, record: dict[str, Any]) -> None:
         """Note an event; a file that cannot be written stops no training."""
         now, waited, updates = time.perf_counter(), self._waiting(), record["step"] - self._step
-        seconds = max(now - self._last, 1e-9)
+        seconds = now - self._last
+        if seconds < SHORTEST:
+            return
         share = min(1.0, (waited - self._waited) / seconds)
         found = self._measure(updates, seconds, share).to_json()
         line = {"step": record["step"], "seconds": round(now - self._first, 3), "input_wait_share": round(share, 5)}

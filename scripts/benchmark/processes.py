@@ -5,6 +5,8 @@
 Each run is `research run` with its default events, on two virtual devices of the processor: both of one process, or one
 of each of two, which send each other gradients through the network stack of this machine. In turns; medians of what
 the runs say of their rate, evaluations and checkpoints included, with the least and the most. Aim: at most 15 % more.
+
+Before that, what a message between the two devices takes, a sum of arrays of some sizes in a compiled loop.
 """
 
 from __future__ import annotations
@@ -17,10 +19,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from research.training.provenance import machine
 
 ROOT = Path(__file__).parents[2]
+LAUNCH = ROOT / "scripts" / "launch_local"
+SIZES, ROUNDS = (64, 40_000, 4_000_000), 200
+"""Bytes of an array, and how often it is sent."""
+
 AIM = 1.15
 HEAD = """
 import sys
@@ -39,7 +46,7 @@ def cost(family: str, way: str, folder: Path, steps: int) -> float:
     file = folder / "costs.py"
     file.write_text(HEAD.format(folder=str(ROOT / "scripts" / "prove"), family=family, steps=steps))
     with tempfile.TemporaryDirectory(dir=folder) as runs:
-        command = [sys.executable, str(ROOT / "scripts" / "launch_local"), f"{processes}", "--devices", f"{devices}"]
+        command = [sys.executable, str(LAUNCH), f"{processes}", "--devices", f"{devices}"]
         command += ["--", sys.executable, "-m", "research", "run", str(file), "--runs", runs]
         command += ["execution.parallel.data=2", "execution.tensorboard=false", "execution.figures=false"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -50,14 +57,67 @@ def cost(family: str, way: str, folder: Path, steps: int) -> float:
     return 1e6 / rate
 
 
+def messages() -> None:
+    """Print, on process 0, milliseconds of a sum over both devices, by the size of the array."""
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+    from research.processes import current, find_place, join
+
+    if place := find_place():
+        join(place)
+    mesh, whole = jax.make_mesh((2,), ("device",), axis_types=(AxisType.Auto,)), PartitionSpec()
+    found = []
+    for size in SIZES:
+
+        def again(number: Any, value: Any) -> Any:
+            return 0.5 * jax.lax.psum(value, "device")
+
+        loop = jax.shard_map(
+            lambda value, again=again: jax.lax.fori_loop(0, ROUNDS, again, value),
+            mesh=mesh,
+            in_specs=whole,
+            out_specs=whole,
+            check_vma=False,
+        )
+        value = jax.jit(lambda size=size: jnp.ones(size // 4), out_shardings=NamedSharding(mesh, whole))()
+        run = jax.jit(loop)
+        jax.block_until_ready(run(value))
+        began = time.perf_counter()
+        jax.block_until_ready(run(value))
+        found.append(f"{1000 * (time.perf_counter() - began) / ROUNDS:.2f}")
+    if current().leads:
+        print(f"| {'two processes' if current().count > 1 else 'one process'} | {' | '.join(found)} |", flush=True)
+    current().close()
+
+
+def print_messages() -> None:
+    """Print what `messages` measures in both ways."""
+    print(f"| a message, ms | {' | '.join(f'{size:,} B' for size in SIZES)} |\n|---|{'---|' * len(SIZES)}", flush=True)
+    for processes, devices in WAYS.values():
+        command = [sys.executable, str(LAUNCH), f"{processes}", "--devices", f"{devices}"]
+        command += ["--", sys.executable, __file__, "--messages"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"messages: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        print(next(line for line in done.stdout.splitlines() if line.startswith("|")), flush=True)
+    print()
+
+
 def main() -> int:
     """Print the table; 1 where the aim is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each kind (3)")
     parser.add_argument("--only", nargs="+", default=[*STEPS], choices=[*STEPS], help="these families")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many updates (1)")
+    parser.add_argument("--messages", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.messages:
+        messages()
+        return 0
     print(f"{time.strftime('%Y-%m-%d')}, {machine()}; microseconds of an example: median (least to most)\n")
+    print_messages()
     print("| family | updates | one process, 2 devices | two processes, 1 device each | ratio |\n|---|---|---|---|---|")
     missed = False
     with tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -13,6 +15,7 @@ import research
 from research.errors import UserError
 from research.experiment import Execution
 from research.spec import check
+from research.training import pace_log
 from research.training.profiling import Throughput, Trace, in_words, memory_in_use, parse_profile, peak_rate, slow_feed
 
 ON_A100 = Throughput(100, 2.0, 32, 1e12, 0.0, 4, "NVIDIA A100-SXM4-80GB", "bfloat16", 2**30)
@@ -26,13 +29,32 @@ def test_a_trace_of_some_updates_is_in_the_run_directory(tmp_path: Path) -> None
     assert told["updates"] == 12 and told["updates_per_second"] > 0 and told["peak_memory_bytes"] > 2**20
     assert told["examples_per_second"] == pytest.approx(16 * told["updates_per_second"], rel=1e-2)
     assert told["model_flops_utilisation"] is None
-    lines = [json.loads(line) for line in (result.directory / "pace.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [10, 12] and lines[0]["seconds"] < lines[1]["seconds"]
-    assert all(line["examples_per_second"] > 0 and line["peak_memory_bytes"] > 2**20 for line in lines)
     with pytest.raises(UserError, match=r"execution\.profile: the run ends after update 12, before update 500"):
         research.run(short, execution=QUIET.replace(profile=(500, 600)), runs=tmp_path)
     again = research.run(short.replace(steps=12), execution=QUIET, runs=tmp_path / "plain")
     assert again.metrics == result.metrics and not (again.directory / "profile").exists()
+
+
+def test_the_pace_between_events_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third event is read at once after the second, and counts with the fourth."""
+    now = iter((0.0, 2.0, 3.0, 3.01, 5.0))
+    monkeypatch.setattr(pace_log, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+
+    def measure(updates: int, seconds: float, waited: float) -> Throughput:
+        return dataclasses.replace(ON_A100, updates=updates, seconds=seconds, waited=waited)
+
+    waited = iter((0.5, 1.5, 1.5, 1.5, 1.5))
+    log = pace_log.PaceLog(tmp_path / "pace.jsonl", 100, measure, lambda: next(waited))
+    for step in (110, 120, 130, 140):
+        log({"step": step})
+    lines = [json.loads(line) for line in (tmp_path / "pace.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["seconds"], line["updates_per_second"]) for line in lines] == [
+        (110, 2.0, 5.0),
+        (120, 3.0, 10.0),
+        (140, 5.0, 10.0),
+    ]
+    assert [line["input_wait_share"] for line in lines] == [0.5, 0.0, 0.0]
+    assert lines[0]["examples_per_second"] == 160 and lines[0]["peak_memory_bytes"] == 2**30
 
 
 def test_chunks_of_updates_end_where_the_trace_begins_and_ends(tmp_path: Path) -> None:
