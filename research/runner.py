@@ -13,7 +13,7 @@ from research.errors import UserError
 from research.experiment import Execution, Experiment, check_execution, check_experiment
 from research.processes import ProcessGroup, current
 from research.results import Result, load, reported_splits, write_results
-from research.spec import check, to_json
+from research.spec import to_json
 from research.trained_model import begin, predict_split, reported, restore
 from research.training import start_from
 from research.training.compilation_cache import use_compilation_cache
@@ -60,13 +60,12 @@ def run(
         RunError: for a failure while training; what was saved stays.
     """
     check_experiment(experiment, name)
-    execution = check_execution(Execution() if execution is None else execution)
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
     return run_in(
         directory,
         experiment,
         seed=seed,
-        execution=execution,
+        execution=Execution() if execution is None else execution,
         name=name,
         extend=extend,
         fresh=fresh,
@@ -159,7 +158,7 @@ def dry_run(
     """
     check_experiment(experiment, name)
     if devices is not None:
-        check(execution, "execution.")
+        check_execution(execution)
         return pretended_preflight(experiment, seed=seed, execution=execution, devices=devices, memory=device_memory)
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
     setup, _ = _set_up(experiment, seed, execution, name, directory, extend, fresh)
@@ -184,7 +183,7 @@ def _set_up(
 
     An extension that was interrupted is finished first: the same command again never extends twice.
     """
-    check(execution, "execution.")
+    check_execution(execution)
     if not isinstance(extend, int) or isinstance(extend, bool) or extend < 0:
         raise UserError(f"extend: a whole number of updates of at least 1 is needed, {extend!r} was given.")
     use_compilation_cache()

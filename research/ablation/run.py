@@ -24,8 +24,8 @@ from research.ablation.progress import AblationDisplay
 from research.ablation.result import AblationResult, load_result
 from research.ablation.waves import run_wave
 from research.errors import UserError
-from research.experiment import Execution, Parallel
-from research.spec import check, diff, fingerprint, to_json
+from research.experiment import Execution, Parallel, check_execution
+from research.spec import diff, fingerprint, to_json
 from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
 from research.training.determinism import shortcomings
@@ -207,7 +207,7 @@ def _groups(members: Sequence[Member], execution: Execution, console: Console | 
 
 def _check_execution(execution: Execution) -> None:
     """Raise `UserError` for values that mean nothing, or nothing in an ablation."""
-    check(execution, "execution.")
+    check_execution(execution)
     if execution.parallel != Parallel():
         given = ", ".join(f"{name}={value}" for name, (_, value) in diff(Parallel(), execution.parallel).items())
         raise UserError(
