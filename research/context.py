@@ -22,6 +22,8 @@ class Context:
         gather: concatenation of a pytree of arrays over all programs along the first axis.
         total_updates: length of the training that the experiment describes, int32; schedules are fractions of it.
         platform: kind of device that the program is compiled for (cpu, gpu, tpu); layers choose their lowering by it.
+        stacked: whether kernels of several models lie side by side, as where `jax.vmap` trains them together; some
+            lowerings are slow then.
         remat: whether blocks keep nothing for the backward pass; see `research.models.layers.blocks.through_block`.
     """
 
@@ -30,6 +32,7 @@ class Context:
     total_updates: Any = 1
     platform: str = "cpu"
     remat: bool = False
+    stacked: bool = False
 
     @property
     def alone(self) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from research.training.compiling import compiled
+
 
 class Executable(NamedTuple):
     """A compiled program.
@@ -55,9 +57,9 @@ def executable(
     if (*about, device) not in _EXECUTABLES:
         began, given = time.perf_counter(), () if donate < 0 else (donate,)
         traced = jax.jit(function, donate_argnums=given).trace(*arguments)
-        compiled, seconds = traced.lower().compile(), time.perf_counter() - began
+        program, seconds = compiled(traced.lower(), device.platform), time.perf_counter() - began
         digest = hashlib.sha256(_ADDRESS.sub("", str(about)).encode()).hexdigest()[:12]
-        _EXECUTABLES[*about, device] = Executable(compiled, traced.out_info, seconds, digest)
+        _EXECUTABLES[*about, device] = Executable(program, traced.out_info, seconds, digest)
     return _EXECUTABLES[*about, device]
 
 

@@ -204,7 +204,8 @@ class _Part:
     """The programs of the members on one device."""
 
     def __init__(self, members: Sequence[Ready], outline: Outline, strategy: Strategy, device: Any, share: int) -> None:
-        self.outline, self.strategy, self.device = outline, strategy, device
+        self.outline = dataclasses.replace(outline, stacked=strategy == "vmap")
+        self.strategy, self.device = strategy, device
         self.source = source_of(members, device, share)
         self.splits, self.feed, self.example = self.source.splits, self.source.feed, self.source.example
         self._experiments = [ready.fitted for ready in members]

@@ -27,6 +27,7 @@ from research.errors import RunError
 from research.experiment import Experiment
 from research.training import steps
 from research.training.carry import Carry
+from research.training.compiling import compiled
 from research.training.flops import flops
 from research.training.layout import ROWS, Layout
 from research.training.replicas import parted
@@ -255,7 +256,7 @@ class Program:
             # What is computed again is no arithmetic of the model.
             once = functools.partial(function, dataclasses.replace(self.outline, remat=False))
             counted = jax.jit(once).trace(*arguments)
-        return Executable(traced.lower().compile(), flops(counted.jaxpr))
+        return Executable(compiled(traced.lower(), self.outline.platform), flops(counted.jaxpr))
 
 
 def _beside(function: Callable[..., Any], layout: Layout, rows: Any, order: Any) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ import jax
 
 import research
 from research.spec import Spec
+from research.training.allocator import allocator
 from research.training.code import code_hash
 
 PACKAGES = (
@@ -54,6 +55,7 @@ def environment(device: Any, experiment: Spec) -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count(device.platform)},
+        "allocator": allocator(),
         "flags": {name: value for name, value in sorted(os.environ.items()) if _matters(name)},
     }
 

@@ -19,6 +19,7 @@ from research.experiment import Execution, Experiment, Parallel
 from research.models.model import Model
 from research.spec.values import concrete_specs
 from research.task import Task
+from research.training.allocator import keep_memory
 from research.training.determinism import make_deterministic
 from research.training.layout import Layout, layout_of
 from research.training.loop import Cadence
@@ -319,6 +320,7 @@ def choose_device(kind: str, deterministic: bool) -> Any:
     Raises:
         UserError: if there is none, naming those there are.
     """
+    keep_memory(kind)
     if deterministic:
         make_deterministic(kind)
     if kind == "auto":

@@ -43,7 +43,7 @@ class Outline:
         task: what is predicted; None without data.
         platform: kind of device, as in `research.context.Context`.
         layout: how rows and parameters are spread over several devices; None on one.
-        remat: as in `research.context.Context`.
+        remat, stacked: as in `research.context.Context`.
     """
 
     batch_size: int
@@ -51,6 +51,7 @@ class Outline:
     platform: str
     layout: Layout | None = None
     remat: bool = False
+    stacked: bool = False
 
 
 def block_of(spec: Experiment, layout: Layout | None, count: int, like: Any) -> Block:
@@ -74,7 +75,8 @@ class Run(NamedTuple):
 def _context(outline: Outline, run: Run) -> Context:
     if outline.layout is not None and outline.layout.mode == "pmap":
         return Context(_mean, _gather, run.total_updates, outline.platform, outline.remat)
-    return Context(total_updates=run.total_updates, platform=outline.platform, remat=outline.remat)
+    alone = Context(total_updates=run.total_updates, platform=outline.platform, remat=outline.remat)
+    return dataclasses.replace(alone, stacked=outline.stacked)
 
 
 def _mean(value: Any) -> Any:

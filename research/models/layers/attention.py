@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Float32
 
+from research.models.layers.attended import attended
 from research.models.layers.dense import Dense
 from research.models.layers.dropout import Dropout
 from research.models.layers.positions import Rotation, rotated
@@ -67,21 +68,35 @@ class SelfAttention(nnx.Module):
         """
         batch, steps, width = x.shape
         parts = self.projection(x, forward).reshape(batch, steps, 3, self.heads, width // self.heads)
-        query, key, value = (parts[:, :, number] for number in range(3))
+        query, key, value = (part[:, :, 0] for part in jax.lax.split(parts, (1, 1, 1), axis=2))
         if rotation is not None:
             query, key = rotated(query, rotation), rotated(key, rotation)
         query, key, value = (_folded(part) for part in (query * (width // self.heads) ** -0.5, key, value))
-        scores = jax.lax.dot_general(query, key, (((2,), (2,)), ((0,), (0,))), preferred_element_type=jnp.float32)
-        scores = scores.reshape(batch, self.heads, steps, steps)
-        if allowed is None:
-            weights = jax.nn.softmax(scores)
+        factor = self.dropout.factor_on_pairs((batch, self.heads, steps), forward)
+        if forward.context.platform == "cpu":
+            if forward.attention is not None:
+                forward.note_attention(self._weights(query, key, allowed))
+            by_head = None if allowed is None else jnp.repeat(allowed, self.heads, axis=0)
+            flat = None if factor is None else factor.reshape(-1, steps, steps)
+            mixed = attended(query, key, value, by_head, flat)
         else:
-            weights = masked_softmax(scores, jnp.broadcast_to(allowed[:, None], scores.shape))
-        forward.note_attention(weights)
-        weights = self.dropout.on_pairs(weights, forward).astype(x.dtype).reshape(-1, steps, steps)
-        mixed = jax.lax.dot_general(weights, value, (((2,), (1,)), ((0,), (0,))))
+            weights = self._weights(query, key, allowed)
+            forward.note_attention(weights)
+            weights = (weights if factor is None else weights * factor).astype(x.dtype).reshape(-1, steps, steps)
+            mixed = jax.lax.dot_general(weights, value, (((2,), (1,)), ((0,), (0,))))
         mixed = mixed.reshape(batch, self.heads, steps, -1).swapaxes(1, 2).reshape(x.shape)
         return self.output(mixed, forward)
+
+    def _weights(
+        self, query: Float[Array, "BH T d"], key: Float[Array, "BH T d"], allowed: Bool[Array, "B T T"] | None
+    ) -> Float32[Array, "B H T T"]:
+        """Of each step (third axis) for all steps, in float32."""
+        steps = query.shape[1]
+        scores = jax.lax.dot_general(query, key, (((2,), (2,)), ((0,), (0,))), preferred_element_type=jnp.float32)
+        scores = scores.reshape(-1, self.heads, steps, steps)
+        if allowed is None:
+            return jax.nn.softmax(scores)
+        return masked_softmax(scores, jnp.broadcast_to(allowed[:, None], scores.shape))
 
 
 def _folded(x: Float[Array, "B T H d"]) -> Float[Array, "BH T d"]:

@@ -1,16 +1,17 @@
-"""Convolution of images, and the seam in which its lowering is chosen by the device."""
+"""Convolution of images."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from research.errors import UserError
 from research.models.layers import initializers
+from research.models.layers.correlation import Ends, correlate
+from research.models.layers.products import with_bias
 from research.models.model import Forward
 
 Padding = Literal["same", "valid"] | int
@@ -60,55 +61,8 @@ class Convolution(nnx.Module):
         """
         kernel = self.kernel[...].astype(x.dtype)
         around = _zeros_around(x.shape[1:3], kernel.shape[:2], self.strides, self.padding)
-        y = convolve(x, kernel, self.strides, around, forward.context.platform)
-        return y if self.bias is None else y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
-
-
-Ends = tuple[tuple[int, int], tuple[int, int]]
-"""Rows above and below, columns left and right."""
-
-
-def convolve(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "R S C D"], strides: tuple[int, int], around: Ends, platform: str
-) -> Float[Array, "B h w D"]:
-    """Cross-correlation, lowered as suits the kind of device.
-
-    Within a compiled loop on a CPU, XLA's own convolution falls back to a slow one, its gradient most of all: there
-    the patches of the image are laid side by side and the convolution is one matrix product.
-
-    Args:
-        x: images.
-        kernel: one kernel of R by S pixels per pair of channels.
-        strides: pixels between neighbouring positions.
-        around: zeros added to the images.
-        platform: kind of device (cpu, gpu, tpu).
-    """
-    if platform == "cpu":
-        return _by_patches(x, kernel, strides, around)
-    return jax.lax.conv_general_dilated(x, kernel, strides, around, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def _by_patches(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "R S C D"], strides: tuple[int, int], around: Ends
-) -> Float[Array, "B h w D"]:
-    height, width, channels, outputs = kernel.shape
-    padded = jnp.pad(x, ((0, 0), *around, (0, 0)))
-    patches = jnp.concatenate(shifted(padded, (height, width), strides), axis=-1)
-    return jax.lax.dot_general(patches, kernel.reshape(height * width * channels, outputs), (((3,), (0,)), ((), ())))
-
-
-def shifted(
-    x: Float[Array, "B H W C"], window: tuple[int, int], strides: tuple[int, int]
-) -> list[Float[Array, "B h w C"]]:
-    """For each pixel of a window, row by row, what it sees as the window moves over the images."""
-    rows, columns = (
-        (size - one) // step * step + 1 for size, one, step in zip(x.shape[1:3], window, strides, strict=True)
-    )
-    return [
-        jax.lax.slice(x, (0, i, j, 0), (x.shape[0], i + rows, j + columns, x.shape[3]), (1, *strides, 1))
-        for i in range(window[0])
-        for j in range(window[1])
-    ]
+        y = correlate(x, kernel, self.strides, around, forward.context)
+        return y if self.bias is None else with_bias(y, self.bias[...], forward.context.platform)
 
 
 def output_size(size: int, kernel: int, stride: int, padding: Padding) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +10,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from research.models.layers import initializers
+from research.models.layers.correlation import correlate
 from research.models.layers.pooling import max_pool
+from research.models.layers.products import with_bias
 from research.models.model import Forward
-
-TWO_GOES = 10
-"""Width of a kernel from which on patches are put together in two goes."""
 
 
 class Convolution1D(nnx.Module):
@@ -66,18 +64,11 @@ class Convolution1D(nnx.Module):
             forward: what the pass knows besides.
         """
         x = jnp.where(valid[..., None], x, 0)
-        y = _convolved(x, self.kernel[...].astype(x.dtype), self.stride, forward.context.platform)
-        return y if self.bias is None else y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
-
-
-def _convolved(
-    x: Float[Array, "B T C"], kernel: Float[Array, "W C D"], stride: int, platform: str
-) -> Float[Array, "B t D"]:
-    """Lowered as suits the kind of device."""
-    if platform == "cpu":
-        return _by_patches(x, kernel, stride)
-    around = [_around(x.shape[1], kernel.shape[0], stride)]
-    return jax.lax.conv_general_dilated(x, kernel, (stride,), around, dimension_numbers=("NWC", "WIO", "NWC"))
+        kernel = self.kernel[...].astype(x.dtype)
+        around = _around(x.shape[1], kernel.shape[0], self.stride)
+        # A series is a map of one row.
+        y = correlate(x[:, None], kernel[None], (1, self.stride), ((0, 0), around), forward.context)[:, 0]
+        return y if self.bias is None else with_bias(y, self.bias[...], forward.context.platform)
 
 
 def strided(valid: Bool[Array, "B T"], stride: int) -> Bool[Array, "B t"]:
@@ -123,56 +114,3 @@ def _views(padded: Float[Array, "B S C"], width: int, stride: int, positions: in
     """For each step of a window what it sees as the window moves along."""
     end = (positions - 1) * stride + 1
     return [jax.lax.slice_in_dim(padded, i, i + end, stride, axis=1) for i in range(width)]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _by_patches(x: Float[Array, "B T C"], kernel: Float[Array, "W C D"], stride: int) -> Float[Array, "B t D"]:
-    """Correlation as one matrix product of patches, for CPUs, with a gradient of the same form.
-
-    Within a compiled loop on a CPU, XLA's own convolution runs on one thread (twenty times slower in a trial), and the
-    gradient that JAX derives for patches adds up ``W`` padded arrays: with that of the form below a training step took
-    a third less time.
-    """
-    return _correlated(x, kernel, stride, _around(x.shape[1], kernel.shape[0], stride))
-
-
-def _forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return _by_patches(x, kernel, stride), (x, kernel)
-
-
-def _backward(stride: int, kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    x, kernel = kept
-    steps, width = x.shape[1], kernel.shape[0]
-    before, behind = _around(steps, width, stride)
-    # Each step was seen by the outputs around it through the kernel read backwards. With a stride, zeros stand for the
-    # outputs that were not computed.
-    ends = (width - 1 - before, steps + before - (gradient.shape[1] - 1) * stride - 1, stride - 1)
-    spread = jax.lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), ends, (0, 0, 0)))
-    to_x = _correlated(spread, kernel[::-1].swapaxes(1, 2), 1, (0, 0))
-    patches = _patches(jnp.pad(x, ((0, 0), (before, behind), (0, 0))), width, stride)
-    to_kernel = jax.lax.dot_general(patches, gradient, (((0, 1), (0, 1)), ((), ())))
-    return to_x, to_kernel.reshape(kernel.shape)
-
-
-_by_patches.defvjp(_forward, _backward)
-
-
-def _correlated(x: Array, kernel: Array, stride: int, around: tuple[int, int]) -> Array:
-    width, channels, outputs = kernel.shape
-    patches = _patches(jnp.pad(x, ((0, 0), around, (0, 0))), width, stride)
-    return jax.lax.dot_general(patches, kernel.reshape(width * channels, outputs), (((2,), (0,)), ((), ())))
-
-
-def _patches(padded: Float[Array, "B S C"], width: int, stride: int) -> Float[Array, "B t E"]:
-    """All steps of each window side by side.
-
-    Wide ones are put together in two goes, of 8 patches of 5 steps for 40: the compiler takes a third of the time for
-    13 slices that it takes for 40.
-    """
-    positions = (padded.shape[1] - width) // stride + 1
-    part = max(size for size in range(1, math.isqrt(width) + 1) if width % size == 0)
-    if width < TWO_GOES or stride > 1 or part == 1:
-        return jnp.concatenate(_views(padded, width, stride, positions), axis=-1)
-    parts = jnp.concatenate(_views(padded, part, 1, padded.shape[1] - part + 1), axis=-1)
-    views = [jax.lax.slice_in_dim(parts, i, i + positions, axis=1) for i in range(0, width, part)]
-    return jnp.concatenate(views, axis=-1)

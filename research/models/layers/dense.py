@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from research.models.layers import initializers
+from research.models.layers.products import product, with_bias
 from research.models.model import Forward
 
 
@@ -51,7 +51,9 @@ class Dense(nnx.Module):
 
     def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... D"]:
         """The affine map of every vector along the last axis."""
-        result = jnp.float32 if self.final and x.dtype != jnp.float32 else None
         kernel = self.kernel[...].astype(x.dtype)
-        y = jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=result)
-        return y if self.bias is None else y + jnp.broadcast_to(self.bias[...].astype(y.dtype), y.shape)
+        if self.final and x.dtype != jnp.float32:
+            y = jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+        else:
+            y = product(x, kernel, forward.context.platform)
+        return y if self.bias is None else with_bias(y, self.bias[...], forward.context.platform)

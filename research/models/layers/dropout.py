@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float, Float32, UInt32
 
 from research import keys
 from research.errors import UserError
@@ -33,21 +33,25 @@ class Dropout(nnx.Module):
             return x
         return self._dropped(x, keys.uniform(_keys_of(forward), forward.next_stream(), x.shape[1:]))
 
-    def on_pairs(self, weights: Float[Array, "B H T T"], forward: Forward) -> Float[Array, "B H T T"]:
-        """The same for what belongs to pairs of steps, such as weights of attention.
+    def factor_on_pairs(self, shape: tuple[int, int, int], forward: Forward) -> Float32[Array, "B H T T"] | None:
+        """By what to multiply what belongs to pairs of steps, such as weights of attention; None without dropout.
 
         What is dropped for a pair does not depend on the number of steps, so here too padding changes nothing.
+
+        Args:
+            shape: rows, heads and steps.
+            forward: what the pass knows besides.
 
         Raises:
             UserError: in training without keys.
         """
         if self.rate is None or not forward.train:
-            return weights
-        heads, steps = weights.shape[1:3]
+            return None
+        rows, heads, steps = shape
         head = jnp.arange(heads, dtype=jnp.uint32)[:, None, None]
         position = numbers_of_pairs(steps)[None] * jnp.uint32(heads) + head
         drawn = keys.uniform_at(_keys_of(forward), forward.next_stream(), position.reshape(-1))
-        return self._dropped(weights, drawn.reshape(weights.shape))
+        return self._dropped(jnp.ones((rows, heads, steps, steps), jnp.float32), drawn.reshape(rows, heads, steps, -1))
 
     def _dropped(self, x: Float[Array, "B ..."], drawn: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
         assert self.rate is not None

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32
 
 from research.context import Context
+from research.models.layers.reductions import layer_norm
 from research.models.model import Forward, Hyperparameter
 
 Name = Literal["batch", "group", "layer"]
@@ -38,6 +39,9 @@ class LayerNorm(nnx.Module):
     def __call__(self, x: Float[Array, "B ... C"], forward: Forward) -> Float[Array, "B ... C"]:
         """The normalised input, in its own precision."""
         wide = x.astype(jnp.float32)
+        if forward.context.platform == "cpu":
+            normal: Array = layer_norm(wide, self.scale[...], self.bias[...], self.epsilon)
+            return normal.astype(x.dtype)
         centred = wide - wide.mean(-1, keepdims=True)
         inverse = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + self.epsilon)
         return _affine(centred * inverse, self.scale[...], self.bias[...]).astype(x.dtype)

@@ -91,7 +91,8 @@ def test_training_without_keys_says_what_to_do():
 
 @jax.jit
 def dropped_pairs(rate, example, weights):
-    return Dropout(rate).on_pairs(weights, forward(example))
+    rows, heads, steps = weights.shape[:3]
+    return weights * Dropout(rate).factor_on_pairs((rows, heads, steps), forward(example))
 
 
 def test_pairs_are_dropped_as_often_as_the_rate_says():

@@ -1,0 +1,143 @@
+"""Cross-correlation of maps with kernels, and the seam in which its lowering is chosen by the device.
+
+On accelerators it is the vendor's convolution, gradients and all. On a processor XLA has one fast convolution, whose
+form is narrow: rows of the batch first, channels last, no kernel read backwards. What JAX derives for gradients has
+another form, for which XLA falls back, within a loop, to one that takes up to two hundred times as long. So here the
+gradients are written as convolutions of the fast form; where channels are few, or the kernel moves by more than one
+pixel, as products of patches, which were faster there (`scripts/benchmark/lowerings.py` measures all forms).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from research.context import Context
+from research.models.layers.products import product
+
+FEW_CHANNELS = 4
+"""Up to so many channels of the input, patches and one product are faster on a processor."""
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+Ends = tuple[tuple[int, int], tuple[int, int]]
+"""Rows above and below, columns left and right; negative: taken away."""
+
+
+def correlate(
+    x: Float[Array, "B H W C"],
+    kernel: Float[Array, "R S C D"],
+    strides: tuple[int, int],
+    around: Ends,
+    context: Context,
+) -> Float[Array, "B h w D"]:
+    """Cross-correlation, lowered as suits the kind of device.
+
+    Args:
+        x: maps.
+        kernel: one kernel of R by S pixels per pair of channels.
+        strides: pixels between neighbouring positions.
+        around: zeros added to the maps.
+        context: what the pass knows besides.
+    """
+    if context.platform != "cpu":
+        return jax.lax.conv_general_dilated(x, kernel, strides, around, dimension_numbers=LAYOUT)
+    if kernel.shape[:2] == (1, 1) and around == ((0, 0), (0, 0)):
+        return product(shifted(x, (1, 1), strides)[0], kernel[0, 0], context.platform)
+    if kernel.shape[2] <= FEW_CHANNELS or context.stacked:
+        # Convolutions of several kernels at once are slower still than their patches.
+        return _by_patches(x, kernel, strides, around)
+    return _fast(x, kernel, strides, around)
+
+
+def shifted(
+    x: Float[Array, "B H W C"], window: tuple[int, int], strides: tuple[int, int]
+) -> list[Float[Array, "B h w C"]]:
+    """For each pixel of a window, row by row, what it sees as the window moves over the maps."""
+    rows, columns = (
+        (size - one) // step * step + 1 for size, one, step in zip(x.shape[1:3], window, strides, strict=True)
+    )
+    return [
+        jax.lax.slice(x, (0, i, j, 0), (x.shape[0], i + rows, j + columns, x.shape[3]), (1, *strides, 1))
+        for i in range(window[0])
+        for j in range(window[1])
+    ]
+
+
+def _by_patches(
+    x: Float[Array, "B H W C"], kernel: Float[Array, "R S C D"], strides: tuple[int, int], around: Ends
+) -> Float[Array, "B h w D"]:
+    height, width, channels, outputs = kernel.shape
+    patches = _patches(x, (height, width), strides, around)
+    return jax.lax.dot_general(patches, kernel.reshape(height * width * channels, outputs), (((3,), (0,)), ((), ())))
+
+
+def _patches(
+    x: Float[Array, "B H W C"], window: tuple[int, int], strides: tuple[int, int], around: Ends
+) -> Float[Array, "B h w E"]:
+    """All pixels of each window side by side."""
+    return jnp.concatenate(shifted(_padded(x, around), window, strides), axis=-1)
+
+
+def _padded(x: Float[Array, "B H W C"], around: Ends) -> Float[Array, "B h w C"]:
+    ends = ((0, 0, 0), *((before, behind, 0) for before, behind in around), (0, 0, 0))
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), ends)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _fast(x: Array, kernel: Array, strides: tuple[int, int], around: Ends) -> Array:
+    return _convolution(x, kernel, strides, around)
+
+
+def _convolution(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, spread: tuple[int, int] = (1, 1)):
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, around, rhs_dilation=spread, dimension_numbers=LAYOUT, preferred_element_type=x.dtype
+    )
+
+
+def _forward(x: Array, kernel: Array, strides: tuple[int, int], around: Ends) -> tuple[Array, tuple[Array, Array]]:
+    return _fast(x, kernel, strides, around), (x, kernel)
+
+
+def _backward(
+    strides: tuple[int, int], around: Ends, kept: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, kernel = kept
+    by_x = _by_columns if max(strides) > 1 else _by_reversed
+    return by_x(x, kernel, strides, around, gradient), _of_kernel(x, kernel, strides, around, gradient)
+
+
+def _by_reversed(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, gradient: Array) -> Array:
+    """Gradient of the maps for strides of 1: each pixel was seen by the outputs around it, by the kernel backwards."""
+    ends = tuple(
+        (window - 1 - before, size + before - outputs)
+        for window, (before, _), size, outputs in zip(
+            kernel.shape[:2], around, x.shape[1:3], gradient.shape[1:3], strict=True
+        )
+    )
+    return _convolution(gradient, kernel[::-1, ::-1].swapaxes(2, 3), strides, (ends[0], ends[1]))
+
+
+def _by_columns(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, gradient: Array) -> Array:
+    """Gradient of the maps by that of their patches, each pixel of which is put back where it came from."""
+    (height, width), outputs = kernel.shape[:2], kernel.shape[3]
+    of_patches = jax.lax.dot_general(gradient, kernel.reshape(-1, outputs), (((3,), (1,)), ((), ())))
+    (by_x,) = jax.linear_transpose(lambda x: _patches(x, (height, width), strides, around), x)(of_patches)
+    return by_x
+
+
+def _of_kernel(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, gradient: Array) -> Array:
+    """Gradient of the kernel: channels take the place of the batch, rows of the batch that of the channels."""
+    ends = tuple(
+        (before, (outputs - 1) * step + window - size - before)
+        for (before, _), outputs, step, window, size in zip(
+            around, gradient.shape[1:3], strides, kernel.shape[:2], x.shape[1:3], strict=True
+        )
+    )
+    turned = _convolution(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), (ends[0], ends[1]), strides)
+    return turned.transpose(1, 2, 0, 3)
+
+
+_fast.defvjp(_forward, _backward)

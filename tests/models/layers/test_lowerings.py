@@ -1,0 +1,173 @@
+"""On a processor, products, convolutions, attention and normalisation are lowered in forms of their own.
+
+Each has to agree with the form that accelerators run, which is JAX's own, in value and gradients, over random shapes.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from research import keys
+from research.context import Context
+from research.models.layers.attended import attended
+from research.models.layers.attention import SelfAttention, attention_mask
+from research.models.layers.correlation import correlate
+from research.models.layers.normalization import LayerNorm
+from research.models.layers.products import product, with_bias
+from research.models.layers.reductions import MANY_ROWS, greatest_feature, layer_norm, sum_of_features
+from research.models.model import Forward
+
+CPU, OTHER = Context(platform="cpu"), Context(platform="gpu")
+FEW = settings(max_examples=12, deadline=None)
+SIZES = st.integers(1, 9)
+
+
+def drawn(seed, *shapes):
+    return [
+        jax.random.normal(key, shape)
+        for key, shape in zip(jax.random.split(jax.random.key(seed), 9), shapes, strict=False)
+    ]
+
+
+def agree(one, other, *arguments, within=1e-5):
+    """Values and gradients of two functions, relative to the largest value."""
+
+    def both(function):
+        def run(*arguments):
+            value, back = jax.vjp(function, *arguments)
+            return value, back(jax.random.normal(jax.random.key(9), value.shape))
+
+        return jax.jit(run)(*arguments)
+
+    for found, asked in zip(jax.tree.leaves(both(one)), jax.tree.leaves(both(other)), strict=True):
+        np.testing.assert_allclose(found, asked, rtol=0, atol=within * max(float(jnp.abs(asked).max()), 1e-6))
+
+
+@FEW
+@given(
+    batch=st.integers(1, 3),
+    image=st.tuples(SIZES, SIZES),
+    window=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    channels=st.sampled_from([1, 3, 5, 8]),
+    outputs=st.integers(1, 6),
+    data=st.data(),
+)
+def test_correlation_agrees_with_the_convolution_of_jax(batch, image, window, channels, outputs, data):
+    strides = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    ends = [
+        data.draw(st.tuples(st.integers(max(0, r - n), r), st.integers(0, r)))
+        for r, n in zip(window, image, strict=True)
+    ]
+    x, kernel = drawn(0, (batch, *image, channels), (*window, channels, outputs))
+    forms = [functools.partial(_correlated, tuple(strides), tuple(ends), context) for context in (CPU, OTHER)]
+    agree(*forms, x, kernel)
+
+
+def _correlated(strides, around, context, x, kernel):
+    return correlate(x, kernel, strides, around, context)
+
+
+def test_correlation_of_stacked_models_agrees():
+    x, kernel = drawn(1, (2, 7, 7, 6), (3, 3, 6, 4))
+    around = ((1, 1), (1, 1))
+    stacked = Context(platform="cpu", stacked=True)
+    agree(*(functools.partial(_correlated, (2, 2), around, context) for context in (stacked, OTHER)), x, kernel)
+
+
+@FEW
+@given(st.sampled_from([3, MANY_ROWS, MANY_ROWS + 9]), st.integers(1, 40), st.integers(1, 40))
+def test_products_and_biases_agree(rows, features, outputs):
+    x, kernel, bias = drawn(2, (rows, features), (features, outputs), (outputs,))
+    forms = [lambda x, k, b, p=p: with_bias(product(x, k, p), b, p) for p in ("cpu", "gpu")]
+    agree(*forms, x, kernel, bias)
+
+
+@FEW
+@given(st.integers(1, 70), st.sampled_from([2, MANY_ROWS]))
+def test_layer_norm_agrees(features, rows):
+    (x,) = drawn(3, (rows, features))
+    norm = LayerNorm(features)
+
+    def form(context):
+        def run(x, scale, bias):
+            graph, _ = nnx.split(norm)
+            state = nnx.State({"scale": nnx.Param(scale), "bias": nnx.Param(bias)})
+            return nnx.merge(graph, state)(x, Forward(train=True, context=context))
+
+        return run
+
+    agree(form(CPU), form(OTHER), 3 * x + 1, *drawn(4, (features,), (features,)), within=3e-5)
+
+
+@FEW
+@given(st.lists(SIZES, min_size=1, max_size=2), st.integers(1, 50))
+def test_reductions_agree(rows, features):
+    (x,) = drawn(5, (*rows, features))
+    np.testing.assert_array_equal(greatest_feature(x), x.max(-1, keepdims=True))
+    np.testing.assert_allclose(sum_of_features(x), x.sum(-1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "padded", "causal", "dropout"),
+    [(1, 1, False, False, None), (3, 12, False, False, 0.3), (2, 11, True, False, None), (3, 24, True, True, 0.3)],
+)
+def test_attention_agrees_with_that_by_weights(rows, steps, padded, causal, dropout):
+    layer = SelfAttention(8, 2, dropout=dropout, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(layer)
+    lengths = jnp.arange(1, rows + 1) if padded else jnp.full(rows, steps)
+    valid = jnp.asarray(np.arange(steps) < np.asarray(lengths)[:, None])
+    allowed = attention_mask(valid, causal) if padded or causal else None
+    drawing = keys.example_keys(jax.random.key(3), jnp.arange(rows))
+
+    def form(context):
+        def run(x, state):
+            return nnx.merge(graph, state)(x, allowed, Forward(train=True, keys=drawing, context=context))
+
+        return run
+
+    agree(form(CPU), form(OTHER), drawn(6, (rows, steps, 8))[0], state)
+
+
+def test_gradients_agree_with_differences_in_double_precision():
+    with jax.enable_x64(True):
+        key = jax.random.key(0)
+        draw = lambda *shape: jax.random.normal(jax.random.fold_in(key, sum(shape)), shape, jnp.float64)  # noqa: E731
+
+        def checked(function, arguments):
+            check_grads(jax.jit(function), arguments, order=1, modes=["rev"], atol=1e-7, rtol=1e-7)
+
+        around = ((1, 2), (0, 1))
+        checked(functools.partial(_correlated, (1, 1), around, CPU), (draw(2, 5, 6, 5), draw(3, 2, 5, 3)))
+        checked(functools.partial(_correlated, (2, 3), around, CPU), (draw(2, 5, 6, 5), draw(3, 2, 5, 3)))
+        checked(lambda x, k: product(x, k, "cpu"), (draw(MANY_ROWS, 3), draw(3, 2)))
+        checked(lambda y, b: with_bias(y, b, "cpu"), (draw(9, 2), draw(2)))
+        checked(lambda x, s, b: layer_norm(x, s, b, 1e-6), (draw(3, 24), draw(24), draw(24)))
+        allowed = jnp.broadcast_to(jnp.tril(jnp.ones((4, 4), bool)), (2, 4, 4))
+        factor = jnp.where(draw(2, 4, 4) > 0, 2.0, 0.0)
+        checked(lambda q, k, v: attended(q, k, v, allowed, factor), (draw(2, 4, 3), draw(2, 4, 3), draw(2, 4, 3)))
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_no_convolution_of_a_loop_falls_back(strides):
+    """Which forms XLA has a fast convolution for is its own affair; the text of the program shows what it was given."""
+    x, kernel = drawn(7, (4, 8, 8, 8), (3, 3, 8, 8))
+
+    def loop(count, x, kernel):
+        def step(_, kernel):
+            return kernel - jax.grad(lambda k: correlate(x, k, strides, ((1, 1), (1, 1)), CPU).sum())(kernel)
+
+        return jax.lax.fori_loop(0, count, step, kernel)
+
+    text = jax.jit(loop).lower(jnp.int32(2), x, kernel).compile().as_text()
+    found = [line for line in text.splitlines() if " convolution(" in line]
+    assert found
+    for line in found:
+        assert "dim_labels=b01f_01io->b01f" in line
+        assert "reversal" not in line and "lhs_dilate" not in line

@@ -1,0 +1,58 @@
+"""The C library keeps memory on Linux without accelerators, and nothing is changed where a user has chosen."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource
+import jax
+import jax.numpy as jnp
+from research.training.allocator import allocator
+from research.training.setup import choose_device
+device = choose_device("cpu", True)
+def work(x):
+    y = jnp.tile(x, (64, 1))
+    return jnp.cumsum(y, axis=0).sum()
+work = jax.jit(work)
+x = jnp.ones((256, 512))
+for _ in range(3):
+    work(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    work(x).block_until_ready()
+print(allocator(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def _told(**variables: str) -> tuple[str, int]:
+    variables = {"JAX_PLATFORMS": "cpu"} | variables
+    environment = {name: value for name, value in os.environ.items() if name != "RESEARCH_ALLOCATOR"} | variables
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, check=True)
+    state, faults = done.stdout.split()
+    return state, int(faults)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the GNU C library is asked for")
+def test_pages_are_fetched_from_the_system_once():
+    kept, faults = _told()
+    system, more = _told(RESEARCH_ALLOCATOR="system")
+    assert (kept, system) == ("kept", "system")
+    assert faults < 0.5 * more
+
+
+def test_a_user_who_chose_is_left_alone():
+    assert _told(MALLOC_ARENA_MAX="2")[0] == "system"
+
+
+def test_an_unknown_value_is_named():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"RESEARCH_ALLOCATOR": "jemalloc"},
+        check=False,
+    )
+    assert "RESEARCH_ALLOCATOR: 'jemalloc' was given. Allowed: kept" in done.stderr
