@@ -1,0 +1,58 @@
+"""The process of one contestant: ``python -m speed_suite.worker [MODULE, OPTIONS, TUNED] WORKLOAD MODE GIVEN``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from speed_suite import allocator
+from speed_suite.protocol import Channel
+from speed_suite.workloads import WORKLOADS
+
+
+def high_water() -> dict[str, int]:
+    """Bytes of memory that this process has held at most (``peak``) and holds now (``now``); 0 where not told."""
+    try:
+        text = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return {"peak": 0, "now": 0}
+    return {
+        name: 1024 * int(text.partition(f"{field}:")[2].split()[0]) for name, field in (("peak", "VmHWM"), ("now", "VmRSS"))
+    }
+
+
+def main() -> None:
+    """Answer until the parent closes."""
+    channel = Channel()
+    module, options, tuned = json.loads(sys.argv[1])
+    workload, mode, given = WORKLOADS[sys.argv[2]], sys.argv[3], Path(sys.argv[4])
+    taken = allocator.tune() if tuned else False
+    began = time.perf_counter()
+    contestant: Any = importlib.import_module(f"speed_suite.{module}").Contestant(workload, mode, given, options)
+    imported, memory = time.perf_counter() - began, high_water()
+    while (command := channel.receive()) is not None:
+        try:
+            if command["do"] == "prepare":
+                answer = contestant.prepare()
+                answer |= {"import_seconds": imported, "tuned": taken, "memory_after_import": memory["peak"]}
+            elif command["do"] == "run":
+                answer = {"seconds": contestant.run(command["updates"])}
+            else:
+                answer = high_water()
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {str(error)[:500]}"}
+        channel.send(answer)
+    sys.stderr.flush()
+    # Threads of libraries and half-finished caches are of no interest any more.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
