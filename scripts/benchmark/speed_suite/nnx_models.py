@@ -125,7 +125,9 @@ class ConvNorm(nnx.Module):
 class ResidualBlock(nnx.Module):
     """Path and shortcut, activated; without a projection missing channels are zeros (option A)."""
 
-    def __init__(self, path: list[Any], projection: Any, stride: int = 1, missing: int = 0, pools: bool = False) -> None:
+    def __init__(
+        self, path: list[Any], projection: Any, stride: int = 1, missing: int = 0, pools: bool = False
+    ) -> None:
         self.path, self.projection = nnx.List(path), projection
         self.stride, self.missing, self.pools = stride, missing, pools
 
@@ -358,7 +360,9 @@ BUILDERS: dict[str, Callable[[Workload, Given, nnx.Rngs], nnx.Module]] = {
 def augment(images: Any, key: Any) -> Any:
     """Images ``[B, H, W, C]`` turned, shifted and flipped, each in its own way, in one bilinear look-up."""
     height, width, channels = images.shape[1:]
-    rows, columns = jnp.meshgrid(jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij")
+    rows, columns = jnp.meshgrid(
+        jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij"
+    )
 
     def one(image: Any, key: Any) -> Any:
         draws = jax.random.uniform(key, (4,))

@@ -51,4 +51,6 @@ class Given:
     def check(self) -> None:
         """Raise `ValueError` unless every parameter was taken."""
         if self._left:
-            raise ValueError(f"parameters that the contestant's model has no place for: {', '.join(sorted(self._left))}")
+            raise ValueError(
+                f"parameters that the contestant's model has no place for: {', '.join(sorted(self._left))}"
+            )

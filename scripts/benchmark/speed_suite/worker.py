@@ -23,7 +23,8 @@ def high_water() -> dict[str, int]:
     except OSError:
         return {"peak": 0, "now": 0}
     return {
-        name: 1024 * int(text.partition(f"{field}:")[2].split()[0]) for name, field in (("peak", "VmHWM"), ("now", "VmRSS"))
+        name: 1024 * int(text.partition(f"{field}:")[2].split()[0])
+        for name, field in (("peak", "VmHWM"), ("now", "VmRSS"))
     }
 
 
