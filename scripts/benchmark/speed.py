@@ -8,8 +8,8 @@ framework's initial ones), see the same batches, ready in memory, take mean cros
 numbers of parameters must be equal, and without dropout and augmentation their first five losses too. They are measured
 in turns of about --seconds, one at a time, each --rounds times; the table gives medians with quartiles.
 
-research: what ``research run`` does: its loop, with evaluation on one batch, the log and TensorBoard after each epoch of
-100 batches, and its share of a checkpoint every five minutes. loop: without evaluations and their lines in the logs.
+research: what ``research run`` does: its loop, with evaluation on one batch, the log and TensorBoard after each epoch
+of 100 batches, and its share of a checkpoint every five minutes. loop: without evaluations and their lines in the logs.
 updates: its compiled updates alone.
 nnx: ``nnx.jit`` and ``nnx.Optimizer``. keras: ``fit``. lightning: ``Trainer.fit``, for the loop around small models.
 torch: eager, compiled, channels_last, one or two threads, two forms of attention; the best by a trial, and what comes
@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from speed_suite import report
 from speed_suite.measure import measure
 from speed_suite.protocol import Failed, Worker
-from speed_suite.workloads import CONTESTANTS, WORKLOADS, Entry
+from speed_suite.workloads import CONTESTANTS, EAGER, WORKLOADS, Entry
 
 INFERENCE_BATCH = 256
 
@@ -74,7 +74,7 @@ def main() -> int:
     """Print the tables; 1 where contestants do not agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; none: all")
-    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS)
+    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), choices=(*CONTESTANTS, EAGER))
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each (5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement, about (1)")
     parser.add_argument("--inference", action="store_true", help="forward passes instead of training steps")

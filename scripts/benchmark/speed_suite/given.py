@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from speed_suite.made_data import experiment_of
-from speed_suite.workloads import COMPARED, Workload
 
 from research.data.resident import take
 from research.experiment import Execution
@@ -18,6 +17,8 @@ from research.models.model import Forward
 from research.training.flops import flops
 from research.training.provenance import machine
 from research.training.setup import Setup, set_up, with_fitted
+from speed_suite.made_data import experiment_of
+from speed_suite.workloads import COMPARED, Workload
 
 BYTES = 2**25
 """Most bytes of inputs."""
@@ -39,7 +40,8 @@ class Contestant:
         count = max(COMPARED, min(100, BYTES // size))
         index, mask = setup.reading.rows(0, count)
         assert mask.all()
-        data, train = with_fitted(setup.experiment, setup.prepared).data, setup.splits["train"]
+        data = with_fitted(setup.experiment, setup.prepared).data
+        train: Any = setup.splits["train"]
         assert data is not None
         seen = jax.jit(lambda index, mask: data.transform(take(train, index, mask)))
         batches = [jax.device_get(seen(*each)) for each in zip(index, mask, strict=True)]
@@ -47,11 +49,11 @@ class Contestant:
         arrays = {name: np.asarray(leaf) for name, leaf in paths(carry.state.params).items()}
         parameters = sum(leaf.size for leaf in arrays.values())
         if workload.options.get("position") == "sinusoidal":
-            place = np.arange(workload.shape[0], dtype=np.float32)[None]
+            place = jnp.arange(workload.shape[0], dtype=jnp.float32)[None]
             arrays["positions"] = np.asarray(positions.sinusoidal(place, workload.options["width"])[0])
         arrays["inputs"] = np.stack(inputs)
         arrays["targets"] = np.stack([batch.targets for batch in batches]).astype(np.int32)
-        np.savez(self.given, **arrays)
+        np.savez(self.given, allow_pickle=False, **arrays)
         facts = setup.program.compile(carry, setup.feed.window(0), None, False)
         forward = jax.jit(lambda params, state, rows: _forward(setup, params, state, rows))
         counted = flops(forward.trace(carry.state.params, carry.state.model_state, batches[0]).jaxpr)

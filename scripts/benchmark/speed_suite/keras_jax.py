@@ -12,6 +12,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 import jax
 import keras  # pyright: ignore[reportMissingImports]
 import numpy as np
+
 from speed_suite.keras_models import BUILDERS
 from speed_suite.weights import Given
 from speed_suite.workloads import COMPARED, Workload

@@ -8,6 +8,7 @@ from typing import Any
 import keras  # pyright: ignore[reportMissingImports]
 import numpy as np
 from keras import layers, ops  # pyright: ignore[reportMissingImports]
+
 from speed_suite.weights import Given
 from speed_suite.workloads import ROTATION, TRANSLATION, Workload
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import lightning  # pyright: ignore[reportMissingImports]
 import torch  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
+
 from speed_suite.pytorch import batches, parameters
 from speed_suite.pytorch_models import BUILDERS
 from speed_suite.weights import Given
 from speed_suite.workloads import COMPARED, Workload
-from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 
 class Module(lightning.LightningModule):

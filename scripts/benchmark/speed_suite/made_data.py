@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from speed_suite.workloads import ROTATION, TRANSLATION, UPDATES_PER_EPOCH, Workload
 
 import research.models
 from research.data import About, Augmentation, ImageData, SeriesData, Source, TableData
@@ -18,6 +17,7 @@ from research.losses import CrossEntropy
 from research.optimizers import AdamW
 from research.spec import field
 from research.task import Task
+from speed_suite.workloads import ROTATION, TRANSLATION, UPDATES_PER_EPOCH, Workload
 
 
 class MadeRows(Source):

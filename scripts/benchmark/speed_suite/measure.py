@@ -18,6 +18,12 @@ FIRST, LAST = 1e-4, 1e-3
 NEAR = 1.1
 """PyTorch's settings that a trial finds within this factor of the best one are measured in the rounds as well."""
 
+FEWEST = 2
+"""Updates in a measurement at least."""
+
+WARM = 0.1
+"""Work before each measurement, as a share of it; at least one update."""
+
 EXTRA_PARAMETERS: dict[tuple[str, str], str] = {
     ("torch", "gru"): "torch's second biases of r and z, which stay 0",
     ("keras", "gru"): "Keras's second biases of z and r",
@@ -45,18 +51,21 @@ class Running:
     def _calibrated(self, seconds: float) -> tuple[int, float]:
         """Updates that take about so many seconds, and the seconds of one."""
         count = self.epoch if self.whole else 1
+        self.worker.ask("run", updates=count)  # Whatever is compiled or opened on first use.
         while True:
             took = self.worker.ask("run", updates=count)["seconds"]
             if took >= seconds / 4:
                 break
             count *= max(2, min(16, int(seconds / 2 / max(took, 1e-4))))
-        fitting = max(1, round(seconds * count / took))
+        fitting = max(FEWEST, round(seconds * count / took))
         if fitting >= self.epoch or self.whole:
             fitting = max(1, fitting // self.epoch) * self.epoch
         return fitting, took / count
 
     def turn(self) -> None:
-        """One measurement."""
+        """One measurement, after a little work: caches are others', and the system may have taken idle memory."""
+        unit = self.epoch if self.whole else 1
+        self.worker.ask("run", updates=max(1, int(WARM * self.updates / unit)) * unit)
         self.times.append(self.worker.ask("run", updates=self.updates)["seconds"] / self.updates)
 
     def found(self) -> dict[str, Any]:

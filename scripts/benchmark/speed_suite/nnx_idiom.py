@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import optax
 from flax import nnx
+
 from speed_suite.nnx_models import BUILDERS, augment
 from speed_suite.weights import Given
 from speed_suite.workloads import COMPARED, Workload
@@ -79,7 +80,7 @@ class Contestant:
 
     def run(self, updates: int) -> float:
         """Seconds that so many updates, or forward passes, take."""
-        began = time.perf_counter()
+        began, last = time.perf_counter(), None
         for number in range(updates):
             if self.mode == "train":
                 last = self._update(number)

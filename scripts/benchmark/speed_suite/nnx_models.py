@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+
 from speed_suite.weights import Given
 from speed_suite.workloads import ROTATION, TRANSLATION, Workload
 
@@ -277,7 +278,8 @@ class XResNet(nnx.Module):
     def __call__(self, x: Any) -> Any:
         for layer in self.stem:
             x = nnx.relu(layer(x))
-        x = nnx.max_pool(x, (3,), (2,), padding=((1, 1),))
+        sides: Any = ((1, 1),)
+        x = nnx.max_pool(x, (3,), (2,), padding=sides)
         for block in self.blocks:
             x = block(x)
         x = jnp.concatenate([x.max(1), x.mean(1)], axis=-1)
@@ -319,9 +321,11 @@ class Transformer(nnx.Module):
         inside = "" if image else "network/"
         self.patch = workload.options["patch"] if image else None
         self.embedding = linear(given, "embedding", rngs)
-        self.token = nnx.Param(jnp.asarray(given("token"))) if image else None
-        self.places = nnx.Param(jnp.asarray(given("positions/table"))) if image else None
-        self.waves = None if image else nnx.Variable(jnp.asarray(given.positions))
+        if image:
+            self.token = nnx.Param(jnp.asarray(given("token")))
+            self.places: Any = nnx.Param(jnp.asarray(given("positions/table")))
+        else:
+            self.places = nnx.Variable(jnp.asarray(given.positions))
         count = given.count(f"{inside}encoder/blocks")
         blocks = [EncoderBlock(workload, given, f"{inside}encoder/blocks/{n}", rngs) for n in range(count)]
         self.blocks, self.last = nnx.List(blocks), layer_norm(given, f"{inside}encoder/last", rngs)
@@ -336,7 +340,7 @@ class Transformer(nnx.Module):
             first = jnp.broadcast_to(self.token[...], (batch, 1, x.shape[2]))
             x = jnp.concatenate([first, x], axis=1) + self.places[...]
         else:
-            x = self.embedding(x) + self.waves[...]
+            x = self.embedding(x) + self.places[...]
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x)

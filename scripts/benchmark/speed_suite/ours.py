@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from speed_suite.made_data import experiment_of
-from speed_suite.workloads import COMPARED, UPDATES_PER_EPOCH, Workload
 
 from research.experiment import Execution
 from research.training.checkpoint import Checkpoints
@@ -21,6 +19,8 @@ from research.training.metrics_log import MetricsLog
 from research.training.pace_log import PaceLog
 from research.training.profiling import Throughput
 from research.training.setup import Setup, set_up
+from speed_suite.made_data import experiment_of
+from speed_suite.workloads import COMPARED, UPDATES_PER_EPOCH, Workload
 
 FEW = 8
 """Batches of the split that is predicted where the model is large."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
+
 from speed_suite.pytorch_models import BUILDERS, augment
 from speed_suite.weights import Given
 from speed_suite.workloads import COMPARED, Workload
-from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 
 def batches(workload: Workload, given: Given, mode: str, channels_last: bool = False) -> list[tuple[Any, Any]]:

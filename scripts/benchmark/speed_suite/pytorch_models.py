@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-from speed_suite.weights import Given
-from speed_suite.workloads import ROTATION, TRANSLATION, Workload
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
+
+from speed_suite.weights import Given
+from speed_suite.workloads import ROTATION, TRANSLATION, Workload
 
 KERAS_EPSILON = 1e-3
 TORCH_EPSILON = 1e-5
@@ -160,7 +161,7 @@ class Recurrent(nn.Module):
             else:
                 second.data[2 * width :] = torch.from_numpy(given(f"{path}/candidate_bias"))
                 kept = torch.cat([torch.zeros(2 * width), torch.ones(width)])
-                second.register_hook(lambda gradient: gradient * kept)
+                second.register_hook(functools.partial(torch.mul, kept))
         self.dropout = nn.Dropout(workload.dropout) if workload.dropout else nn.Identity()
         self.output = linear(given, "output")
 

@@ -118,6 +118,9 @@ class Entry:
 CONTESTANTS = ("research", "loop", "updates", "nnx", "keras", "torch", "lightning")
 """``loop`` is ``research`` without evaluations, ``updates`` without the loop: the compiled updates alone."""
 
+EAGER = "torch-eager"
+"""In place of ``torch``: without ``torch.compile``, which takes minutes for the deepest models."""
+
 
 def torch_entries(workload: Workload) -> list[Entry]:
     """PyTorch's settings that are tried, with the C library's own allocator."""
@@ -141,8 +144,8 @@ def entries(workload: Workload, names: tuple[str, ...], inference: bool) -> list
     """The settings of the contestants asked for; of PyTorch all that are tried."""
     found = []
     for name in names:
-        if name == "torch":
-            found.extend(torch_entries(workload))
+        if name in ("torch", EAGER):
+            found.extend(each for each in torch_entries(workload) if name == "torch" or not each.options["compile"])
         elif name in ("loop", "updates"):
             called = {"loop": "research without evaluations", "updates": "research, updates alone"}[name]
             found += [] if inference else [Entry(called, "ours", {"part": name}, True)]
