@@ -39,6 +39,9 @@ PATIENCE_SECONDS = 1800
 TAIL = 3000
 """Characters that are shown of what a part said that has failed."""
 
+STEPS = ("perceptron", "perceptron-dropout")
+"""Of `scripts/benchmark/speed.py`."""
+
 HIGHEST = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 
 
@@ -178,17 +181,21 @@ def speed(machine: Machine, count: int) -> Iterator[Row]:
                 continue
             yield Row("speed", f"{model}, {kind}", in_words(found), "", "measured")
     machine.say("speed: a training step beside a plain one")
-    file = machine.folder / "loop.md"
-    script = ROOT / "scripts" / "benchmark" / "loop.py"
-    command = f'"$0" "{script}" --rounds 5 --updates 500 > "{file}"'
+    file, script = machine.folder / "speed.json", ROOT / "scripts" / "benchmark" / "speed.py"
+    command = [sys.executable, str(script), *STEPS, "--contestants", "research", "updates", "jit", "--json", str(file)]
     try:
-        lines = machine.output(["sh", "-c", command, sys.executable], file, machine.device, {}).splitlines()
+        found = json.loads(machine.output(command, file, machine.device, HIGHEST))
     except Failed as error:
-        yield Row("speed", "a step of wisconsin_mlp", "", "", f"FAILED: {error}")
+        yield Row("speed", "a step of a perceptron", "", "", f"FAILED: {error}")
         return
-    for dropout, against, ours, other, share, *_ in (line.strip("| ").split(" | ") for line in lines[4:]):
-        case = f"a step of wisconsin_mlp, dropout {dropout}, beside {against}"
-        yield Row("speed", case, f"{ours} µs, {other} µs: {share}", "", "measured")
+    for result in found.values():
+        ours, alone, plain = (
+            next(each["seconds"] for each in result["contestants"].values() if each["group"] == group)
+            for group in ("research", "updates", "jit")
+        )
+        case = f"a step of a {result['workload']['name']}, and without events, beside plain jax.jit"
+        words = f"{1e6 * ours:.1f} µs, {1e6 * alone:.1f} µs, {1e6 * plain:.1f} µs"
+        yield Row("speed", case, f"{words}: {ours / plain:.3f}", "", "measured")
 
 
 RUN: dict[str, Callable[[Machine, int], Iterator[Row]]] = {

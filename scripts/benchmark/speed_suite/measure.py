@@ -12,8 +12,8 @@ from typing import Any
 from speed_suite.protocol import Failed, Worker
 from speed_suite.workloads import Entry, Workload, entries
 
-FIRST, LAST = 1e-4, 1e-3
-"""Largest relative difference of the first and of the last of the losses that are compared."""
+FIRST = 1e-4
+"""Largest relative difference of the first losses; of the last ones it is said with the workload."""
 
 NEAR = 1.1
 """PyTorch's settings that a trial finds within this factor of the best one are measured in the rounds as well."""
@@ -176,7 +176,15 @@ def group_of(entry: Entry) -> str:
     """Whose setting it is."""
     if entry.module == "pytorch":
         return "torch tuned" if entry.tuned else "torch"
-    groups = {"ours": "research", "nnx_idiom": "nnx", "keras_jax": "keras", "lightning_loop": "lightning"}
+    if entry.options.get("functional"):
+        return "jit"
+    groups = {
+        "ours": "research",
+        "members": "research",
+        "nnx_idiom": "nnx",
+        "keras_jax": "keras",
+        "lightning_loop": "lightning",
+    }
     return entry.options.get("part", groups[entry.module])
 
 
@@ -195,5 +203,5 @@ def agreement(
     if workload.draws:
         return words + "losses drawn at random", agrees
     gaps = [abs(theirs / own - 1) for theirs, own in zip(told["losses"], ours, strict=True)]
-    near = gaps[0] <= FIRST and gaps[-1] <= LAST
+    near = gaps[0] <= FIRST and gaps[-1] <= workload.tolerance
     return f"{words}{gaps[0]:.0e}, {gaps[-1]:.0e}{'' if near else ' MISMATCH'}", agrees and near

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 TARGETS: dict[str, tuple[tuple[str, float], ...]] = {
-    "perceptron": (("torch", 8.0), ("nnx", 8.0), ("keras", 8.0)),
+    "perceptron": (("torch", 8.0), ("jit", 2.0), ("nnx", 8.0), ("keras", 8.0)),
+    "perceptron-dropout": (("torch", 8.0), ("jit", 1.4)),
+    "members": (("torch", 18.0), ("updates", 22 / 13)),
     "cnn": (("torch", 1.6), ("nnx", 5.0), ("keras", 5.0)),
     "resnet18": (("torch", 0.65), ("nnx", 1.2), ("keras", 1.2)),
     "fcn": (("torch", 1.0), ("nnx", 1.0), ("keras", 1.0)),
