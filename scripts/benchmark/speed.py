@@ -64,6 +64,13 @@ def stored(path: Path | None) -> dict[str, Any]:
     return json.loads(path.read_text()) if path is not None and path.exists() else {}
 
 
+def ordered(results: dict[str, Any]) -> dict[str, Any]:
+    """The same in the order of the workloads, training first."""
+    places = {name: place for place, name in enumerate(WORKLOADS)}
+    key = {name: (each["mode"] != "train", places[each["workload"]["name"]]) for name, each in results.items()}
+    return dict(sorted(results.items(), key=lambda item: key[item[0]]))
+
+
 def commit() -> str:
     """The commit that is checked out; empty outside a repository."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
@@ -98,7 +105,7 @@ def main() -> int:
             print(report.table(found) + "\n", flush=True)
             if options.json is not None:
                 options.json.write_text(json.dumps(results, indent=1))
-    names = {workload.name for workload in wanted}
+    results, names = ordered(results), {workload.name for workload in wanted}
     shown = [each for each in results.values() if options.show or each["workload"]["name"] in names]
     if options.show:
         print("\n\n".join(report.table(each) for each in shown) + "\n")
