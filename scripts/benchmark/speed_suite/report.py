@@ -66,6 +66,11 @@ def table(result: dict[str, Any]) -> str:
         memory += f" + {told['memory_after_import'] / 2**20:,.0f}"
         cells += [f"{told['first_step_seconds']:.1f}", memory, told["agreement"]]
         lines.append(f"| {' | '.join(cells)} |")
+    event = next((each["event_seconds"] for each in result["contestants"].values() if "event_seconds" in each), None)
+    if event is not None:
+        lines.append(
+            f"\nevery 100 updates of research: {1e3 * event:.2g} ms for an evaluation and its lines in the logs"
+        )
     lines += [f"\nnot measured: {text}" for text in result["skipped"].values()]
     return "\n".join(lines)
 
