@@ -4,7 +4,7 @@
 
 Each is a command of its own, timed from start to end, in turns; medians, least and most. The compilation cache is an
 empty folder for each first run and dry run, and the one that a first run has filled for the warm ones. "one update" is
-a run of a single update without validation's choice of weights: what lies before and after training.
+a run of a single update: what lies before and after training. "finished before": the same run again, which is shown.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ COMMANDS: dict[str, tuple[list[str], bool, float | None]] = {
     "one update, warm cache": ([*RESEARCH, "run", EXPERIMENT, *ONE], True, None),
     "wisconsin_mlp, cold cache": ([*RESEARCH, "run", EXPERIMENT], False, None),
     "wisconsin_mlp, warm cache": ([*RESEARCH, "run", EXPERIMENT], True, 4.0),
+    "wisconsin_mlp, finished before": ([*RESEARCH, "run", EXPERIMENT, "--runs", "RUNS"], True, None),
 }
-"""Of each the command, whether the cache is warm, and the most seconds that are asked for."""
+"""Of each the command, whether the cache is warm, and the most seconds that are asked for. RUNS is kept for all rounds."""
 
 
 def timed(command: list[str], cache: Path, folder: Path) -> float:
@@ -43,6 +44,7 @@ def timed(command: list[str], cache: Path, folder: Path) -> float:
     environment = os.environ | {"RESEARCH_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory(dir=folder) as place:
         began = time.perf_counter()
+        command = [str(folder / "runs") if word == "RUNS" else word for word in command]
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - began
     if done.returncode:

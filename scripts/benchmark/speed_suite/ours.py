@@ -48,7 +48,7 @@ class Contestant:
 
     def __init__(self, workload: Workload, mode: str, given: Path, options: dict[str, Any]) -> None:
         self.workload, self.mode, self.part = workload, mode, options.get("part")
-        self.folder = Path(tempfile.mkdtemp(prefix="speed-"))
+        self.folder = Path(tempfile.mkdtemp(dir=given.parent))
 
     def prepare(self) -> dict[str, Any]:
         """See `speed_suite.protocol`."""
