@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[list[str], bool, float | None]] = {
     "wisconsin_mlp, warm cache": ([*RESEARCH, "run", EXPERIMENT], True, 4.0),
     "wisconsin_mlp, finished before": ([*RESEARCH, "run", EXPERIMENT, "--runs", "RUNS"], True, None),
 }
-"""Of each the command, whether the cache is warm, and the most seconds that are asked for; RUNS stays for all rounds."""
+"""Of each the command, whether the cache is warm, and the most seconds asked for; RUNS stays for all rounds."""
 
 
 def timed(command: list[str], cache: Path, folder: Path) -> float:
