@@ -67,6 +67,13 @@ def test_contestants_agree_with_ours(name: str, given: tuple[Path, dict[str, Any
     assert found["seconds"] > 0 and found["memory_peak"] >= found["memory_after_import"] > 0
 
 
+def test_forward_passes_are_compared_too(given: tuple[Path, dict[str, Any]]) -> None:
+    running = Running(Entry("nnx", "nnx_idiom"), PERCEPTRON.name, "256", given[0], SECONDS)
+    running.turn()
+    words, agrees = agreement(PERCEPTRON, "256", running.found() | {"group": "nnx"}, given[1], {})
+    assert agrees and words.startswith("outputs"), words
+
+
 def test_who_does_something_else_is_found_out(given: tuple[Path, dict[str, Any]], ours: Running) -> None:
     research, told = {"research": {"group": "research", "losses": [1.0, 1.0]}}, {"group": "nnx", "parameters": 6274}
     facts = given[1]
@@ -76,6 +83,7 @@ def test_who_does_something_else_is_found_out(given: tuple[Path, dict[str, Any]]
 
     assert agrees([1.00005, 1.0005]) and not agrees([1.0005, 1.0]) and not agrees([1.0, 1.002])
     assert not agrees([1.0, float("nan")]) and not agrees([1.0, 1.0], parameters=6275)
+    assert agrees([], gap=1e-5) and not agrees([], gap=1e-3)
 
 
 def test_all_parameters_must_be_taken_and_batches_may_have_another_size(given: tuple[Path, dict[str, Any]]) -> None:

@@ -90,7 +90,7 @@ def updates_of(workload: Workload, batches: int) -> tuple[Run, float]:
 
 def members_of(count: int) -> tuple[Run, float]:
     """The same of the members of an ablation."""
-    members = Ablation(baseline=experiment_of(WORKLOADS["perceptron"]), seeds=count).members()
+    members = Ablation(baseline=experiment_of(WORKLOADS["perceptron"]).replace(steps=1200), seeds=count).members()
     (its,) = group(members, Stock(), Execution())
     choice = choose_way(its, its.members, jax.devices(), "auto", False, {})
     program = GroupProgram(its.members, its.outline, choice.way, jax.devices())

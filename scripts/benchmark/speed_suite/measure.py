@@ -13,7 +13,10 @@ from speed_suite.protocol import Failed, Worker
 from speed_suite.workloads import Entry, Workload, entries
 
 FIRST = 1e-4
-"""Largest relative difference of the first losses; of the last ones it is said with the workload."""
+"""Largest relative difference of the first losses, and of outputs outside training.
+
+That of the last losses is said with the workload.
+"""
 
 NEAR = 1.1
 """PyTorch's settings that a trial finds within this factor of the best one are measured in the rounds as well."""
@@ -198,7 +201,10 @@ def agreement(
         reason = EXTRA_PARAMETERS.get((told["group"].split()[0], workload.options.get("cell", "")))
         words, agrees = f"{extra:+d} parameters ({reason or 'UNEXPLAINED'}); ", reason is not None
     ours = next((each["losses"] for each in contestants.values() if each["group"] == "research"), None)
-    if mode != "train" or told["losses"] is None or ours is None:
+    if "gap" in told:
+        near = told["gap"] <= FIRST
+        return f"{words}outputs {told['gap']:.0e}{'' if near else ' MISMATCH'}", agrees and near
+    if told["losses"] is None or ours is None:
         return words + "losses not compared", agrees
     if workload.draws:
         return words + "losses drawn at random", agrees

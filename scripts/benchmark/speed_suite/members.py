@@ -20,6 +20,9 @@ from research.experiment import Execution
 from speed_suite.made_data import experiment_of
 from speed_suite.workloads import Workload
 
+UPDATES = 1200
+"""Of each member, as in wisconsin_mlp: how long a training is decides how much measuring of ways is worth."""
+
 
 class Contestant:
     """Updates of all members; evaluations, logs and checkpoints left out."""
@@ -30,7 +33,8 @@ class Contestant:
     def prepare(self) -> dict[str, Any]:
         """See `speed_suite.protocol`."""
         began = time.perf_counter()
-        members = Ablation(baseline=experiment_of(self.workload), seeds=self.workload.members).members()
+        baseline = experiment_of(self.workload).replace(steps=UPDATES)
+        members = Ablation(baseline=baseline, seeds=self.workload.members).members()
         (its,) = group(members, Stock(), Execution())
         choice = choose_way(its, its.members, jax.devices(), "auto", False, {})
         self.program = GroupProgram(its.members, its.outline, choice.way, jax.devices())

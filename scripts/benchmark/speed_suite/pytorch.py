@@ -57,7 +57,9 @@ class Contestant:
             model.eval()
             self.run(1)
             first = time.perf_counter() - began
-            return {"parameters": count, "losses": None, "first_step_seconds": first, "epoch": 1}
+            with torch.inference_mode():
+                gap = given.gap(model(batches(self.workload, given, "train")[0][0]).numpy())
+            return {"parameters": count, "losses": None, "first_step_seconds": first, "epoch": 1, "gap": gap}
         leaves = [leaf for leaf in model.parameters() if leaf.requires_grad]
         self.rule = torch.optim.AdamW(leaves, lr=self.workload.learning_rate, weight_decay=0.01, fused=True)
         losses, first = [], 0.0

@@ -14,6 +14,7 @@ class Given:
     Attributes:
         inputs: ``[n, B, ...]`` float32, as the models see them.
         targets: ``[n, B]`` int32.
+        outputs: ``[B, K]`` of this framework's model, outside training, for the first batch.
         positions: ``[T, width]``, the encoding of places of an encoder; None elsewhere.
     """
 
@@ -22,6 +23,7 @@ class Given:
             arrays = {name: found[name] for name in found.files}
         self.inputs, self.targets = arrays.pop("inputs"), arrays.pop("targets")
         self.positions: Any = arrays.pop("positions", None)
+        self.outputs = arrays.pop("outputs")
         self._params = arrays
         self._left = set(arrays)
 
@@ -47,6 +49,10 @@ class Given:
         count = len(rows) // size
         rows, targets = rows[: count * size], targets[: count * size]
         return rows.reshape(count, size, *rows.shape[1:]), targets.reshape(count, size)
+
+    def gap(self, outputs: np.ndarray) -> float:
+        """Largest difference to the outputs of this framework's model, beside the largest of these."""
+        return float(np.abs(outputs - self.outputs).max() / np.abs(self.outputs).max())
 
     def check(self) -> None:
         """Raise `ValueError` unless every parameter was taken."""
