@@ -56,14 +56,16 @@ class Running:
         count = self.epoch if self.whole else 1
         self.worker.ask("run", updates=count)  # Whatever is compiled or opened on first use.
         while True:
-            took = self.worker.ask("run", updates=count)["seconds"]
+            found = self.worker.ask("run", updates=count)
+            # Of the members of an ablation seconds are those of one of them.
+            took = found["wall"]
             if took >= seconds / 4:
                 break
             count *= max(2, min(16, int(seconds / 2 / max(took, 1e-4))))
         fitting = max(FEWEST, round(seconds * count / took))
         if fitting >= self.epoch or self.whole:
             fitting = max(1, fitting // self.epoch) * self.epoch
-        return fitting, took / count
+        return fitting, found["seconds"] / count
 
     def turn(self) -> None:
         """One measurement, after a little work: caches are others', and the system may have taken idle memory."""

@@ -43,7 +43,9 @@ def main() -> None:
                 answer = contestant.prepare()
                 answer |= {"import_seconds": imported, "tuned": taken, "memory_after_import": memory["peak"]}
             elif command["do"] == "run":
+                began = time.perf_counter()
                 answer = {"seconds": contestant.run(command["updates"])}
+                answer["wall"] = time.perf_counter() - began
             else:
                 answer = high_water()
         except Exception as error:
