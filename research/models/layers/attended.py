@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from research.models.layers.reductions import greatest_feature, sum_of_features
+from research.models.layers.reductions import greatest_feature, sum_of_features, summed_in
 
 
 @jax.custom_vjp
@@ -52,7 +52,7 @@ def _forward(query: Array, key: Array, value: Array, allowed: Any, factor: Any) 
 
 def _backward(kept: Any, gradient: Array) -> tuple[Any, ...]:
     query, key, value, factor, raised, inverse, mixed = kept
-    dtype, gradient = query.dtype, gradient.astype(_wide(gradient))
+    dtype, gradient = query.dtype, gradient.astype(summed_in(gradient))
     scaled = (gradient * inverse).astype(dtype)
     by_value = _batched(_times(raised, factor).astype(dtype), scaled, 1, 1)
     by_product = _batched(scaled, value, 2, 2)
@@ -72,8 +72,4 @@ def _times(values: Array, factor: Array | None) -> Array:
 
 def _batched(a: Array, b: Array, of_a: int, of_b: int) -> Float[Array, "N ..."]:
     """Products for each of N, summed over one axis of each in float32."""
-    return jax.lax.dot_general(a, b, (((of_a,), (of_b,)), ((0,), (0,))), preferred_element_type=_wide(a))
-
-
-def _wide(x: Array) -> Any:
-    return jnp.promote_types(x.dtype, jnp.float32)
+    return jax.lax.dot_general(a, b, (((of_a,), (of_b,)), ((0,), (0,))), preferred_element_type=summed_in(a))

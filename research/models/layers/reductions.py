@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,11 @@ MANY_ROWS = 512
 
 VECTOR = 8
 """Length up to which what is left is reduced as it is."""
+
+
+def summed_in(x: Array) -> Any:
+    """The type in which products and sums are added up: float32, where that is not less than the type of ``x``."""
+    return jnp.float32 if x.dtype.itemsize < 4 else x.dtype
 
 
 def greatest_feature(x: Float[Array, "*B C"]) -> Float[Array, "*B 1"]:
@@ -46,9 +52,7 @@ def sum_of_rows(x: Float[Array, "*B C"]) -> Float[Array, " C"]:
     if rows < MANY_ROWS:
         return x.sum(range(x.ndim - 1))
     flat, one = x.reshape(rows, x.shape[-1]), jax.lax.full_like(x, 1, shape=(rows,))
-    total = jax.lax.dot_general(
-        one, flat, (((0,), (0,)), ((), ())), preferred_element_type=jnp.promote_types(x.dtype, jnp.float32)
-    )
+    total = jax.lax.dot_general(one, flat, (((0,), (0,)), ((), ())), preferred_element_type=summed_in(x))
     return total.astype(x.dtype)
 
 
