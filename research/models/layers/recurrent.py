@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32
 
 from research.models.layers import initializers
+from research.models.layers.recurrent_lstm import lstm_over_time
 from research.models.model import Forward
 
 CellName = Literal["simple", "lstm", "gru"]
@@ -115,9 +116,16 @@ class Recurrent(nnx.Module):
             valid: which steps count; the others come last.
             forward: what the pass knows besides.
         """
-        hidden, last = over_time(
-            self._step, (self._map,), self.initial(x.shape[0]), self.project(x), valid, self.backwards
-        )
+        initial = self.initial(x.shape[0])
+        if self.cell == "lstm":
+            wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+            kernels = self.input_kernel[...], self.kernel[...], self.bias[...]
+            hidden, last = lstm_over_time(
+                jnp.swapaxes(x, 0, 1), kernels, tuple(part.astype(wide) for part in initial), valid.T, self.backwards
+            )
+            hidden = jnp.where(valid[..., None], jnp.swapaxes(hidden, 0, 1), 0)
+        else:
+            hidden, last = over_time(self._step, (self._map,), initial, self.project(x), valid, self.backwards)
         return hidden.astype(x.dtype), last
 
 
