@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32
 
 from research.models.layers import initializers
+from research.models.layers.recurrent_gru import gru_over_time
 from research.models.layers.recurrent_lstm import lstm_over_time
 from research.models.model import Forward
 
@@ -117,15 +118,19 @@ class Recurrent(nnx.Module):
             forward: what the pass knows besides.
         """
         initial = self.initial(x.shape[0])
-        if self.cell == "lstm":
-            wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
-            kernels = self.input_kernel[...], self.kernel[...], self.bias[...]
-            hidden, last = lstm_over_time(
-                jnp.swapaxes(x, 0, 1), kernels, tuple(part.astype(wide) for part in initial), valid.T, self.backwards
-            )
-            hidden = jnp.where(valid[..., None], jnp.swapaxes(hidden, 0, 1), 0)
-        else:
+        if self.cell == "simple":
             hidden, last = over_time(self._step, (self._map,), initial, self.project(x), valid, self.backwards)
+            return hidden.astype(x.dtype), last
+        initial = tuple(part.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32) for part in initial)
+        kernels = self.input_kernel[...], self.kernel[...], self.bias[...]
+        by_time = jnp.swapaxes(x, 0, 1)
+        if self.candidate_bias is None:
+            hidden, last = lstm_over_time(by_time, kernels, initial, valid.T, self.backwards)
+        else:
+            kernels = *kernels, self.candidate_bias[...]
+            hidden, end = gru_over_time(by_time, kernels, initial[0], valid.T, self.backwards)
+            last = (end,)
+        hidden = jnp.where(valid[..., None], jnp.swapaxes(hidden, 0, 1), 0)
         return hidden.astype(x.dtype), last
 
 

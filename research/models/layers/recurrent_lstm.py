@@ -9,6 +9,7 @@ are written over their projected inputs.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
@@ -63,7 +64,9 @@ def lstm_over_time(
         )
         by_gates, by_initial = _backwards(kernels[1].astype(x.dtype), valid, saved, by_hidden, by_last, backwards)
         before = saved[1][1 - then : 1 - then + steps]
-        return *_by_inputs(x, kernels, before, by_gates), by_initial, None
+        parts = by_kernels((x, before), by_gates, x.dtype)
+        by_own = tuple(part.astype(like.dtype) for part, like in zip(parts, kernels, strict=True))
+        return by_series(by_gates, kernels[0], x.dtype), by_own, by_initial, None
 
     run.defvjp(forwards, backward, symbolic_zeros=True)
     return run(x, kernels, initial, valid)
@@ -82,20 +85,20 @@ def _forwards(
     projected = jax.lax.dot_general(x, by_input, (((2,), (0,)), ((), ())), preferred_element_type=dtype)
 
     def one(count: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        step, after = _position(count, steps, backwards)
+        step, after = position(count, steps, backwards)
         h, c, gates, hidden, cell, squashed = carry
-        z = _at(gates, step) + jnp.matmul(h.astype(x.dtype), by_hidden, preferred_element_type=dtype)
+        z = at_step(gates, step) + jnp.matmul(h.astype(x.dtype), by_hidden, preferred_element_type=dtype)
         now = jnp.tanh(z + jnp.broadcast_to(bias, z.shape)) * jnp.broadcast_to(factor, z.shape)
         now = now + jnp.broadcast_to(raised, z.shape)
         i, f, g, o = jnp.split(now, 4, axis=1)
-        counts = _at(valid, step)[:, None]
+        counts = at_step(valid, step)[:, None]
         moved = f * c + i * g
         flat = jnp.tanh(moved)
         h, c = jnp.where(counts, o * flat, h), jnp.where(counts, moved, c)
-        gates, squashed = _put(gates, now, step), _put(squashed, flat, step)
-        return h, c, gates, _put(hidden, h, after), _put(cell, c, after), squashed
+        gates, squashed = put_step(gates, now, step), put_step(squashed, flat, step)
+        return h, c, gates, put_step(hidden, h, after), put_step(cell, c, after), squashed
 
-    kept = [_put(jnp.zeros((steps + 1, rows, width), dtype), each, steps if backwards else 0) for each in initial]
+    kept = [put_step(jnp.zeros((steps + 1, rows, width), dtype), each, steps if backwards else 0) for each in initial]
     carry = (*initial, projected, *kept, jnp.zeros((steps, rows, width), dtype))
     _, _, gates, hidden, cell, squashed = jax.lax.fori_loop(0, steps, one, carry)
     return gates, hidden, cell, squashed
@@ -116,53 +119,70 @@ def _backwards(
     turned = jax.lax.optimization_barrier(kernel.T)
 
     def one(count: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        step, after = _position(steps - 1 - count, steps, backwards)
+        step, after = position(steps - 1 - count, steps, backwards)
         by_h, by_c, by_gates = carry
         if not isinstance(by_hidden, SymbolicZero):
-            by_h = by_h + _at(by_hidden, step)
+            by_h = by_h + at_step(by_hidden, step)
         before = after + 1 if backwards else after - 1
-        i, f, g, o = jnp.split(_at(gates, step), 4, axis=1)
-        flat, counts = _at(squashed, step), _at(valid, step)[:, None]
+        i, f, g, o = jnp.split(at_step(gates, step), 4, axis=1)
+        flat, counts = at_step(squashed, step), at_step(valid, step)[:, None]
         by_moved = by_h * o * (1 - flat * flat) + by_c
         parts = (
             by_moved * g * i * (1 - i),
-            by_moved * f * _at(cell, before) * (1 - f),
+            by_moved * f * at_step(cell, before) * (1 - f),
             by_moved * i * (1 - g * g),
             by_h * flat * o * (1 - o),
         )
         now = jnp.concatenate([jnp.where(counts, part, 0) for part in parts], axis=1)
         through = jnp.matmul(now.astype(kernel.dtype), turned, preferred_element_type=dtype)
         by_h, by_c = through + jnp.where(counts, 0, by_h), jnp.where(counts, by_moved * f, by_c)
-        return by_h, by_c, _put(by_gates, now, step)
+        return by_h, by_c, put_step(by_gates, now, step)
 
     by_h, by_c, by_gates = jax.lax.fori_loop(0, steps, one, (*by_last, jnp.zeros_like(gates)))
     return by_gates, (by_h, by_c)
 
 
-def _by_inputs(x: Array, kernels: tuple[Array, ...], before: Array, by_gates: Array) -> tuple[Array, tuple[Array, ...]]:
-    """Gradients of the series, and of kernels and bias, in one product over all steps and rows.
+def by_series(by_gates: Float[Array, "T B G"], kernel: Float[Array, "C G"], dtype: Any) -> Float[Array, "T B C"]:
+    """Gradient of a series from that of its projection."""
+    return jax.lax.dot_general(by_gates.astype(dtype), kernel.astype(dtype), (((2,), (1,)), ((), ())))
 
-    Its left side, the narrower one, is transposed beforehand: contracting the first axes is slow on a CPU.
+
+def by_kernels(
+    went_in: tuple[Float[Array, "T B _"], ...], by_gates: Float[Array, "T B G"], dtype: Any
+) -> tuple[Array, ...]:
+    """Gradients of the kernels that took each of ``went_in`` to gates, and of the bias, in one product.
+
+    It goes over all steps and rows. Its left side, the narrower one, is transposed beforehand: contracting the first
+    axes is slow on a CPU.
+
+    Args:
+        went_in: what went into the kernels.
+        by_gates: gradients of what came out.
+        dtype: precision of the product; it adds up in that of ``by_gates``.
     """
-    steps, rows, features = x.shape
-    by_gates = by_gates.astype(x.dtype)
-    by_x = jax.lax.dot_general(by_gates, kernels[0].astype(x.dtype), (((2,), (1,)), ((), ())))
-    went_in = (x, jnp.ones((steps, rows, 1), x.dtype), before.astype(x.dtype))
-    left = jnp.concatenate([each.reshape(steps * rows, -1).T for each in went_in])
-    right = by_gates.reshape(steps * rows, -1)
-    product = jnp.matmul(jax.lax.optimization_barrier(left), right, preferred_element_type=before.dtype)
-    parts = product[:features], product[features + 1 :], product[features]
-    return by_x, tuple(part.astype(like.dtype) for part, like in zip(parts, kernels, strict=True))
+    went_in = *went_in, jnp.ones((*by_gates.shape[:2], 1), dtype)
+    # Steps and rows stay apart: merged, rows that lie on several devices would be gathered.
+    left = jnp.concatenate([jnp.transpose(each.astype(dtype), (2, 0, 1)) for each in went_in])
+    product = jax.lax.dot_general(
+        jax.lax.optimization_barrier(left),
+        by_gates.astype(dtype),
+        (((1, 2), (0, 1)), ((), ())),
+        preferred_element_type=by_gates.dtype,
+    )
+    *kernels, bias = jnp.split(product, list(itertools.accumulate(each.shape[2] for each in went_in[:-1])))
+    return *kernels, bias[0]
 
 
-def _position(count: Array, steps: int, backwards: bool) -> tuple[Array, Array]:
+def position(count: Array, steps: int, backwards: bool) -> tuple[Array, Array]:
     """The step that is taken after ``count`` others, and where the states after it lie."""
     return (steps - 1 - count, steps - 1 - count) if backwards else (count, count + 1)
 
 
-def _at(array: Array, step: Array) -> Array:
+def at_step(array: Float[Array, "T ..."] | Bool[Array, "T ..."], step: Array) -> Array:
+    """What an array holds for a step."""
     return jax.lax.dynamic_index_in_dim(array, step, keepdims=False)
 
 
-def _put(array: Array, value: Array, step: Array | int) -> Array:
+def put_step(array: Float[Array, "T ..."], value: Float[Array, ...], step: Array | int) -> Float[Array, "T ..."]:
+    """The array with a value for a step."""
     return jax.lax.dynamic_update_index_in_dim(array, value, step, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from flax import nnx
 
 from research.models.layers import DecayRecurrent, Recurrent, recurrent
 from research.models.layers.recurrent import GATES, CellName
+from research.models.layers.recurrent_gru import gru_over_time
+from research.models.layers.recurrent_lstm import lstm_over_time
 from research.models.model import Forward
 from research.training.collectives import collectives
 
@@ -114,11 +117,82 @@ def test_gradients_are_those_taken_step_by_step(cell: Any, dtype: str, monkeypat
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(found))
 
 
-def test_the_gradient_of_a_kernel_is_one_message_between_devices() -> None:
+def one_step(cell: str, gates: Any, inner: Any, states: Any) -> Any:
+    """The plain equations, from what input and state add to the gates."""
+    split = 4 if cell == "lstm" else 3
+    own, through = (jnp.split(part, split, axis=1) for part in gates)
+    if cell == "lstm":
+        i, f, g, o = (p + q for p, q in zip(own, through, strict=True))
+        moved = jax.nn.sigmoid(f) * states[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jax.nn.sigmoid(o) * jnp.tanh(moved), moved
+    r, z = (jax.nn.sigmoid(own[k] + through[k]) for k in (0, 1))
+    return ((1 - z) * jnp.tanh(own[2] + r * (through[2] + inner)) + z * states[0],)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_derivatives_are_those_of_the_equations(cell: str, backwards: bool) -> None:
+    """In float64, over any masks and initial states, against JAX's own derivative of the plain equations."""
+    random, (rows, steps, features, width) = np.random.default_rng(3), (3, 5, 2, 4)
+    parts, gates = (2, 4) if cell == "lstm" else (1, 3)
+
+    def draw(*sizes: int) -> Any:
+        return jnp.asarray(random.normal(size=sizes))
+
+    with jax.enable_x64(True):
+        inner = draw(width)
+        kernels = draw(features, gates * width), draw(width, gates * width), draw(gates * width)
+        initial, x = tuple(draw(rows, width) for _ in range(parts)), draw(steps, rows, features)
+        valid = jnp.asarray(random.random((steps, rows)) < 0.7)
+        weights = draw(steps, rows, width), *(draw(rows, width) for _ in range(parts))
+
+        def plain(x: Any, kernels: Any, inner: Any, initial: Any) -> Any:
+            states, found = initial, [initial[0]] * steps
+            for now in reversed(range(steps)) if backwards else range(steps):
+                added = x[now] @ kernels[0] + kernels[2][None], states[0] @ kernels[1]
+                new = one_step(cell, added, inner[None], states)
+                counts = valid[now][:, None]
+                states = tuple(jnp.where(counts, moved, old) for moved, old in zip(new, states, strict=True))
+                found[now] = states[0]
+            return jnp.stack(found), states
+
+        def own(x: Any, kernels: Any, inner: Any, initial: Any) -> Any:
+            if cell == "lstm":
+                return lstm_over_time(x, kernels, initial, valid, backwards)
+            hidden, last = gru_over_time(x, (*kernels, inner), initial[0], valid, backwards)
+            return hidden, (last,)
+
+        def differentiated(function: Any) -> Any:
+            def weighted(*given: Any) -> Any:
+                hidden, last = function(*given)
+                return sum((weight * part).sum() for weight, part in zip(weights, (hidden, *last), strict=True))
+
+            return jax.jit(jax.value_and_grad(weighted, (0, 1, 2, 3)))(x, kernels, inner, initial)
+
+        for one, other in zip(*(jax.tree.leaves(differentiated(each)) for each in (own, plain)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_step_copies_no_series(cell: CellName) -> None:
+    """The gates of all steps are written in place: a copy of them in each step would cost five times the update."""
+    graph, params = nnx.split(layer(cell))
+
+    def loss(params: Any) -> Any:
+        return nnx.merge(graph, params)(jnp.asarray(X), jnp.asarray(VALID), Forward())[0].sum()
+
+    text = jax.jit(jax.grad(loss)).lower(params).compile().as_text() or ""
+    bodies = [part for part in text.split("\n}\n") if "dynamic-update-slice" in part and "parameter(0)" in part]
+    assert bodies
+    assert not [line for part in bodies for line in part.splitlines() if re.search(rf"copy\S* = f32\[{T},{B},", line)]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_gradient_of_a_kernel_is_one_message_between_devices(cell: CellName) -> None:
     """Rows on two devices: not one message for each step."""
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
     rows, whole = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (("rows",), ()))
-    graph, params = nnx.split(layer("gru"))
+    graph, params = nnx.split(layer(cell))
 
     def loss(params: Any, x: Any, valid: Any) -> Any:
         return nnx.merge(graph, params)(x, valid, Forward())[0].sum()
