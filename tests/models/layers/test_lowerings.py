@@ -25,6 +25,7 @@ from research.models.layers.reductions import MANY_ROWS, greatest_feature, layer
 from research.models.model import Forward
 
 CPU, OTHER = Context(platform="cpu"), Context(platform="gpu")
+PATCHES = Context(platform="cpu", stacked=True)
 FEW = settings(max_examples=12, deadline=None)
 SIZES = st.integers(1, 9)
 
@@ -59,14 +60,15 @@ def agree(one, other, *arguments, within=1e-5):
     outputs=st.integers(1, 6),
     data=st.data(),
 )
-def test_correlation_agrees_with_the_convolution_of_jax(batch, image, window, channels, outputs, data):
+def test_correlation_agrees_with_products_of_patches(batch, image, window, channels, outputs, data):
     strides = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     ends = [
         data.draw(st.tuples(st.integers(max(0, r - n), r), st.integers(0, r)))
         for r, n in zip(window, image, strict=True)
     ]
     x, kernel = drawn(0, (batch, *image, channels), (*window, channels, outputs))
-    forms = [functools.partial(_correlated, tuple(strides), tuple(ends), context) for context in (CPU, OTHER)]
+    # Not the convolution of JAX: of its gradient for some of these shapes XLA aborts.
+    forms = [functools.partial(_correlated, tuple(strides), tuple(ends), context) for context in (CPU, PATCHES)]
     agree(*forms, x, kernel)
 
 
@@ -74,11 +76,11 @@ def _correlated(strides, around, context, x, kernel):
     return correlate(x, kernel, strides, around, context)
 
 
-def test_correlation_of_stacked_models_agrees():
-    x, kernel = drawn(1, (2, 7, 7, 6), (3, 3, 6, 4))
-    around = ((1, 1), (1, 1))
-    stacked = Context(platform="cpu", stacked=True)
-    agree(*(functools.partial(_correlated, (2, 2), around, context) for context in (stacked, OTHER)), x, kernel)
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("context", [CPU, PATCHES])
+def test_correlation_agrees_with_the_convolution_of_jax(context, strides):
+    x, kernel = drawn(1, (2, 7, 8, 6), (3, 3, 6, 4))
+    agree(*(functools.partial(_correlated, strides, ((1, 1), (0, 1)), form) for form in (context, OTHER)), x, kernel)
 
 
 @FEW
