@@ -19,7 +19,6 @@ import os
 import sys
 
 from research.errors import UserError
-from research.training.determinism import expects_gpu
 
 VARIABLE = "RESEARCH_ALLOCATOR"
 KEPT, SYSTEM = "kept", "system"
@@ -41,26 +40,33 @@ def keep_memory(device: str) -> None:
     Raises:
         UserError: for a value of the variable that means nothing.
     """
-    global _state
     asked = os.environ.get(VARIABLE, KEPT)
     if asked not in (KEPT, SYSTEM):
         raise UserError(
             f"{VARIABLE}: {asked!r} was given. Allowed: {KEPT} (memory is kept for the next update, the default), "
             f"{SYSTEM} (the C library decides)."
         )
-    if asked == SYSTEM or _state == KEPT or not sys.platform.startswith("linux") or _chosen_by_user():
+    if asked == SYSTEM or _state == KEPT or _chosen_by_user():
         return
-    if expects_gpu(device) or (device in ("auto", "tpu") and importlib.util.find_spec("libtpu") is not None):
-        return
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
-        return
-    if all(library.mallopt(number, value) for number, value in SETTINGS.values()):
-        _state = KEPT
+    from research.training.determinism import expects_gpu  # it imports JAX, which what calls `tell` may not need
+
+    if not expects_gpu(device) and not (device in ("auto", "tpu") and importlib.util.find_spec("libtpu") is not None):
+        tell()
+
+
+def tell() -> bool:
+    """Tell the C library whatever the devices; whether it is one that takes it: that of GNU on Linux."""
+    global _state
+    if sys.platform.startswith("linux"):
+        library = ctypes.CDLL(None)
+        if hasattr(library, "gnu_get_libc_version"):
+            taken = [library.mallopt(number, value) for number, value in SETTINGS.values()]
+            _state = KEPT if all(taken) else SYSTEM
+    return _state == KEPT
 
 
 def allocator() -> str:
-    """``kept`` where `keep_memory` took effect, else ``system``."""
+    """``kept`` where the C library was told, else ``system``."""
     return _state
 
 

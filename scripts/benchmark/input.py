@@ -26,9 +26,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from speed_suite import allocator
+from research.training import allocator
 
-allocator.tune()
+allocator.tell()
 
 import jax
 import jax.numpy as jnp

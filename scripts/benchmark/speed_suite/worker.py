@@ -11,9 +11,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from speed_suite import allocator
 from speed_suite.protocol import Channel
 from speed_suite.workloads import WORKLOADS
+
+from research.training import allocator
 
 
 def high_water() -> dict[str, int]:
@@ -33,7 +34,7 @@ def main() -> None:
     channel = Channel()
     module, options, tuned = json.loads(sys.argv[1])
     workload, mode, given = WORKLOADS[sys.argv[2]], sys.argv[3], Path(sys.argv[4])
-    taken = allocator.tune() if tuned else False
+    taken = allocator.tell() if tuned else False
     began = time.perf_counter()
     contestant: Any = importlib.import_module(f"speed_suite.{module}").Contestant(workload, mode, given, options)
     imported, memory = time.perf_counter() - began, high_water()

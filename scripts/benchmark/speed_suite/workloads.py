@@ -119,7 +119,8 @@ class Entry:
         name: what the table calls it.
         module: of `speed_suite`, whose ``Contestant`` it is.
         options: what the module makes of it.
-        tuned: whether its C library keeps memory as this framework's does; see `speed_suite.allocator`.
+        tuned: whether its C library is told to keep memory, as this framework tells it; see
+            `research.training.allocator`.
     """
 
     name: str
@@ -158,14 +159,14 @@ def entries(workload: Workload, names: tuple[str, ...], inference: bool) -> list
     """The settings of the contestants asked for; of PyTorch all that are tried."""
     found = []
     if workload.members:
-        found = [Entry(f"research, {workload.members} members", "members", {}, True)] if "research" in names else []
+        found = [Entry(f"research, {workload.members} members", "members")] if "research" in names else []
         names = tuple(name for name in names if name in ("updates", "torch", EAGER))
     for name in names:
         if name in ("torch", EAGER):
             found.extend(each for each in torch_entries(workload) if name == "torch" or not each.options["compile"])
         elif name in ("loop", "updates"):
             called = {"loop": "research without evaluations", "updates": "research, updates alone"}[name]
-            found += [] if inference else [Entry(called, "ours", {"part": name}, True)]
+            found += [] if inference else [Entry(called, "ours", {"part": name})]
         elif name == "jit":
             found += [Entry("jax.jit", "nnx_idiom", {"functional": True})] if workload.light else []
         elif name == "lightning":
@@ -173,5 +174,5 @@ def entries(workload: Workload, names: tuple[str, ...], inference: bool) -> list
                 found.append(Entry("lightning", "lightning_loop", {"threads": 1 if workload.light else None}))
         else:
             module = {"research": "ours", "nnx": "nnx_idiom", "keras": "keras_jax"}[name]
-            found.append(Entry(name, module, {}, name == "research"))
+            found.append(Entry(name, module))
     return found
