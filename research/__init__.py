@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from research.allocator import keep_memory
+
 if TYPE_CHECKING:
     from research.experiment import Execution, Experiment
     from research.results import Result, load
@@ -19,6 +21,9 @@ _HOMES = {
     "load": "research.results",
     "run": "research.runner",
 }
+
+
+keep_memory()
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,8 @@ def _options(platform: str) -> tuple[tuple[str, Any], ...]:
     if platform != "cpu":
         return ()
     try:
-        jax.jit(lambda: 0, device=jax.local_devices(backend="cpu")[0]).lower().compile(compiler_options=PROCESSOR)
+        here = jax.device_put(0, jax.local_devices(backend="cpu")[0])
+        jax.jit(lambda x: x).lower(here).compile(compiler_options=PROCESSOR)
     except jax.errors.JaxRuntimeError:
         return ()
     return tuple(PROCESSOR.items())

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 
 import research
+from research.allocator import allocator
 from research.spec import Spec
-from research.training.allocator import allocator
 from research.training.code import code_hash
 
 PACKAGES = (

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from research.allocator import check_variable
 from research.data.batch import Batch
 from research.data.feed import Feed, Reading
 from research.data.placing import Shapes
@@ -19,7 +20,6 @@ from research.experiment import Execution, Experiment, Parallel
 from research.models.model import Model
 from research.spec.values import concrete_specs
 from research.task import Task
-from research.training.allocator import keep_memory
 from research.training.determinism import make_deterministic
 from research.training.layout import Layout, layout_of
 from research.training.loop import Cadence
@@ -320,7 +320,7 @@ def choose_device(kind: str, deterministic: bool) -> Any:
     Raises:
         UserError: if there is none, naming those there are.
     """
-    keep_memory(kind)
+    check_variable()
     if deterministic:
         make_deterministic(kind)
     if kind == "auto":

@@ -10,7 +10,7 @@ trained on them without augmentation, takes a second: below 1 the input would be
 the rounds.
 """
 
-# ruff: noqa: E402 (the C library is tuned before JAX is imported)
+
 
 from __future__ import annotations
 
@@ -25,10 +25,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-from research.training import allocator
-
-allocator.tell()
 
 import jax
 import jax.numpy as jnp

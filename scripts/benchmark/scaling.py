@@ -8,7 +8,7 @@ the program needs beside its arguments is fitted too. At small sizes what does n
 between the two largest sizes, is given beside that of all.
 """
 
-# ruff: noqa: E402 (the C library is tuned before JAX is imported)
+
 
 from __future__ import annotations
 
@@ -22,10 +22,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-from research.training import allocator
-
-allocator.tell()
 
 import jax
 import numpy as np

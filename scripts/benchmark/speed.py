@@ -14,7 +14,7 @@ updates: its compiled updates alone.
 nnx: ``nnx.jit`` and ``nnx.Optimizer``. keras: ``fit``. lightning: ``Trainer.fit``, for the loop around small models.
 torch: eager, compiled, channels_last, one or two threads, two forms of attention; the best by a trial, and what comes
 near it, is measured, and the very best with the C library tuned as this framework's too ("tuned"; see
-`research.training.allocator`).
+`research.allocator`).
 
 GFLOP/s are by this framework's count for all; "matmul" is their share of this machine's rate in products of float32
 matrices of 1024 and 2048, the better of JAX's and PyTorch's. Memory is the most that was held beyond what imports took,

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from research.allocator import KEPT, SYSTEM, VARIABLE
 from speed_suite.workloads import Entry
 
 FOLDER = Path(__file__).parents[1]
@@ -40,6 +41,10 @@ class Channel:
         self._out.flush()
 
 
+OURS = ("given", "ours", "members")
+"""Modules in which this framework runs, as it is."""
+
+
 class Worker:
     """The parent's end of one contestant's process.
 
@@ -53,14 +58,14 @@ class Worker:
     def __init__(self, entry: Entry, workload: str, mode: str, given: Path) -> None:
         self.entry = entry
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-        command = [sys.executable, "-m", "speed_suite.worker", json.dumps([entry.module, entry.options, entry.tuned])]
+        command = [sys.executable, "-m", "speed_suite.worker", json.dumps([entry.module, entry.options])]
         path = os.pathsep.join([str(FOLDER), str(FOLDER.parents[1]), os.environ.get("PYTHONPATH", "")])
         self._process = subprocess.Popen(
             [*command, workload, mode, str(given)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ | {"PYTHONPATH": path},
+            env=os.environ | {"PYTHONPATH": path, VARIABLE: KEPT if entry.tuned or entry.module in OURS else SYSTEM},
             text=True,
         )
 

@@ -1,4 +1,4 @@
-"""The process of one contestant: ``python -m speed_suite.worker [MODULE, OPTIONS, TUNED] WORKLOAD MODE GIVEN``."""
+"""The process of one contestant: ``python -m speed_suite.worker [MODULE, OPTIONS] WORKLOAD MODE GIVEN``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from research.allocator import allocator
 from speed_suite.protocol import Channel
 from speed_suite.workloads import WORKLOADS
-
-from research.training import allocator
 
 
 def high_water() -> dict[str, int]:
@@ -32,9 +31,8 @@ def high_water() -> dict[str, int]:
 def main() -> None:
     """Answer until the parent closes."""
     channel = Channel()
-    module, options, tuned = json.loads(sys.argv[1])
+    module, options = json.loads(sys.argv[1])
     workload, mode, given = WORKLOADS[sys.argv[2]], sys.argv[3], Path(sys.argv[4])
-    taken = allocator.tell() if tuned else False
     began = time.perf_counter()
     contestant: Any = importlib.import_module(f"speed_suite.{module}").Contestant(workload, mode, given, options)
     imported, memory = time.perf_counter() - began, high_water()
@@ -42,7 +40,7 @@ def main() -> None:
         try:
             if command["do"] == "prepare":
                 answer = contestant.prepare()
-                answer |= {"import_seconds": imported, "tuned": taken, "memory_after_import": memory["peak"]}
+                answer |= {"import_seconds": imported, "allocator": allocator(), "memory_after_import": memory["peak"]}
             elif command["do"] == "run":
                 began = time.perf_counter()
                 answer = {"seconds": contestant.run(command["updates"])}

@@ -120,7 +120,7 @@ class Entry:
         module: of `speed_suite`, whose ``Contestant`` it is.
         options: what the module makes of it.
         tuned: whether its C library is told to keep memory, as this framework tells it; see
-            `research.training.allocator`.
+            `research.allocator`.
     """
 
     name: str

@@ -8,9 +8,9 @@ import pytest
 
 PROGRAM = """
 import resource
+from research.allocator import allocator
 import jax
 import jax.numpy as jnp
-from research.training.allocator import allocator
 from research.training.setup import choose_device
 device = choose_device("cpu", True)
 def work(x):

@@ -28,30 +28,29 @@ OWN_SETTINGS = ("GLIBC_TUNABLES", "LD_PRELOAD")
 SETTINGS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1)}
 """Number of each parameter of ``mallopt``, and its value: one pool, nothing apart from it, nothing given back."""
 
+GPUS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""What there is where the driver of a GPU is."""
+
 _state = SYSTEM
 
 
-def keep_memory(device: str) -> None:
-    """Tell the C library; to be called before JAX starts its threads, and of no effect where it was called before.
+def keep_memory() -> None:
+    """Tell the C library, where this machine has no accelerator and the user has not chosen.
 
-    Args:
-        device: as in `research.experiment.Execution`.
-
-    Raises:
-        UserError: for a value of the variable that means nothing.
+    Threads that have a pool of their own keep it, so this comes first of all: when the package is imported.
     """
+    if os.environ.get(VARIABLE, KEPT) == KEPT and not _chosen_by_user() and not _accelerator_here():
+        tell()
+
+
+def check_variable() -> None:
+    """Raise `UserError` for a value of the variable that means nothing."""
     asked = os.environ.get(VARIABLE, KEPT)
     if asked not in (KEPT, SYSTEM):
         raise UserError(
             f"{VARIABLE}: {asked!r} was given. Allowed: {KEPT} (memory is kept for the next update, the default), "
             f"{SYSTEM} (the C library decides)."
         )
-    if asked == SYSTEM or _state == KEPT or _chosen_by_user():
-        return
-    from research.training.determinism import expects_gpu  # it imports JAX, which what calls `tell` may not need
-
-    if not expects_gpu(device) and not (device in ("auto", "tpu") and importlib.util.find_spec("libtpu") is not None):
-        tell()
 
 
 def tell() -> bool:
@@ -68,6 +67,15 @@ def tell() -> bool:
 def allocator() -> str:
     """``kept`` where the C library was told, else ``system``."""
     return _state
+
+
+def _accelerator_here() -> bool:
+    """Whether JAX would use one; it is not imported yet."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms and not {"cuda", "gpu", "rocm", "tpu"} & set(platforms.split(",")):
+        return False
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return (any(map(os.path.exists, GPUS)) and not hidden) or importlib.util.find_spec("libtpu") is not None
 
 
 def _chosen_by_user() -> bool:
