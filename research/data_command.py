@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from research.console import terminal
+from research.datasets import KINDS, SUMMARIES
 from research.errors import UserError
 
 
@@ -30,7 +31,7 @@ def add_data(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from research.experiment_file import defines, first_line
+    from research.outlines import defines, first_line
 
     if options.experiments is not None and not options.experiments.is_dir():
         raise UserError(f"{options.experiments}: there is no such folder. Name another one with --experiments DIR.")
@@ -44,10 +45,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _list_datasets() -> None:
-    from research.data.catalog import catalog, kinds
-
-    summaries = {name: source().about().summary for name, source in sorted(catalog().items())}
-    _print_lines("datasets", summaries | {f"{kind}:{what}": words for kind, (_, what, words) in kinds().items()})
+    _print_lines("datasets", SUMMARIES | {f"{name}:{kind.where}": kind.summary for name, kind in KINDS.items()})
 
 
 def _print_lines(title: str, entries: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import sys
 import traceback
@@ -13,10 +12,10 @@ from typing import Any
 
 from research.errors import UserError
 from research.experiment import Execution, Experiment, check_experiment
+from research.outlines import VARIABLE
 from research.spec import apply_overrides, check, to_json
 
 PACKAGE = "experiment_file"
-VARIABLE = "experiment"
 EXECUTION = "execution."
 
 
@@ -109,25 +108,6 @@ def _where(path: Path, error: BaseException) -> str:
     place = f"{path}, line {lines[-1]}" if lines else str(path)
     kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
     return f"{place}: {kind}{error}"
-
-
-def first_line(path: Path) -> str:
-    """The first line of a file's docstring, read without running the file; empty where there is none."""
-    try:
-        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return ""
-    return text.strip().splitlines()[0] if text else ""
-
-
-def defines(path: Path, variable: str = VARIABLE) -> bool:
-    """Whether a file assigns the name ``variable`` at its top level, read without running it."""
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return False
-    targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
-    return any(isinstance(target, ast.Name) and target.id == variable for target in targets)
 
 
 def read_experiment(file: Path, overrides: Sequence[str]) -> tuple[Experiment, Execution, Path | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from research.cli import main
+from research.data.catalog import catalog, kinds
+from research.datasets import KINDS, SUMMARIES
 
 EXPERIMENT_FILE = """
 from research.data import CSV, TableData
@@ -85,9 +88,28 @@ def test_termination_undoes_what_is_half_done(tmp_path: Path, monkeypatch: Any, 
     assert undone and "terminated" in capsys.readouterr().err
 
 
-def test_the_command_line_begins_without_jax() -> None:
-    """Help and mistakes in a command are there at once; what a command needs is imported when it runs."""
-    heavy = {"jax", "flax", "pandas", "matplotlib"}
-    code = f"import sys, research.cli; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["data", "list"]])
+def test_help_and_lists_are_there_at_once(arguments: list[str]) -> None:
+    """What a command needs is imported when it runs; help, lists and mistakes in a command need none of it."""
+    heavy = {"jax", "flax", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "orbax"}
+    code = (
+        f"import sys, research.cli\ntry:\n    research.cli.main({arguments})\nexcept SystemExit:\n    pass\n"
+        f"sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 10
+
+
+def test_lists_say_of_each_source_what_it_says_of_itself(capsys: Any) -> None:
+    assert {name: source().about().summary for name, source in catalog().items()} == SUMMARIES
+    assert list(kinds()) == list(KINDS)
+    assert main(["data", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(words in shown for words in [*SUMMARIES.values(), *(kind.summary for kind in KINDS.values())])
+
+
+def test_a_command_leaves_the_looks_for_garbage_as_they_were() -> None:
+    before = gc.get_threshold()
+    assert main(["data", "list"]) == 0
+    assert gc.get_threshold() == before

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
 
 from research.data.dataset import SPLITS, Dataset
+from research.data.division import set_aside
 from research.errors import UserError
 from research.spec import Spec, Static, field
 
@@ -173,22 +173,14 @@ def _carve(
     fewest: int,
 ) -> np.ndarray:
     """``fraction`` of the patients ``among``, stratified by ``labels``; each class needs at least ``fewest``."""
-    from sklearn.model_selection import train_test_split
-
     strata = None if labels is None else labels[among]
     _check_enough(strata, len(among), dataset, fewest)
-    return _divide(
-        name, len(among), dataset, train_test_split, among, test_size=fraction, random_state=seed, stratify=strata
-    )
-
-
-def _divide(name: str, count: int, dataset: Dataset, divide: Any, among: np.ndarray, **options: Any) -> np.ndarray:
     try:
-        return np.sort(divide(among, **options)[1])
+        return np.sort(among[set_aside(len(among), fraction, seed, strata)])
     except ValueError as error:
         what = "rows" if dataset.patient is None else "patients"
         raise UserError(
-            f"split.{name}: {options['test_size']:g} of {count} {what} of {dataset.about.name} cannot be set aside "
+            f"split.{name}: {fraction:g} of {len(among)} {what} of {dataset.about.name} cannot be set aside "
             f"with every class in it ({error}). Use a larger fraction or more data."
         ) from None
 

@@ -56,6 +56,7 @@ def test_wisconsin_is_the_published_data_with_malignant_positive() -> None:
     table = Wisconsin().load()
     bunch: Any = load_breast_cancer()
     np.testing.assert_array_equal(table.frame.to_numpy(), bunch.data)
+    assert list(table.frame.columns) == list(bunch.feature_names)
     assert table.task.names == ("benign", "malignant")
     assert np.bincount(table.targets).tolist() == [357, 212]  # as published
     malignant = list(bunch.target_names).index("malignant")

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import train_test_split
 from tiny import EXPERIMENT, run
 
 from research.data import About, Column, Split, SyntheticTable, Table, TableData, Wisconsin
+from research.data.division import set_aside
 from research.errors import UserError
 from research.experiment import Evaluation
 from research.spec import check, replace
@@ -219,3 +221,28 @@ def test_without_validation_all_others_train(tmp_path: Path) -> None:
     assert result.summary["reported_step"] == 8
     with pytest.raises(UserError, match=r"evaluation.select: there is no validation split to choose on"):
         run(replace(EXPERIMENT, {"data.split": split}), tmp_path)
+
+
+@pytest.mark.parametrize("classes", [None, 1, 2, 3, 7])
+def test_rows_set_aside_are_those_of_scikit_learn(classes: int | None) -> None:
+    draw = np.random.default_rng(0)
+    for seed in range(60):
+        count, fraction = (
+            int(draw.integers(80, 400)),
+            float(draw.choice([0.1, 0.2, 1 / 3, 0.5, draw.uniform(0.1, 0.9)])),
+        )
+        strata = None
+        if classes is not None:
+            strata = np.concatenate([np.repeat(np.arange(classes), 2), draw.integers(0, classes, count - 2 * classes)])
+            # Equal sizes too, whose remainders are ties that chance breaks.
+            strata = np.sort(strata) if seed % 2 else np.arange(count) % classes
+        expected = train_test_split(np.arange(count), test_size=fraction, random_state=seed, stratify=strata)[1]
+        np.testing.assert_array_equal(set_aside(count, fraction, seed, strata), np.sort(expected))
+
+
+@pytest.mark.parametrize(("fraction", "strata"), [(0.99, [0, 1] * 5), (0.05, [0, 1] * 5), (0.5, [0] * 9 + [1])])
+def test_rows_cannot_be_set_aside_where_scikit_learn_cannot(fraction: float, strata: list[int]) -> None:
+    with pytest.raises(ValueError):
+        train_test_split(np.arange(10), test_size=fraction, random_state=0, stratify=strata)
+    with pytest.raises(ValueError, match=r"leaves none|classes|1 member"):
+        set_aside(10, fraction, 0, np.array(strata))

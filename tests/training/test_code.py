@@ -11,7 +11,7 @@ import pytest
 from tiny import EXPERIMENT
 
 from research.experiment_file import load_experiment
-from research.training.code import code_hash
+from research.training.code import _package_meaning, code_hash
 
 FILE = "from {helper} import Mine\nfrom tiny import EXPERIMENT\nexperiment = EXPERIMENT.replace(loss=Mine())\n"
 HELPER = '''"""A loss."""
@@ -74,3 +74,18 @@ def test_a_class_without_source_is_named() -> None:
         assert code_hash(EXPERIMENT.replace(loss=space["Typed"]()))[1] == ("Typed",)
     finally:
         main.__file__ = had
+
+
+def test_the_hash_is_the_same_from_disk_and_a_damaged_file_is_made_anew(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("RESEARCH_CACHE_DIR", str(tmp_path))
+    _package_meaning.cache_clear()
+    first = code_hash(EXPERIMENT)
+    (kept,) = (tmp_path / "code").iterdir()
+    whole = kept.read_bytes()
+    _package_meaning.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("research.training.code._meaning", None)
+        assert code_hash(EXPERIMENT) == first
+    kept.write_bytes(whole[:100])
+    _package_meaning.cache_clear()
+    assert code_hash(EXPERIMENT) == first and kept.read_bytes() == whole

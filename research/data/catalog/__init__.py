@@ -28,6 +28,7 @@ from research.data.formats.meds import MEDS
 from research.data.formats.series_csv import SeriesCSV
 from research.data.formats.signal_folder import SignalFolder
 from research.data.source import Source
+from research.datasets import KINDS
 from research.errors import UserError, did_you_mean
 from research.spec import apply_overrides, check
 
@@ -74,27 +75,19 @@ def catalog() -> dict[str, type[Source]]:
     }
 
 
-def kinds() -> dict[str, tuple[Callable[[str], Source], str, str]]:
-    """Sources that a text ``KIND:WHERE`` means: what makes them, what WHERE is, and what they are."""
+def kinds() -> dict[str, Callable[[str], Source]]:
+    """Sources that a text ``KIND:WHERE`` means: what makes them of WHERE, which `research.datasets.KINDS` describes."""
     return {
-        "medmnist": (lambda name: MedMNIST(name=name), "NAME", "one of the twelve 2D sets of MedMNIST v2"),  # pyright: ignore[reportArgumentType]
-        "tfds": (lambda name: TFDS(dataset=name), "NAME", "a dataset of TFDS' catalogue, as ArrayRecord"),
-        "ucr": (lambda name: UCR(name=name), "NAME", "a set of the UCR and UEA archives of time series"),
-        "csv": (lambda path: CSV(path=path), "FILE?target=COLUMN", "any table of yours"),
-        "image_folder": (lambda path: ImageFolder(path=path), "FOLDER", "your pictures, a folder per class"),
-        "images_csv": (lambda path: ImagesCSV(path=path), "FILE?target=COLUMN", "your pictures, named in a table"),
-        "dicom": (lambda path: DICOM(path=path), "FOLDER?labels=FILE&target=COLUMN", "your films, labels in a table"),
-        "series_csv": (
-            lambda path: SeriesCSV(path=path),
-            "FILE?target=COLUMN&patient=COLUMN",
-            "your series, in a table",
-        ),
-        "meds": (lambda path: MEDS(path=path), "FILE?task=TASK", "patient records in MEDS, a file or a folder"),
-        "signal_folder": (
-            lambda path: SignalFolder(path=path),
-            "FOLDER?labels=FILE&target=COLUMN",
-            "your WFDB records, labels in a table",
-        ),
+        "medmnist": lambda name: MedMNIST(name=name),  # pyright: ignore[reportArgumentType]
+        "tfds": lambda name: TFDS(dataset=name),
+        "ucr": lambda name: UCR(name=name),
+        "csv": lambda path: CSV(path=path),
+        "image_folder": lambda path: ImageFolder(path=path),
+        "images_csv": lambda path: ImagesCSV(path=path),
+        "dicom": lambda path: DICOM(path=path),
+        "series_csv": lambda path: SeriesCSV(path=path),
+        "meds": lambda path: MEDS(path=path),
+        "signal_folder": lambda path: SignalFolder(path=path),
     }
 
 
@@ -113,19 +106,18 @@ def parse_source(text: str) -> Source:
     name, colon, where = (part.strip() for part in head.partition(":"))
     known, made = catalog(), kinds()
     if colon and name.lower() in made:
-        make, what, _ = made[name.lower()]
         if not where:
-            raise UserError(f"{text!r} lacks what follows the colon; write {name.lower()}:{what}.")
-        source = make(where)
+            raise UserError(f"{text!r} lacks what follows the colon; write {name.lower()}:{KINDS[name.lower()].where}.")
+        source = made[name.lower()](where)
     elif not colon and name in known:
         source = known[name]()
     else:
         hint = did_you_mean(name, [*known, *made])
         if not colon and name.lower() in made:
-            hint = f" Write {name.lower()}:{made[name.lower()][1]}."
+            hint = f" Write {name.lower()}:{KINDS[name.lower()].where}."
         if not colon and name.lower().endswith((".csv", ".data", ".tsv", ".txt")):
             hint = f" For a file write 'csv:{name}'."
-        forms = ", ".join(f"{kind}:{what.partition('?')[0]}" for kind, (_, what, _) in made.items())
+        forms = ", ".join(f"{kind}:{KINDS[kind].where.partition('?')[0]}" for kind in made)
         raise UserError(f"{text!r} is no known data.{hint} Known: {', '.join(known)}, {forms}.")
     source = apply_overrides(source, [unquote(part) for part in fields.split("&") if part])
     check(source)

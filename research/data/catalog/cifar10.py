@@ -15,6 +15,7 @@ from research.data.cache import cache_dir
 from research.data.download import checksum, download
 from research.data.images import Images
 from research.data.source import DATA_DIR, Source
+from research.datasets import SUMMARIES
 from research.errors import UserError
 from research.task import Task
 
@@ -42,7 +43,7 @@ class CIFAR10(Source):
         """Licence, citation and notes."""
         return About(
             name="cifar10",
-            summary="60,000 colour pictures of 32 by 32 pixels; ten everyday classes, 6,000 of each",
+            summary=SUMMARIES["cifar10"],
             licence="not stated by the publisher; in common use for research",
             citation=(
                 "A. Krizhevsky: Learning multiple layers of features from tiny images. Technical report, University "

@@ -13,6 +13,7 @@ from research.data.about import About
 from research.data.formats.wfdb_format import Record, beside, read_annotations, read_record
 from research.data.series import Series, Variable
 from research.data.source import Source, find_published
+from research.datasets import SUMMARIES
 from research.errors import UserError
 from research.spec import Static, field
 from research.task import Task
@@ -103,7 +104,7 @@ class MITBIH(Source):
         shared = "left out of train" if self.shared_patient == "drop" else "kept in train, as published"
         return About(
             name="mitbih",
-            summary="heartbeats of 44 half-hour recordings of 43 patients, 360 Hz; the five classes of AAMI",
+            summary=SUMMARIES["mitbih"],
             licence="ODC-BY 1.0",
             citation=(
                 "G. B. Moody, R. G. Mark: The impact of the MIT-BIH Arrhythmia Database. IEEE Engineering in Medicine "

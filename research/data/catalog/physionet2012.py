@@ -15,6 +15,7 @@ from research.data.about import About
 from research.data.series import Series, Variable
 from research.data.small_files import read_together, small_files
 from research.data.source import Source, find_folder
+from research.datasets import SUMMARIES
 from research.errors import UserError, did_you_mean
 from research.spec import field
 from research.task import Task
@@ -124,7 +125,7 @@ class PhysioNet2012(Source):
         """Licence, citation and notes."""
         return About(
             name="physionet2012",
-            summary="first 48 hours of 4,000 stays in intensive care a set, 37 variables; death in hospital",
+            summary=SUMMARIES["physionet2012"],
             licence="ODC-BY 1.0 (PhysioNet)",
             citation=(
                 "I. Silva, G. Moody, D. J. Scott, L. A. Celi, R. G. Mark: Predicting in-hospital mortality of ICU "

@@ -12,6 +12,7 @@ from research.data.about import About
 from research.data.series import Series, Variable
 from research.data.small_files import read_together, small_files
 from research.data.source import Source, find_folder
+from research.datasets import SUMMARIES
 from research.errors import UserError
 from research.spec import field
 from research.task import NO_LABEL, Task
@@ -91,7 +92,7 @@ class PhysioNet2019Sepsis(Source):
         """Licence, citation and notes."""
         return About(
             name="physionet2019_sepsis",
-            summary="stays in intensive care of 40,336 patients hour by hour, 40 variables; sepsis at each hour",
+            summary=SUMMARIES["physionet2019_sepsis"],
             licence="CC BY 4.0 (PhysioNet)",
             citation=(
                 "M. A. Reyna, C. S. Josef, R. Jeter et al.: Early prediction of sepsis from clinical data: the "

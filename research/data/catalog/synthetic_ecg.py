@@ -23,6 +23,7 @@ from research.data.catalog.ecg_dynamics import (
 from research.data.catalog.known_risk import bayes_auroc, latent_normal, patient_names, risk_of
 from research.data.series import Series, Variable
 from research.data.source import Source
+from research.datasets import SUMMARIES
 from research.errors import UserError
 from research.spec import Static, field
 from research.task import Task
@@ -107,7 +108,7 @@ class SyntheticECG(Source):
         """What the rows are; the licence is that of this package."""
         return About(
             name="synthetic_ecg",
-            summary="made-up electrocardiograms, one lead; label drawn from a known risk that grows as T falls",
+            summary=SUMMARIES["synthetic_ecg"],
             licence="Apache-2.0 (made by this package)",
             citation=(
                 "made up, not measured; the model is that of P. E. McSharry, G. D. Clifford, L. Tarassenko, L. A. "

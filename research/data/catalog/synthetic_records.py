@@ -24,6 +24,7 @@ from research.data.catalog.records_process import (
 from research.data.events import Events
 from research.data.formats.meds import MEDS
 from research.data.source import Source
+from research.datasets import SUMMARIES
 from research.errors import UserError
 from research.spec import Static, field
 from research.task import NO_LABEL, Task
@@ -82,7 +83,7 @@ class SyntheticRecords(Source):
         """What the rows are; the licence is that of this package."""
         return About(
             name="synthetic_records",
-            summary="made-up records of coded events; label drawn from a known risk by a hidden condition and age",
+            summary=SUMMARIES["synthetic_records"],
             licence="Apache-2.0 (made by this package)",
             citation="none: made up, not measured",
             notes=(

@@ -12,6 +12,7 @@ from research.data.about import About
 from research.data.catalog.known_risk import expected_auroc
 from research.data.source import Source
 from research.data.table import Column, Table
+from research.datasets import SUMMARIES
 from research.spec import Static, field
 from research.task import Task
 
@@ -55,7 +56,7 @@ class SyntheticTable(Source):
         """What the rows are; the licence is that of this package."""
         return About(
             name="synthetic_table",
-            summary="made-up patients: 8 measurements with interactions; label drawn from a known risk",
+            summary=SUMMARIES["synthetic_table"],
             licence="Apache-2.0 (made by this package)",
             citation="none: made up, not measured",
             notes=(

@@ -30,6 +30,7 @@ from research.data.catalog.vitals_dynamics import (
 )
 from research.data.series import Series, Variable
 from research.data.source import Source
+from research.datasets import SUMMARIES
 from research.errors import UserError
 from research.spec import Static, field
 from research.task import Task
@@ -97,7 +98,7 @@ class SyntheticVitals(Source):
         """What the rows are; the licence is that of this package."""
         return About(
             name="synthetic_vitals",
-            summary="made-up stays of 48 h: 7 vital signs at irregular times; label drawn from a known risk",
+            summary=SUMMARIES["synthetic_vitals"],
             licence="Apache-2.0 (made by this package)",
             citation="none: made up, not measured",
             notes=(

@@ -12,6 +12,7 @@ from research.data.catalog.known_risk import expected_auroc
 from research.data.catalog.xray_phantom import DRAWING_VERSION, Anatomy, draw_film
 from research.data.images import Images
 from research.data.source import Source
+from research.datasets import SUMMARIES
 from research.spec import Static, field, fingerprint
 from research.task import Task
 
@@ -59,7 +60,7 @@ class SyntheticXray(Source):
         """What the rows are; the licence is that of this package."""
         return About(
             name="synthetic_xray",
-            summary="drawn chest films of made-up patients; label drawn from a known risk that grows with an opacity",
+            summary=SUMMARIES["synthetic_xray"],
             licence="Apache-2.0 (made by this package)",
             citation="none: made up, not measured",
             notes=(

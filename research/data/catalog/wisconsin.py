@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from research.data.about import About
 from research.data.source import Source
 from research.data.table import Column, Table
+from research.datasets import SUMMARIES
+from research.errors import UserError
 from research.task import Task
+
+MEASURES = (
+    *("radius", "texture", "perimeter", "area", "smoothness"),
+    *("compactness", "concavity", "concave points", "symmetry", "fractal dimension"),
+)
+NAMES = tuple(form.format(name) for form in ("mean {}", "{} error", "worst {}") for name in MEASURES)
+"""The columns, named as scikit-learn names them."""
 
 
 class Wisconsin(Source):
@@ -24,7 +37,7 @@ class Wisconsin(Source):
         """Licence, citation and notes."""
         return About(
             name="wisconsin",
-            summary="569 breast biopsies, 30 measurements of cell nuclei; benign or malignant",
+            summary=SUMMARIES["wisconsin"],
             licence="CC BY 4.0 (UCI Machine Learning Repository)",
             citation=(
                 "W. N. Street, W. H. Wolberg, O. L. Mangasarian: Nuclear feature extraction for breast tumor "
@@ -40,12 +53,10 @@ class Wisconsin(Source):
 
     def load(self) -> Table:
         """All 569 rows; nothing is missing."""
-        from sklearn.datasets import load_breast_cancer
-
-        values, malignant_is_zero, names = _as_arrays(load_breast_cancer())
+        values, malignant_is_zero = _read()
         return Table(
-            frame=pd.DataFrame({name: values[:, index] for index, name in enumerate(names)}),
-            columns=tuple(Column(name, "numeric") for name in names),
+            frame=pd.DataFrame({name: values[:, index] for index, name in enumerate(NAMES)}),
+            columns=tuple(Column(name, "numeric") for name in NAMES),
             # scikit-learn numbers malignant 0; the disease is the positive class here.
             targets=(1 - malignant_is_zero).astype(np.int32),
             task=Task("binary", ("benign", "malignant")),
@@ -56,6 +67,15 @@ class Wisconsin(Source):
         )
 
 
-def _as_arrays(bunch: object) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    values, targets = np.asarray(getattr(bunch, "data")), np.asarray(getattr(bunch, "target"))  # noqa: B009
-    return values, targets, [str(name) for name in getattr(bunch, "feature_names")]  # noqa: B009
+def _read() -> tuple[np.ndarray, np.ndarray]:
+    """Measurements and classes from scikit-learn's file, without the import of scikit-learn, which takes longer."""
+    package = importlib.util.find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise UserError("wisconsin: scikit-learn, which carries this data, is not installed. Install scikit-learn.")
+    path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "breast_cancer.csv"
+    if not path.is_file():
+        raise UserError(f"wisconsin: {path} is missing, a file of scikit-learn. Install scikit-learn again.")
+    with path.open(encoding="utf-8", newline="") as file:
+        _, *rows = csv.reader(file)
+    values = np.asarray(rows, dtype=np.float64)
+    return values[:, :-1], values[:, -1].astype(int)
