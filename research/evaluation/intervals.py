@@ -53,13 +53,14 @@ def bootstrap_weights(
         chunk: resamples per array that is yielded; chosen for about 4 MiB by default, which caches hold.
     """
     units = int(unit.max()) + 1 if len(unit) else 0
+    alone = units == len(unit) and np.array_equal(unit, np.arange(units))
     chunk = chunk or max(1, _CHUNK_BYTES // (8 * max(1, len(unit))))
     for first in range(0, resamples, chunk):
         counts = np.empty((min(chunk, resamples - first), units))
         for row in range(len(counts)):
             random = np.random.Generator(np.random.PCG64([seed, first + row]))
             counts[row] = np.bincount(random.integers(0, units, units), minlength=units)
-        yield np.take(counts, unit, axis=1)
+        yield counts if alone else np.take(counts, unit, axis=1)
 
 
 def percentile_interval(values: Float[np.ndarray, " R"], unit_name: str, level: float = LEVEL) -> Interval:

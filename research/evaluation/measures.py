@@ -182,17 +182,18 @@ class Measured:
 
     def _binary(self, weights: Any) -> tuple[Lazy, Lazy]:
         p, y, said = self.prediction, self.targets, self.decided
-        scores = functools.cache(lambda: metrics.class_scores(said, y, 2, weights))
+        scores = functools.cache(lambda: self._counted.class_scores(weights))
+        standing = functools.cache(lambda: self._ranked[0].standing(weights))
         overall = {
-            "auroc": lambda: metrics.auroc(p, y, weights),
-            "average_precision": lambda: metrics.average_precision(p, y, weights),
+            "auroc": lambda: standing().auroc(),
+            "average_precision": lambda: standing().average_precision(),
             "accuracy": lambda: metrics.accuracy(self.likeliest, y, weights),
             "balanced_accuracy": lambda: scores()["sensitivity"].mean(-1),
             "sensitivity": lambda: metrics.sensitivity(said, y, weights),
             "specificity": lambda: metrics.specificity(said, y, weights),
             "f1": lambda: metrics.f1(said, y, weights),
-            "brier": lambda: metrics.brier(p, y, weights),
-            "log_loss": lambda: metrics.log_loss(p, y, weights),
+            "brier": lambda: metrics.mean(self._brier, weights),
+            "log_loss": lambda: metrics.mean(self._log_loss, weights),
         }
         if self.own_thresholds:
             called = metrics.called(p, self.own_thresholds["min_sensitivity_precision"])
@@ -202,21 +203,20 @@ class Measured:
         return overall, _each(scores, "sensitivity", "precision", "f1")
 
     def _multiclass(self, weights: Any) -> tuple[Lazy, Lazy]:
-        p, y, said = self.prediction, self.targets, self.likeliest
-        truth = self.true.astype(np.float64)
-        scores = functools.cache(lambda: metrics.class_scores(said, y, len(self.parts), weights))
-        areas = functools.cache(lambda: metrics.auroc_per_class(p, y, weights))
+        y, said = self.targets, self.likeliest
+        scores = functools.cache(lambda: self._counted.class_scores(weights))
+        standings = functools.cache(lambda: [ranked.standing(weights) for ranked in self._ranked])
+        areas = functools.cache(lambda: np.stack([each.auroc() for each in standings()], axis=-1))
+        precisions = functools.cache(lambda: np.stack([each.average_precision() for each in standings()], axis=-1))
         overall = {
             "auroc": lambda: metrics.macro(areas(), self.contrasted),
             "auroc_weighted": lambda: areas()[..., self.contrasted] @ self.case_shares(),
-            "average_precision": lambda: metrics.macro(
-                metrics.average_precision_per_label(p, truth, weights), self.present
-            ),
+            "average_precision": lambda: metrics.macro(precisions(), self.present),
             "accuracy": lambda: metrics.accuracy(said, y, weights),
             "balanced_accuracy": lambda: metrics.macro(scores()["sensitivity"], self.present),
             "f1": lambda: metrics.macro(scores()["f1"], self.present | self.said.any(0)),
-            "brier": lambda: metrics.brier(p, y, weights),
-            "log_loss": lambda: metrics.log_loss(p, y, weights),
+            "brier": lambda: metrics.mean(self._brier, weights),
+            "log_loss": lambda: metrics.mean(self._log_loss, weights),
         }
         if self.task.ordinal:
             overall["quadratic_kappa"] = lambda: metrics.quadratic_kappa(said, y, weights)
@@ -224,14 +224,18 @@ class Measured:
 
     def _multilabel(self, weights: Any) -> tuple[Lazy, Lazy]:
         p, y = self.prediction, self.targets
+        standings = functools.cache(lambda: [ranked.standing(weights) for ranked in self._ranked])
+
+        def ranking(metric: Callable[[metrics.Standing], Any]) -> Any:
+            return functools.cache(lambda: np.stack([metric(each) for each in standings()], axis=-1))
 
         def per_label(metric: Any, prediction: Any) -> Any:
             return functools.cache(lambda: metrics.per_column(metric, prediction, y, weights))
 
         said = self.said.astype(np.int32)
         parts: Lazy = {
-            "auroc": per_label(metrics.auroc, p),
-            "average_precision": per_label(metrics.average_precision, p),
+            "auroc": ranking(metrics.Standing.auroc),
+            "average_precision": ranking(metrics.Standing.average_precision),
             "sensitivity": per_label(metrics.sensitivity, said),
             "specificity": per_label(metrics.specificity, said),
             "f1": per_label(metrics.f1, said),
@@ -245,9 +249,29 @@ class Measured:
             "log_loss": (per_label(metrics.log_loss, p), known),
         }
         overall: Lazy = {name: functools.partial(_macro_of, columns, over) for name, (columns, over) in means.items()}
-        overall["f1_max"] = functools.partial(_macro_of, per_label(metrics.f1_max, p), self.present)
+        overall["f1_max"] = functools.partial(_macro_of, ranking(metrics.Standing.f1_max), self.present)
         overall["f_max"] = lambda: metrics.f_max(p, y, weights, self._sample_curves)
         return overall, parts
+
+    @functools.cached_property
+    def _ranked(self) -> list[metrics.RankedScores]:
+        """Scores of the positive class, or of each class or label."""
+        if self.kind == "binary":
+            return [metrics.RankedScores(self.prediction, self.targets)]
+        truth = np.where(self.observed, self.true, np.nan)
+        return [metrics.RankedScores(*columns) for columns in zip(self.prediction.T, truth.T, strict=True)]
+
+    @functools.cached_property
+    def _counted(self) -> metrics.CountedDecisions:
+        return metrics.CountedDecisions(self.decided, self.targets, len(self.parts))
+
+    @functools.cached_property
+    def _brier(self) -> np.ndarray:
+        return metrics.brier_of_each(self.prediction, self.targets)
+
+    @functools.cached_property
+    def _log_loss(self) -> np.ndarray:
+        return metrics.log_loss_of_each(self.prediction, self.targets)
 
     @functools.cached_property
     def _sample_curves(self) -> metrics.SampleCurves:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Num, Shaped
 from research.errors import UserError, did_you_mean
 from research.metrics.arrays import macro, mean, one_hot, per_column
 from research.metrics.decisions import (
+    CountedDecisions,
     accuracy,
     called,
     class_scores,
@@ -27,7 +28,9 @@ from research.metrics.decisions import (
 )
 from research.metrics.quantities import (
     brier,
+    brier_of_each,
     log_loss,
+    log_loss_of_each,
     mean_absolute_error,
     mean_squared_error,
     pinball,
@@ -35,6 +38,7 @@ from research.metrics.quantities import (
     root_mean_squared_error,
     skill,
 )
+from research.metrics.ranked import RankedScores, Standing
 from research.metrics.ranking import (
     SampleCurves,
     auroc,
@@ -51,7 +55,10 @@ from research.task import Task
 
 __all__ = [
     "LARGER_IS_BETTER",
+    "CountedDecisions",
+    "RankedScores",
     "SampleCurves",
+    "Standing",
     "accuracy",
     "auroc",
     "auroc_per_class",
@@ -59,6 +66,7 @@ __all__ = [
     "average_precision",
     "average_precision_per_label",
     "brier",
+    "brier_of_each",
     "called",
     "class_scores",
     "concordance",
@@ -69,6 +77,7 @@ __all__ = [
     "f_max",
     "larger_is_better",
     "log_loss",
+    "log_loss_of_each",
     "macro",
     "mean",
     "mean_absolute_error",

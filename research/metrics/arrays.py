@@ -30,8 +30,14 @@ def prepare(weights: Any, *values: Any) -> tuple[Any, ...]:
 
 def total(xp: Any, weights: Any, values: Any) -> Any:
     """Weighted sums over the examples: ``[..., N]`` with ``[N]`` or ``[N, K]``."""
-    # Accelerators would round the products to fewer bits; NumPy knows no such argument.
-    return jnp.matmul(weights, values, precision="highest") if xp is jnp else weights @ values
+    if xp is jnp:
+        # Accelerators would round the products to fewer bits; NumPy knows no such argument.
+        return jnp.matmul(weights, values, precision="highest")
+    # Waking the threads of BLAS for one column costs more than the sum, where cores are few.
+    if values.ndim == 1 or values.shape[1] == 1:
+        sums = np.einsum("...n,n->...", weights, values.reshape(-1))
+        return sums if values.ndim == 1 else sums[..., None]
+    return weights @ values
 
 
 def ratio(xp: Any, numerator: Any, denominator: Any) -> Any:

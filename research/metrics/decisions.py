@@ -73,12 +73,41 @@ def class_scores(
     """``sensitivity``, ``precision`` and ``f1`` of each class against all others, NaN where not defined."""
     said, true = one_hot(predicted, classes), one_hot(targets, classes)
     xp, weights, said, true = prepare(weights, said, true)
-    hits, calls, cases = (total(xp, weights, values) for values in (said * true, said, true))
+    return _scores(xp, *(total(xp, weights, values) for values in (said * true, said, true)))
+
+
+def _scores(xp: Any, hits: Any, calls: Any, cases: Any) -> dict[str, Any]:
     return {
         "sensitivity": ratio(xp, hits, cases),
         "precision": ratio(xp, hits, calls),
         "f1": ratio(xp, 2 * hits, calls + cases),
     }
+
+
+class CountedDecisions:
+    """Decisions to be counted under many weights, as the bootstrap does: in NumPy, one pass over the rows each time.
+
+    Args:
+        predicted: the class called, 0 to C - 1.
+        targets: the true class.
+        classes: C.
+    """
+
+    def __init__(self, predicted: Int[np.ndarray, " N"], targets: Int[np.ndarray, " N"], classes: int) -> None:
+        self._classes = classes
+        self._cell = targets.astype(np.intp) * classes + predicted
+
+    def confusion_matrix(self, weights: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch C C"]:
+        """As `confusion_matrix`: the true class by row, the predicted one by column."""
+        cells = self._classes**2
+        each = weights.reshape(-1, weights.shape[-1])
+        counts = [np.bincount(self._cell, weights=row, minlength=cells) for row in each]
+        return np.reshape(counts, (*weights.shape[:-1], self._classes, self._classes))
+
+    def class_scores(self, weights: Float[np.ndarray, "*batch N"]) -> dict[str, Float[np.ndarray, "*batch C"]]:
+        """As `class_scores`."""
+        matrix = self.confusion_matrix(weights)
+        return _scores(np, np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-2), matrix.sum(-1))
 
 
 def confusion_matrix(

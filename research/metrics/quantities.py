@@ -23,11 +23,14 @@ def brier(
     With probabilities of the positive class ``[N]`` the mean of ``(p - y)^2``, from 0 to 1. With class probabilities
     ``[N, C]`` the mean over examples of the sum over classes (Brier 1950), from 0 to 2: twice the former for C = 2.
     """
-    if probability.ndim == 2:
-        xp, weights, probability, truth = prepare(weights, probability, one_hot(targets, probability.shape[1]))
-        return weighted_mean(xp, weights, ((probability - truth) ** 2).sum(-1))
-    xp, weights, probability, targets = prepare(weights, probability, targets)
-    return weighted_mean(xp, weights, (probability - targets) ** 2)
+    xp, weights, probability, truth = prepare(weights, probability, _truth(probability, targets))
+    return weighted_mean(xp, weights, _squares(probability, truth))
+
+
+def brier_of_each(probability: Float[Any, "N ..."], targets: Num[Any, " N"]) -> Float[Any, " N"]:
+    """What `brier` is the mean of."""
+    _, _, probability, truth = prepare(None, probability, _truth(probability, targets))
+    return _squares(probability, truth)
 
 
 def log_loss(
@@ -38,14 +41,38 @@ def log_loss(
     Probabilities are kept off 0 and 1 by the resolution of their own type, as in scikit-learn; the loss that an
     algorithm computes from its logits is exact.
     """
-    tiny = float(np.finfo(np.dtype(probability.dtype)).eps)
+    tiny = _resolution(probability)
+    xp, weights, probability, truth = prepare(weights, probability, _truth(probability, targets))
+    return weighted_mean(xp, weights, _surprise(xp, probability, truth, tiny))
+
+
+def log_loss_of_each(probability: Float[Any, "N ..."], targets: Num[Any, " N"]) -> Float[Any, " N"]:
+    """What `log_loss` is the mean of."""
+    tiny = _resolution(probability)
+    xp, _, probability, truth = prepare(None, probability, _truth(probability, targets))
+    return _surprise(xp, probability, truth, tiny)
+
+
+def _truth(probability: Any, targets: Any) -> Any:
+    """Targets beside which probabilities of one class, or of each class, can be laid."""
+    return one_hot(targets, probability.shape[1]) if probability.ndim == 2 else targets
+
+
+def _resolution(probability: Any) -> float:
+    return float(np.finfo(np.dtype(probability.dtype)).eps)
+
+
+def _squares(probability: Any, truth: Any) -> Any:
+    errors = (probability - truth) ** 2
+    return errors.sum(-1) if errors.ndim == 2 else errors
+
+
+def _surprise(xp: Any, probability: Any, truth: Any, tiny: float) -> Any:
     if probability.ndim == 2:
-        xp, weights, probability, truth = prepare(weights, probability, one_hot(targets, probability.shape[1]))
         given = (probability * truth).sum(-1)
     else:
-        xp, weights, probability, targets = prepare(weights, probability, targets)
-        given = xp.where(targets == 1, probability, 1 - probability)
-    return weighted_mean(xp, weights, -xp.log(given.clip(tiny, 1 - tiny)))
+        given = xp.where(truth == 1, probability, 1 - probability)
+    return -xp.log(given.clip(tiny, 1 - tiny))
 
 
 def mean_squared_error(
