@@ -23,8 +23,13 @@ NEED_FILES = (
     *("vitals_gru", "vitals_grud", "vitals_transformer", "ecg_fcn", "ecg_lstm", "ecg200_resnet", "ptbxl_xresnet"),
     *("glucose_lstm", "records_transformer"),
 )
-OTHER_MACHINE = {"ecg200_resnet": 4e-4, "synthetic_ecg_fcn": 4e-4}
-"""Where the losses of two machines parted by more, at the same code: by 1.3e-4 and 1.1e-4."""
+OTHER_MACHINE = {"ecg200_resnet": (4e-4, 4e-4), "synthetic_ecg_fcn": (1e-4, 1e-3)}
+"""Where losses of train and validation part by more between machines at the same code, 1.3e-4 and 1.1e-4 at least.
+
+The biases of an FCN's convolutions are taken out again by the batch normalisation behind them: their gradients are
+nothing but rounding, of which Adam makes whole steps. In training they change nothing; outside it they do, for the
+running means lag behind. Other forms of the same sum moved validation by 2e-4 to 5e-4, the loss of train by 1e-6.
+"""
 
 SMALLER = {
     "breast_ultrasound_resnet": {"model.width": 4, "model.blocks": (1, 1)},
@@ -61,7 +66,7 @@ GOLDEN = {
     "glucose_lstm": ((0.370874226, 0.348912865), (0.262505591, 0.314123154), (0.241906703, 0.302729189)),
     "ptbxl_xresnet": ((0.973205924, 1.399873614), (0.983974993, 1.518495798), (0.850159049, 1.53081727)),
     "records_transformer": ((3.973579407, 2.739767551), (2.442641258, 2.382810593), (2.161013603, 2.341795683)),
-    "synthetic_ecg_fcn": ((0.678114772, 0.695445418), (0.673517585, 0.688413203), (0.668270111, 0.683226228)),
+    "synthetic_ecg_fcn": ((0.678114772, 0.695646167), (0.673517108, 0.688741744), (0.668264866, 0.683490217)),
     "synthetic_records_transformer": (
         (0.666399121, 0.864513516),
         (0.857396126, 0.734814465),
@@ -124,7 +129,10 @@ def test_golden_losses(name: str, tmp_path: Path, request: pytest.FixtureRequest
     assert [record["step"] for record in records] == list(range(every if validated else updates, updates + 1, every))
     for record, golden in zip(records, GOLDEN[name], strict=True):
         found = [record[key] for key in ("train/loss", "validation/loss") if key in record]
-        assert found == pytest.approx(list(golden), rel=OTHER_MACHINE.get(name, 1e-4))
+        within = OTHER_MACHINE.get(name, (1e-4, 1e-4))
+        assert len(found) == len(golden)
+        for value, known, limit in zip(found, golden, within, strict=False):
+            assert value == pytest.approx(known, rel=limit)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

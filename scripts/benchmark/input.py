@@ -10,8 +10,6 @@ trained on them without augmentation, takes a second: below 1 the input would be
 the rounds.
 """
 
-
-
 from __future__ import annotations
 
 import argparse

@@ -8,8 +8,6 @@ the program needs beside its arguments is fitted too. At small sizes what does n
 between the two largest sizes, is given beside that of all.
 """
 
-
-
 from __future__ import annotations
 
 import argparse
