@@ -1,10 +1,8 @@
 """The core of attention on a processor: scores, softmax and mean in one function with a gradient of its own.
 
 Rows of scores are not divided by their sums, the results are: ``d`` values in place of ``T``. For the backward pass the
-exponentials are kept, in place of scores and weights; so it makes one pass less over what is quadratic in the number of
-steps. Where sequences are long, what is quadratic is never there as a whole: some queries are attended at a time, and
-in the backward pass their exponentials are computed again (Rabe and Staats, "Self-attention does not need O(n²)
-memory", 2021).
+exponentials are kept, in place of scores and weights; so it makes a pass less over what is quadratic in the number of
+steps.
 """
 
 from __future__ import annotations
