@@ -2,6 +2,6 @@
 
 import sys
 
-from research.cli import program
+from research.cli import main
 
-sys.exit(program())
+sys.exit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import signal
 import sys
@@ -95,14 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if main_thread:
             signal.signal(signal.SIGTERM, before)
     return 0
-
-
-def program() -> int:
-    """`main` for a process that ends with it."""
-    code = main()
-    # Python looks for garbage once more as it ends: 0.6 s among the objects of JAX, which the process takes with it.
-    gc.freeze()
-    return code
 
 
 class _Terminated(BaseException):
