@@ -113,3 +113,10 @@ def test_a_command_leaves_the_looks_for_garbage_as_they_were() -> None:
     before = gc.get_threshold()
     assert main(["data", "list"]) == 0
     assert gc.get_threshold() == before
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["list"], 0), (["list", "--nonsense"], 2)])
+def test_the_program_ends_with_the_exit_code_of_the_command(arguments: list[str], code: int) -> None:
+    done = subprocess.run([sys.executable, "-m", "research", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("unrecognised argument" in done.stderr) == bool(code)
