@@ -2,6 +2,6 @@
 
 import sys
 
-from research.cli import main
+from research.cli import program
 
-sys.exit(main())
+sys.exit(program())
