@@ -27,7 +27,7 @@ keep_memory()
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when they are first used, so that ``import research`` costs nothing."""
+    """Import the public names when they are first used, so that ``import research`` costs next to nothing."""
     import importlib
 
     if name in _HOMES:

@@ -39,8 +39,14 @@ def keep_memory() -> None:
 
     Threads that have a pool of their own keep it, so this comes first of all: when the package is imported.
     """
-    if os.environ.get(VARIABLE, KEPT) == KEPT and not _chosen_by_user() and not _accelerator_here():
-        tell()
+    global _state
+    if not sys.platform.startswith("linux") or os.environ.get(VARIABLE, KEPT) != KEPT:
+        return
+    library = ctypes.CDLL(None)
+    if _chosen_by_user() or _accelerator_here() or not hasattr(library, "gnu_get_libc_version"):
+        return
+    taken = [library.mallopt(number, value) for number, value in SETTINGS.values()]
+    _state = KEPT if all(taken) else SYSTEM
 
 
 def check_variable() -> None:
@@ -53,19 +59,8 @@ def check_variable() -> None:
         )
 
 
-def tell() -> bool:
-    """Tell the C library whatever the devices; whether it is one that takes it: that of GNU on Linux."""
-    global _state
-    if sys.platform.startswith("linux"):
-        library = ctypes.CDLL(None)
-        if hasattr(library, "gnu_get_libc_version"):
-            taken = [library.mallopt(number, value) for number, value in SETTINGS.values()]
-            _state = KEPT if all(taken) else SYSTEM
-    return _state == KEPT
-
-
 def allocator() -> str:
-    """``kept`` where the C library was told, else ``system``."""
+    """``kept`` where the C library was told and took it, else ``system``."""
     return _state
 
 

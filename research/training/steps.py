@@ -73,10 +73,12 @@ class Run(NamedTuple):
 
 
 def _context(outline: Outline, run: Run) -> Context:
+    known = Context(
+        total_updates=run.total_updates, platform=outline.platform, remat=outline.remat, stacked=outline.stacked
+    )
     if outline.layout is not None and outline.layout.mode == "pmap":
-        return Context(_mean, _gather, run.total_updates, outline.platform, outline.remat)
-    alone = Context(total_updates=run.total_updates, platform=outline.platform, remat=outline.remat)
-    return dataclasses.replace(alone, stacked=outline.stacked)
+        return dataclasses.replace(known, mean=_mean, gather=_gather)
+    return known
 
 
 def _mean(value: Any) -> Any:

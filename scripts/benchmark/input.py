@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 from speed_suite.made_data import experiment_of
+from speed_suite.updates import advanced
 from speed_suite.workloads import WORKLOADS
 
 from research.data import ImageData, ImageFolder
@@ -63,18 +64,12 @@ def experiment(folder: Path, augmented: bool) -> Experiment:
 def consumed(setup: Setup) -> Callable[[], int]:
     """Updates of an epoch; gives the number of images."""
     assert setup.feed is not None and setup.reading is not None
-    feed, carry = setup.feed, setup.program.initialise()
+    carry = setup.program.initialise()
     epoch, step = setup.reading.updates_per_epoch, 0
 
     def run() -> int:
         nonlocal carry, step
-        end = step + epoch
-        while step < end:
-            window = feed.window(step)
-            count = min(end - step, window.left)
-            carry = setup.program.advance(carry, window, count)
-            step += count
-        jax.block_until_ready(carry)
+        carry, step = advanced(setup, carry, step, epoch), step + epoch
         return epoch * BATCH
 
     return run

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import jax
 import numpy as np
 from speed_suite.made_data import experiment_of
+from speed_suite.updates import advanced
 from speed_suite.workloads import WORKLOADS, Workload
 
 from research.ablation import Ablation
@@ -65,19 +66,13 @@ def updates_of(workload: Workload, batches: int) -> tuple[Run, float]:
     """What makes so many updates, and the bytes that its program needs beside its arguments."""
     setup = set_up(experiment_of(workload, batches), 0, Execution())
     assert setup.feed is not None
-    feed, carry = setup.feed, setup.program.initialise()
-    facts = setup.program.compile(carry, feed.window(0), None, False)
+    carry = setup.program.initialise()
+    facts = setup.program.compile(carry, setup.feed.window(0), None, False)
     step = 0
 
     def run(updates: int) -> None:
         nonlocal carry, step
-        end = step + updates
-        while step < end:
-            window = feed.window(step)
-            count = min(end - step, window.left)
-            carry = setup.program.advance(carry, window, count)
-            step += count
-        jax.block_until_ready(carry)
+        carry, step = advanced(setup, carry, step, updates), step + updates
 
     return run, facts["temporary_bytes"]
 

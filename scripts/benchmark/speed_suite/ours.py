@@ -20,6 +20,7 @@ from research.training.pace_log import PaceLog
 from research.training.profiling import Throughput
 from research.training.setup import Setup, set_up
 from speed_suite.made_data import experiment_of
+from speed_suite.updates import advanced
 from speed_suite.workloads import COMPARED, UPDATES_PER_EPOCH, Workload
 
 FEW = 8
@@ -104,17 +105,8 @@ class Contestant:
         return seconds if whole or not evaluates else seconds + self.event * updates / UPDATES_PER_EPOCH
 
     def _updates(self, updates: int) -> float:
-        setup = self.setup
-        assert setup.feed is not None
         began = time.perf_counter()
-        step = int(self.carry.step)
-        end = step + updates
-        while step < end:
-            window = setup.feed.window(step)
-            count = min(end - step, window.left)
-            self.carry = setup.program.advance(self.carry, window, count)
-            step += count
-        jax.block_until_ready(self.carry)
+        self.carry = advanced(self.setup, self.carry, int(self.carry.step), updates)
         return time.perf_counter() - began
 
     def _event(self) -> float:
