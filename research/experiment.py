@@ -162,7 +162,10 @@ class Parallel(Spec):
     """
 
     data: int = field(
-        -1, minimum=-1, help="devices that share the rows; -1: all there are that divide the batch, on a processor one"
+        -1,
+        minimum=-1,
+        help="devices that share the rows; -1: all there are that divide the batch, or as many of a processor's cores "
+        "as were measured to be fastest",
     )
     fsdp: int = field(1, minimum=1, help="devices that share the rows and the parameters")
     tensor: int = field(1, minimum=1, help="devices that share each layer")

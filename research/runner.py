@@ -20,12 +20,13 @@ from research.training.compilation_cache import use_compilation_cache
 from research.training.preflight import Preflight, preflight
 from research.training.pretend import pretended_preflight
 from research.training.profiling import check_profile
-from research.training.progress import PreparingDisplay, say
+from research.training.progress import PreparingDisplay, say, waiting
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory
 from research.training.session import train_on
 from research.training.setup import Setup, set_up, with_fitted
 from research.training.together import check_together
+from research.training.virtual_devices import over_fastest
 
 
 def run(
@@ -112,7 +113,7 @@ def run_in(
         if finished is not None:
             say(console, f"this run has finished already; its result is in {directory.path}")
             return finished
-        directory.record_execution(execution, extended_to)
+        directory.record_execution(execution, setup.choice.devices if setup.choice is not None else None, extended_to)
         carry, pace = train_on(setup, directory, now, notes, name, console)
         result = write_results(setup, carry, directory, name, began, pace, console)
         group.wait_for_all("reported")
@@ -194,7 +195,9 @@ def _set_up(
             extended_to = setup.cadence.total + extend
             setup = set_up(experiment, seed, execution, extended_to, told)
     check_profile(execution.profile, setup.cadence.total)
-    return setup, extended_to
+    known = None if fresh or not directory.exists() else directory.virtual_devices()
+    with waiting(console, "measuring over how many cores the updates are fastest ..."):
+        return over_fastest(setup, known), extended_to
 
 
 def claim(
@@ -215,7 +218,8 @@ def claim(
         f"the source of {name} cannot be read: a change of it would go unnoticed" for name in now["unreadable_code"]
     ]
     if not directory.exists() or directory.untouched():
-        directory.write_identity(name, setup.experiment, setup.seed, setup.execution, now, data, source)
+        devices = setup.choice.devices if setup.choice is not None else None
+        directory.write_identity(name, setup.experiment, setup.seed, setup.execution, now, data, source, devices)
         return tuple(unreadable)
     return (*directory.check_identity(setup.experiment, setup.seed, now, data, accept_changes), *unreadable)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from research.console import terminal
 
-DEVICES = "--xla_force_host_platform_device_count"
 FEWEST_RESAMPLES = 100
 
 ABLATE = """. FILE assigns an Ablation to 'ablation', or an Experiment to 'experiment'. path=value changes the baseline;
@@ -224,11 +223,12 @@ def share_out(cores: int | None = None) -> None:
     Args:
         cores: how many; None for all of this machine.
     """
+    from research.training.processor import FLAG
+    from research.training.processor import cores as all_cores
+
     flags = os.environ.get("XLA_FLAGS", "")
-    if DEVICES not in flags:
-        if cores is None:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        os.environ["XLA_FLAGS"] = f"{flags} {DEVICES}={cores}".strip()
+    if FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {FLAG}={all_cores() if cores is None else cores}".strip()
 
 
 def _extract(options: argparse.Namespace) -> None:

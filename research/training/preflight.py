@@ -17,6 +17,7 @@ from research.experiment import Precision
 from research.schedules import Schedule
 from research.training.carry import Carry
 from research.training.determinism import shortcomings
+from research.training.processor import cores, posed
 from research.training.setup import Setup, looks_ahead
 
 
@@ -86,8 +87,12 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     named = kind if kind == setup.device.platform else f"{kind} ({setup.device.platform})"
     layout = setup.program.outline.layout
     here = jax.device_count(setup.device.platform)
-    facts["device"] = f"{named}, {1 if layout is None else len(layout.devices)} of {here} used"
-    if layout is not None:
+    alone = f"{named}, {cores()} cores"
+    used = f"{named}, {1 if layout is None else len(layout.devices)} of {here} used"
+    facts["device"] = alone if posed(setup.device.platform) else used
+    if setup.choice is not None and str(setup.choice):
+        facts["parallel"] = str(setup.choice)
+    elif layout is not None:
         facts["parallel"] = layout.described(setup.program.outline.batch_size, setup.execution.parallel.mode)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
     updates = f"every {cadence.checkpoint:,} updates, " if cadence.checkpoint is not None else ""

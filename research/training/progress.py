@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -92,6 +93,13 @@ class PreparingDisplay:
         """Leave the last state on the screen."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def waiting(console: Console | None, why: str) -> contextlib.AbstractContextManager[Any]:
+    """Says in a terminal, until it is done, why nothing else happens for a while."""
+    if console is None or not console.is_terminal:
+        return contextlib.nullcontext()
+    return console.status(why)
 
 
 def say(console: Console | None, text: str) -> None:

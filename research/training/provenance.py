@@ -17,6 +17,7 @@ import research
 from research.allocator import allocator
 from research.spec import Spec
 from research.training.code import code_hash
+from research.training.processor import cores, posed
 
 PACKAGES = (
     "research",
@@ -44,6 +45,8 @@ def environment(device: Any, experiment: Spec) -> dict[str, Any]:
     """
     code, unreadable = code_hash(experiment)
     on_gpu = GPU_PACKAGES if device.platform == "gpu" else ()
+    # As how many devices a processor poses is its execution's choice.
+    count = 1 if posed(device.platform) else jax.device_count(device.platform)
     return {
         "code": code,
         "unreadable_code": list(unreadable),
@@ -53,8 +56,8 @@ def environment(device: Any, experiment: Spec) -> dict[str, Any]:
         "packages": {name: version(name) for name in (*PACKAGES, *on_gpu)},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count(device.platform)},
+        "cores": cores(),
+        "device": {"kind": device.device_kind, "platform": device.platform, "count": count},
         "allocator": allocator(),
         "flags": {name: value for name, value in sorted(os.environ.items()) if _matters(name)},
     }

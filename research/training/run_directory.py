@@ -74,8 +74,9 @@ class RunDirectory:
         environment: dict[str, Any],
         data: dict[str, Any],
         source: Path | None,
+        devices: int | None = None,
     ) -> None:
-        """Record what this run is, before its first update.
+        """Record what this run is, before its first update; ``devices`` as in `record_execution`.
 
         Raises:
             UserError: if the directory holds things that no run has put there.
@@ -89,7 +90,8 @@ class RunDirectory:
             )
         if source is not None:
             shutil.copyfile(source, self.source)
-        write_json(self.path / "execution.json", {"execution": to_json(execution), "extended_to": None, "earlier": []})
+        carried_out = {"execution": to_json(execution), "virtual_devices": devices, "extended_to": None, "earlier": []}
+        write_json(self.path / "execution.json", carried_out)
         write_json(self.path / "environment.json", {"sessions": [{"from_update": 0} | environment]})
         write_json(self.path / "data.json", data)
         module = module_name(source) if source is not None else None
@@ -98,19 +100,31 @@ class RunDirectory:
         identity |= {"module": module, "folder": folder}
         write_json(self.path / "experiment.json", identity | {"experiment": to_json(experiment)})
 
-    def record_execution(self, execution: Execution, extended_to: int | None) -> None:
-        """Record how the run goes on; what it was carried out with before is kept under ``earlier``."""
+    def record_execution(self, execution: Execution, devices: int | None, extended_to: int | None) -> None:
+        """Record how the run goes on; what it was carried out with before is kept under ``earlier``.
+
+        Args:
+            execution: as it was asked for.
+            devices: virtual ones over which the rows are spread, where that was left open and a processor trains.
+            extended_to: updates of a run that was extended.
+        """
         old = self.read("execution")
-        new = {"execution": to_json(execution), "extended_to": extended_to, "earlier": old["earlier"]}
-        if new != old:
-            new["earlier"] = [*old["earlier"], {key: old[key] for key in ("execution", "extended_to")}]
-            write_json(self.path / "execution.json", new)
+        now = {"execution": to_json(execution), "virtual_devices": devices, "extended_to": extended_to}
+        before = {"virtual_devices": None} | {key: value for key, value in old.items() if key != "earlier"}
+        if now != before:
+            write_json(self.path / "execution.json", now | {"earlier": [*old["earlier"], before]})
+
+    def virtual_devices(self) -> int:
+        """Those over which the run was spread last; 1 where that was asked for otherwise."""
+        return self.read("execution").get("virtual_devices") or 1
 
     def execution(self) -> Execution:
-        """How the run was carried out last."""
-        found = from_json(self.read("execution")["execution"])
+        """How the run was carried out last, over as many virtual devices of a processor as it was."""
+        recorded = self.read("execution")
+        found = from_json(recorded["execution"])
         assert isinstance(found, Execution)
-        return found
+        devices = recorded.get("virtual_devices")
+        return found if devices is None else found.replace(parallel=found.parallel.replace(data=devices))
 
     def environment(self) -> dict[str, Any]:
         """The environment in which the run went on last."""

@@ -19,7 +19,7 @@ from research.training.metrics_log import MetricsLog, NoLog
 from research.training.pace_log import PaceLog
 from research.training.preflight import preflight
 from research.training.profiling import Throughput, Trace, memory_in_use
-from research.training.progress import ProgressDisplay
+from research.training.progress import ProgressDisplay, waiting
 from research.training.run_directory import RunDirectory
 from research.training.setup import Setup
 from research.training.together import telling
@@ -49,7 +49,7 @@ def train_on(
     carry = restore(setup, directory)
     if setup.execution.profile is not None and int(carry.step) >= setup.execution.profile[1]:
         notes = (*notes, "no trace is written: the updates that execution.profile names are made already")
-    with _compiling(console):
+    with waiting(console, "compiling the training ..."):
         facts = preflight(setup, carry, directory.path, notes)
     if console is not None:
         console.print(facts.card(name))
@@ -116,13 +116,6 @@ def _throughput(setup: Setup, updates: int, seconds: float, waited: float) -> Th
         setup.experiment.precision.compute,
         memory_in_use([device for device in devices if device.process_index == setup.device.process_index]),
     )
-
-
-def _compiling(console: Console | None) -> contextlib.AbstractContextManager[Any]:
-    """Says in a terminal, until it is done, why nothing else happens for a while."""
-    if console is None or not console.is_terminal:
-        return contextlib.nullcontext()
-    return console.status("compiling the training ...")
 
 
 def _waited(setup: Setup) -> float:

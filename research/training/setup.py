@@ -23,8 +23,10 @@ from research.task import Task
 from research.training.determinism import make_deterministic
 from research.training.layout import Layout, layout_of
 from research.training.loop import Cadence
+from research.training.processor import pose
 from research.training.program import Program
 from research.training.steps import Outline, Split, block_of, seen_by_model
+from research.training.virtual_devices import Choice
 
 LARGEST_SEED = 2**32 - 1
 
@@ -42,6 +44,7 @@ class Setup:
         feed: how they reach the device; None without data.
         cadence: when what happens.
         program: the compiled programs.
+        choice: over how many virtual devices of a processor the rows are spread; None where it does not pose as any.
     """
 
     experiment: Experiment
@@ -54,11 +57,20 @@ class Setup:
     feed: Feed | None
     cadence: Cadence
     program: Program
+    choice: Choice | None = None
 
     @property
     def examples_per_update(self) -> int:
         """Rows that one update consumes; 0 without data."""
         return self.reading.batch_size * self.reading.batches_per_update if self.reading is not None else 0
+
+    def over(self, choice: Choice) -> Setup:
+        """The same with its rows over so many virtual devices of the processor."""
+        assert self.prepared is not None and self.reading is not None
+        parallel = self.execution.parallel.replace(data=choice.devices)
+        known = self.prepared, self.reading, self.cadence
+        made = _placed(self.experiment, self.seed, self.execution, parallel, self.device, *known)
+        return dataclasses.replace(made, choice=choice)
 
 
 def set_up(
@@ -93,16 +105,30 @@ def set_up(
         program = Program(experiment, seed, length_of(experiment, None), outline, None, device)
         return Setup(experiment, seed, execution, device, None, {}, None, None, cadence, program)
     assert experiment.data is not None
-    streamed = execution.feed == "streaming"
-    prepared = experiment.data.prepare(streamed, listener)
+    prepared = experiment.data.prepare(execution.feed == "streaming", listener)
     reading = reading_of(experiment, prepared, seed)
     check_fit(experiment, prepared)
     cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, extended_to)
+    return _placed(experiment, seed, execution, execution.parallel, device, prepared, reading, cadence, pretended)
+
+
+def _placed(
+    experiment: Experiment,
+    seed: int,
+    execution: Execution,
+    parallel: Parallel,
+    device: Any,
+    prepared: Prepared,
+    reading: Reading,
+    cadence: Cadence,
+    pretended: bool = False,
+) -> Setup:
+    """A setup of data that are prepared, on the devices that ``parallel`` names."""
     train = prepared.splits["train"]
     fitted, example = with_fitted(experiment, prepared), put(first_row(train), prepared.task, device)
     # Not `jax.devices()`: it has those of the best kind alone.
     devices = jax.devices(device.platform)
-    layout = layout_of(execution.parallel, devices, reading.batch_size, pretended=pretended)
+    layout = layout_of(parallel, devices, reading.batch_size, pretended=pretended)
     if layout is not None:
         _check_side_by_side(experiment, layout)
         layout = dataclasses.replace(layout, axes=experiment.algorithm.axes(fitted, seen_by_model(fitted, example)))
@@ -111,13 +137,13 @@ def set_up(
         place = Shapes(place)
     feed: Feed
     splits: dict[str, Split]
-    if streamed:
+    if execution.feed == "streaming":
         feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, place, spread)
         splits = dict(streamed_splits(experiment, prepared, place, layout))
     else:
         resident = resident_splits(prepared, place)
         feed, splits = ResidentFeed(reading, resident["train"], place), dict(resident)
-    outline = Outline(reading.batch_size, prepared.task, device.platform, layout, remat)
+    outline = Outline(reading.batch_size, prepared.task, device.platform, layout, remat_of(experiment, execution))
     program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
 
@@ -323,6 +349,7 @@ def choose_device(kind: str, deterministic: bool) -> Any:
     check_variable()
     if deterministic:
         make_deterministic(kind)
+    pose()
     if kind == "auto":
         return jax.local_devices()[0]
     try:

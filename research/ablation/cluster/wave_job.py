@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import research
-from research.ablation.commands import DEVICES
 from research.errors import ResearchError
+from research.training.processor import FLAG
 
 PATHS = ("RESEARCH_DATA_DIR", "RESEARCH_CACHE_DIR")
 TRACEBACK = "error.txt"
@@ -101,10 +101,10 @@ def worker_environment(cpus: int, gpus: int) -> dict[str, str]:
     for name in PATHS:
         if found.get(name):
             found[name] = str(Path(found[name]).expanduser().absolute())
-    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(DEVICES)]
+    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(FLAG)]
     found.pop("JAX_PLATFORMS", None)
     if not gpus:
-        flags.append(f"{DEVICES}={cpus}")
+        flags.append(f"{FLAG}={cpus}")
         found["JAX_PLATFORMS"] = "cpu"
     return found | {"XLA_FLAGS": " ".join(flags), "PYTHONPATH": os.pathsep.join(_python_path())}
 

@@ -12,13 +12,15 @@ from typing import Any
 
 import jax
 
-from research.experiment import Execution
+from research.experiment import Execution, Experiment
 from research.training.checkpoint import Checkpoints
+from research.training.compilation_cache import use_compilation_cache
 from research.training.loop import train
 from research.training.metrics_log import MetricsLog
 from research.training.pace_log import PaceLog
 from research.training.profiling import Throughput
 from research.training.setup import Setup, set_up
+from research.training.virtual_devices import over_fastest
 from speed_suite.made_data import experiment_of
 from speed_suite.updates import advanced
 from speed_suite.workloads import COMPARED, UPDATES_PER_EPOCH, Workload
@@ -56,7 +58,7 @@ class Contestant:
         began = time.perf_counter()
         if self.mode != "train":
             return self._prepare_inference(began)
-        setup = self.setup = set_up(experiment_of(self.workload), 0, Execution(figures=False))
+        setup = self.setup = self._made(experiment_of(self.workload), Execution(figures=False))
         assert setup.feed is not None
         carry = setup.program.initialise()
         facts = setup.program.compile(carry, setup.feed.window(0), setup.splits["validation"], True)
@@ -73,7 +75,13 @@ class Contestant:
         self.event = self._event()
         parameters = sum(leaf.size for leaf in jax.tree.leaves(carry.state.params))
         told = {"parameters": parameters, "losses": losses, "first_step_seconds": first, "event_seconds": self.event}
-        return told | {"flops": facts["flops_per_update"], "epoch": UPDATES_PER_EPOCH}
+        devices = 1 if setup.choice is None else setup.choice.devices
+        return told | {"flops": facts["flops_per_update"], "epoch": UPDATES_PER_EPOCH, "virtual_devices": devices}
+
+    def _made(self, experiment: Experiment, execution: Execution) -> Setup:
+        """As ``research run`` makes it, over the virtual devices that are fastest; whatever is kept is new."""
+        use_compilation_cache(str(self.folder / "cache"))
+        return over_fastest(set_up(experiment, 0, execution))
 
     def run(self, updates: int) -> float:
         """Seconds that so many updates take."""
@@ -124,7 +132,7 @@ class Contestant:
 
     def _prepare_inference(self, began: float) -> dict[str, Any]:
         batches = UPDATES_PER_EPOCH if self.workload.light else FEW
-        self.setup = set_up(experiment_of(self.workload, batches, int(self.mode)), 0, Execution())
+        self.setup = self._made(experiment_of(self.workload, batches, int(self.mode)), Execution())
         carry = self.setup.program.initialise()
         self.deployed = self.setup.experiment.algorithm.deployed(self.setup.experiment, carry.state)
         self.batches = batches
