@@ -37,7 +37,7 @@ class Context:
     @property
     def alone(self) -> bool:
         """Whether this program has all rows of the batch: no other one shares its updates."""
-        return self.gather is _identity
+        return self.gather is _identity and self.mean is _identity
 
     def ratio(self, total: Array, weight: Array) -> Array:
         """``sum(total) / sum(weight)`` over all programs and rows; 0 where all weights are 0.

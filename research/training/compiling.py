@@ -7,9 +7,14 @@ from typing import Any
 
 import jax
 
-PROCESSOR: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-"""XLA's newer library YNNPACK for matrix products alone: its convolutions took up to twice the time of the older one.
-"""
+PROCESSOR: dict[str, Any] = {
+    # XLA's newer library YNNPACK for matrix products alone: its convolutions took up to twice the time of the older.
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+    # Barriers stay until the end. By default they are gone when loops are put together, and what makes an array is
+    # computed again within each loop that turns the array round, at a cost of up to a cache line for each number.
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+}
+"""Options of XLA's compiler for processors."""
 
 
 def compiled(lowered: Any, platform: str) -> Any:

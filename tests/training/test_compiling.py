@@ -20,6 +20,16 @@ def test_products_go_to_the_newer_library_and_convolutions_do_not():
     assert " convolution(" in convolution and "ynn_fusion" not in convolution
 
 
+def test_what_is_behind_a_barrier_is_not_computed_again():
+    def turned(x):
+        made = jax.lax.optimization_barrier(jnp.maximum(2 * x, 0))
+        return made, jnp.cumsum(made.transpose(2, 1, 0), 0)
+
+    text = _text(turned, jnp.ones((16, 32, 8)))
+    assert "opt-barrier" in text
+    assert text.count("maximum(") == 1
+
+
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
     monkeypatch.setattr(compiling, "PROCESSOR", {"xla_cpu_of_another_version": True})
     compiling._options.cache_clear()

@@ -3,8 +3,8 @@
 On accelerators it is the vendor's convolution, gradients and all. On a processor XLA has one fast convolution, whose
 form is narrow: rows of the batch first, channels last, no kernel read backwards. What JAX derives for gradients has
 another form, for which XLA falls back, within a loop, to one that takes up to two hundred times as long. So here the
-gradients are written as convolutions of the fast form; where channels are few, or the kernel moves by more than one
-pixel, as products of patches, which were faster there (`scripts/benchmark/lowerings.py` measures all forms).
+gradients are written as convolutions of the fast form; where the kernel moves by more than one pixel, that of the maps
+goes by products of patches, which were faster there.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from research.context import Context
 from research.models.layers.products import product
 
 FEW_CHANNELS = 4
-"""Up to so many channels of the input, patches and one product are faster on a processor."""
+"""Up to so many channels a pixel is less than a vector of the processor, and a product of patches is faster."""
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-Ends = tuple[tuple[int, int], tuple[int, int]]
+Ends = tuple[tuple[int, int], ...]
 """Rows above and below, columns left and right; negative: taken away."""
 
 
@@ -46,7 +46,7 @@ def correlate(
         return jax.lax.conv_general_dilated(x, kernel, strides, around, dimension_numbers=LAYOUT)
     if kernel.shape[:2] == (1, 1) and around == ((0, 0), (0, 0)):
         return product(shifted(x, (1, 1), strides)[0], kernel[0, 0], context.platform)
-    if kernel.shape[2] <= FEW_CHANNELS or context.stacked:
+    if context.stacked:
         # Convolutions of several kernels at once are slower still than their patches.
         return _by_patches(x, kernel, strides, around)
     return _fast(x, kernel, strides, around)
@@ -88,16 +88,24 @@ def _padded(x: Float[Array, "B H W C"], around: Ends) -> Float[Array, "B h w C"]
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _fast(x: Array, kernel: Array, strides: tuple[int, int], around: Ends) -> Array:
+    if kernel.shape[2] <= FEW_CHANNELS:
+        return _by_patches(x, kernel, strides, around)
     return _convolution(x, kernel, strides, around)
 
 
 def _convolution(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, spread: tuple[int, int] = (1, 1)):
+    """Where pixels are taken away at an end this comes first: XLA would read numbers from before the array."""
+    if min(min(ends) for ends in around) < 0:
+        x = _padded(x, tuple((min(before, 0), min(behind, 0)) for before, behind in around))
+        around = tuple((max(before, 0), max(behind, 0)) for before, behind in around)
     return jax.lax.conv_general_dilated(
         x, kernel, strides, around, rhs_dilation=spread, dimension_numbers=LAYOUT, preferred_element_type=x.dtype
     )
 
 
 def _forward(x: Array, kernel: Array, strides: tuple[int, int], around: Ends) -> tuple[Array, tuple[Array, Array]]:
+    # Nor is what makes the maps to be computed again within what turns them round for the gradient.
+    x = jax.lax.optimization_barrier(x)
     return _fast(x, kernel, strides, around), (x, kernel)
 
 
@@ -105,6 +113,7 @@ def _backward(
     strides: tuple[int, int], around: Ends, kept: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     x, kernel = kept
+    gradient = jax.lax.optimization_barrier(gradient)
     by_x = _by_columns if max(strides) > 1 else _by_reversed
     return by_x(x, kernel, strides, around, gradient), _of_kernel(x, kernel, strides, around, gradient)
 
@@ -117,7 +126,7 @@ def _by_reversed(x: Array, kernel: Array, strides: tuple[int, int], around: Ends
             kernel.shape[:2], around, x.shape[1:3], gradient.shape[1:3], strict=True
         )
     )
-    return _convolution(gradient, kernel[::-1, ::-1].swapaxes(2, 3), strides, (ends[0], ends[1]))
+    return _convolution(gradient, kernel[::-1, ::-1].swapaxes(2, 3), strides, ends)
 
 
 def _by_columns(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, gradient: Array) -> Array:
@@ -136,7 +145,7 @@ def _of_kernel(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, 
             around, gradient.shape[1:3], strides, kernel.shape[:2], x.shape[1:3], strict=True
         )
     )
-    turned = _convolution(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), (ends[0], ends[1]), strides)
+    turned = _convolution(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), ends, strides)
     return turned.transpose(1, 2, 0, 3)
 
 

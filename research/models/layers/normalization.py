@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32
 
 from research.context import Context
+from research.models.layers.batch_statistics import batch_norm
 from research.models.layers.reductions import layer_norm
 from research.models.model import Forward, Hyperparameter
 
@@ -110,16 +111,22 @@ class BatchNorm(nnx.Module):
             forward: what the pass knows besides.
             valid: of series ``[B, T, C]`` the steps that count; None: all of them.
         """
-        wide = x.astype(jnp.float32)
-        if forward.train:
-            weight = _weights(wide, forward, valid)
-            mean = _mean_of_rows(wide, weight, forward.context)
-            variance = _mean_of_rows(jnp.square(wide - jnp.broadcast_to(mean, x.shape)), weight, forward.context)
-            self._move(jax.lax.stop_gradient(mean), jax.lax.stop_gradient(variance))
+        places = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
+        scale, bias = (param[...].astype(jnp.float32) for param in (self.scale, self.bias))
+        if forward.train and forward.context.platform == "cpu" and forward.context.alone:
+            normal, mean, variance = batch_norm(places, _counting(forward, valid), scale, bias, self.epsilon)
         else:
             mean, variance = self.mean[...], self.variance[...]
-        gain = self.scale[...].astype(jnp.float32) * jax.lax.rsqrt(variance + self.epsilon)
-        return _affine(wide - jnp.broadcast_to(mean, x.shape), gain, self.bias[...]).astype(x.dtype)
+            if forward.train:
+                counts = jnp.broadcast_to(_counting(forward, valid), (*places.shape[:2], 1))
+                mean = _mean_of_places(places, counts, forward.context)
+                square = jnp.square(places - jnp.broadcast_to(mean, places.shape))
+                variance = _mean_of_places(square, counts, forward.context)
+            gain = scale * jax.lax.rsqrt(variance + self.epsilon)
+            normal = _affine(places - jnp.broadcast_to(mean, places.shape), gain, bias)
+        if forward.train:
+            self._move(jax.lax.stop_gradient(mean), jax.lax.stop_gradient(variance))
+        return normal.reshape(x.shape).astype(x.dtype)
 
     def _move(self, mean: Float32[Array, " C"], variance: Float32[Array, " C"]) -> None:
         # Not `self.mean[...] = `: in a deep network Flax then spends minutes of tracing on asking for shardings.
@@ -135,24 +142,21 @@ def by_name(name: Name, features: int, *, momentum: float | Array = 0.9) -> Batc
     return GroupNorm(features) if name == "group" else LayerNorm(features)
 
 
-def _weights(
-    x: Float32[Array, "B ... C"], forward: Forward, valid: Bool[Array, "B T"] | None
-) -> Float32[Array, "B ... C"]:
-    """1 on the rows and steps that count, 0 on padding, of the shape of ``x``."""
+def _counting(forward: Forward, valid: Bool[Array, "B T"] | None) -> Float32[Array, "#B #T 1"]:
+    """1 on the rows and steps that count, 0 on padding."""
     counts = forward.mask
     if valid is not None:
         counts = valid if counts is None else valid & counts[:, None]
     if counts is None:
-        return jnp.ones_like(x)
-    return jnp.broadcast_to(counts.astype(x.dtype).reshape(*counts.shape, *[1] * (x.ndim - counts.ndim)), x.shape)
+        return jnp.ones((1, 1, 1))
+    return counts.astype(jnp.float32).reshape(counts.shape[0], -1, 1)
 
 
-def _mean_of_rows(
-    x: Float32[Array, "B ... C"], weight: Float32[Array, "B ... C"], context: Context
+def _mean_of_places(
+    x: Float32[Array, "B S C"], counts: Float32[Array, "B S 1"], context: Context
 ) -> Float32[Array, " C"]:
     """Weighted mean per feature over batch, space and programs."""
-    axes = tuple(range(x.ndim - 1))
-    total, count = context.mean(((x * weight).sum(axes), weight.sum(axes)))
+    total, count = context.mean(((x * jnp.broadcast_to(counts, x.shape)).sum((0, 1)), counts.sum()))
     return total / count.clip(1e-12)
 
 
