@@ -22,6 +22,7 @@ class Context:
         gather: concatenation of a pytree of arrays over all programs along the first axis.
         total_updates: length of the training that the experiment describes, int32; schedules are fractions of it.
         platform: kind of device that the program is compiled for (cpu, gpu, tpu); layers choose their lowering by it.
+            ``reference``: the lowering of accelerators, whatever the device.
         stacked: whether kernels of several models lie side by side, as where `jax.vmap` trains them together; some
             lowerings are slow then.
         remat: whether blocks keep nothing for the backward pass; see `research.models.layers.blocks.through_block`.

@@ -201,6 +201,11 @@ class Execution(Spec):
         help="blocks: what is inside each block of a deep model is computed again in the backward pass, not kept: "
         "less memory, about a third more time, the same numbers up to rounding",
     )
+    lowerings: Literal["fast", "reference"] = field(
+        "fast",
+        help="how layers compute on a processor; fast: in the forms that were measured to be fast there; reference: "
+        "in those of accelerators, up to ten times as slow, the same numbers up to rounding",
+    )
     feed: Literal["resident", "streaming"] = field(
         "resident", help="resident: the splits live in device memory; streaming: read from disk as training goes"
     )

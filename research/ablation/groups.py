@@ -170,6 +170,7 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
             None if ready.prepared is None else ready.prepared.task,
             platform,
             remat=remat_of(ready.fitted, execution),
+            lowerings=execution.lowerings,
         )
         leaves, structure = jax.tree.flatten(traced_part(ready.fitted))
         key = (structure, tuple(map(_kind, leaves)), outline, ready.cadence, _sizes(ready))

@@ -101,7 +101,7 @@ def set_up(
     if not experiment.algorithm.uses_data:
         _check_nothing_to_share(experiment, execution.parallel)
         cadence = cadence_of(experiment, execution, None, False, extended_to)
-        outline = Outline(0, None, device.platform, remat=remat)
+        outline = Outline(0, None, device.platform, remat=remat, lowerings=execution.lowerings)
         program = Program(experiment, seed, length_of(experiment, None), outline, None, device)
         return Setup(experiment, seed, execution, device, None, {}, None, None, cadence, program)
     assert experiment.data is not None
@@ -143,7 +143,8 @@ def _placed(
     else:
         resident = resident_splits(prepared, place)
         feed, splits = ResidentFeed(reading, resident["train"], place), dict(resident)
-    outline = Outline(reading.batch_size, prepared.task, device.platform, layout, remat_of(experiment, execution))
+    remat, lowerings = remat_of(experiment, execution), execution.lowerings
+    outline = Outline(reading.batch_size, prepared.task, device.platform, layout, remat=remat, lowerings=lowerings)
     program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
 

@@ -44,6 +44,7 @@ class Outline:
         platform: kind of device, as in `research.context.Context`.
         layout: how rows and parameters are spread over several devices; None on one.
         remat, stacked: as in `research.context.Context`.
+        lowerings: as in `research.experiment.Execution`.
     """
 
     batch_size: int
@@ -52,6 +53,7 @@ class Outline:
     layout: Layout | None = None
     remat: bool = False
     stacked: bool = False
+    lowerings: str = "fast"
 
 
 def block_of(spec: Experiment, layout: Layout | None, count: int, like: Any) -> Block:
@@ -73,9 +75,8 @@ class Run(NamedTuple):
 
 
 def _context(outline: Outline, run: Run) -> Context:
-    known = Context(
-        total_updates=run.total_updates, platform=outline.platform, remat=outline.remat, stacked=outline.stacked
-    )
+    platform = outline.platform if outline.lowerings == "fast" else outline.lowerings
+    known = Context(total_updates=run.total_updates, platform=platform, remat=outline.remat, stacked=outline.stacked)
     if outline.layout is not None and outline.layout.mode == "pmap":
         return dataclasses.replace(known, mean=_mean, gather=_gather)
     return known

@@ -123,7 +123,7 @@ def _name(setup: Setup) -> str | None:
         return None
     program, execution = setup.program, setup.execution
     shapes = [str(jax.typeof(leaf)) for leaf in jax.tree.leaves(program.example)]
-    outline = program.outline.batch_size, program.outline.task, program.outline.remat, execution.feed
+    outline = program.outline, execution.feed
     structure = jax.tree.structure(program.spec)
     parts = structure, shapes, outline, cores(), jax.__version__, code_hash(setup.experiment)[0]
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]

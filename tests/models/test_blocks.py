@@ -102,12 +102,12 @@ def test_numbers_draws_and_statistics_are_the_same_in_less_memory(name: str) -> 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_with_blocks_computes_each_of_them_again(name: str) -> None:
-    """What a GPU is given: each block in a part that JAX marks as computed again, and on a CPU in a condition."""
+    """Each block is in a part that JAX marks as computed again."""
     model, inputs, blocks = MODELS[name]
     assert model.has_blocks
-    for platform, mark in {"gpu": "prevent_cse=True", "cpu": " cond["}.items():
+    for platform in ("gpu", "cpu"):
         run, given = step(model, inputs, remat=True, platform=platform)
-        assert str(jax.make_jaxpr(run)(*given)).count(mark) >= blocks
+        assert str(jax.make_jaxpr(run)(*given)).count("prevent_cse=True") >= blocks
 
 
 def test_models_without_blocks_say_so() -> None:

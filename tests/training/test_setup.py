@@ -1,4 +1,4 @@
-"""What does not go together is refused before anything is compiled."""
+"""What does not go together is refused before anything is compiled; what changes the program changes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from research.data import EventData, Split, SyntheticRecords
 from research.errors import UserError
 from research.experiment import Evaluation, Experiment, Parallel
 from research.losses import CrossEntropy
-from research.models import RNN, Model, RecordTransformer, SeriesTransformer, Windowed
+from research.models import MLP, RNN, Model, RecordTransformer, SeriesTransformer, Windowed
 from research.optimizers import Adam
 from research.spec import replace
 from research.task import Task
@@ -71,3 +71,17 @@ def test_the_processor_of_a_machine_with_an_accelerator_is_found(monkeypatch: py
     for parallel in (Parallel(), Parallel(data=2)):
         setup = set_up(EXPERIMENT, 0, QUIET.replace(device="cpu", parallel=parallel))
         assert setup.device.platform == "cpu"
+
+
+def test_reference_lowerings_are_another_program_with_the_same_numbers() -> None:
+    experiment = EXPERIMENT.replace(model=MLP(widths=(8,), normalization="batch"))
+    found = {}
+    for lowerings in ("fast", "reference"):
+        setup = set_up(experiment, 0, QUIET.replace(lowerings=lowerings))
+        assert setup.feed is not None
+        window, carry = setup.feed.window(0), setup.program.initialise()
+        text = setup.program.text_of_advance(carry, window)
+        carry = setup.program.advance(carry, window, 3)
+        found[lowerings] = text, float(setup.program.record(carry, None, False)[1]["train/loss"])
+    assert found["fast"][0] != found["reference"][0]
+    assert found["fast"][1] == pytest.approx(found["reference"][1], rel=1e-5)

@@ -1,7 +1,8 @@
 """Layers: the seam in which precision, traced numbers, example-keyed draws and masks live; models use only these."""
 
 from research.models.layers import activations, initializers, normalization, positions
-from research.models.layers.attention import SelfAttention, attention_mask
+from research.models.layers.attention import SelfAttention
+from research.models.layers.attention_blocks import AttentionMask
 from research.models.layers.blocks import through_block
 from research.models.layers.convolution import Convolution
 from research.models.layers.convolution_1d import Convolution1D, max_pool_1d, mean_pool_1d, strided
@@ -16,6 +17,7 @@ from research.models.layers.readout import AttentionPooling, last_valid, max_ove
 from research.models.layers.recurrent import DecayRecurrent, Recurrent
 
 __all__ = [
+    "AttentionMask",
     "AttentionPooling",
     "BatchNorm",
     "Convolution",
@@ -34,7 +36,6 @@ __all__ = [
     "SelfAttention",
     "TimeEncoding",
     "activations",
-    "attention_mask",
     "global_mean_pool",
     "initializers",
     "last_valid",

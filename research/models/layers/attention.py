@@ -5,26 +5,15 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from research.models.layers.attended import attended
+from research.models.layers.attention_blocks import AttentionMask, block_size, in_blocks
 from research.models.layers.dense import Dense
 from research.models.layers.dropout import Dropout
 from research.models.layers.positions import Rotation, rotated
 from research.models.layers.readout import masked_softmax
 from research.models.model import Forward
-
-
-def attention_mask(valid: Bool[Array, "B T"], causal: bool = False) -> Bool[Array, "B T T"]:
-    """What each step (second axis) may look at (last axis): steps that count, and where ``causal``, none after it.
-
-    A step that does not count looks at nothing.
-    """
-    allowed = valid[:, :, None] & valid[:, None, :]
-    if not causal:
-        return allowed
-    steps = jnp.arange(valid.shape[1], dtype=jnp.int32)
-    return allowed & jnp.broadcast_to(steps[None, :] <= steps[:, None], allowed.shape)
 
 
 class SelfAttention(nnx.Module):
@@ -54,7 +43,7 @@ class SelfAttention(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        allowed: Bool[Array, "B T T"] | None,
+        mask: AttentionMask | None,
         forward: Forward,
         rotation: Rotation | None = None,
     ) -> Float[Array, "B T D"]:
@@ -62,7 +51,7 @@ class SelfAttention(nnx.Module):
 
         Args:
             x: sequences.
-            allowed: from `attention_mask`; None: every step looks at all.
+            mask: what each step may look at; None: every step looks at all.
             forward: what the pass knows besides.
             rotation: by which queries and keys are turned, from `positions.rotation`; None: they are not.
         """
@@ -72,28 +61,47 @@ class SelfAttention(nnx.Module):
         if rotation is not None:
             query, key = rotated(query, rotation), rotated(key, rotation)
         query, key, value = (_folded(part) for part in (query * (width // self.heads) ** -0.5, key, value))
-        factor = self.dropout.factor_on_pairs((batch, self.heads, steps), forward)
+        dropped = self.dropout.on_pairs(batch, self.heads, steps, forward)
+
+        def attend(query: Float[Array, "BH Q d"], numbers: Int32[Array, " Q"]) -> Float[Array, "BH Q d"]:
+            allowed = None if mask is None else mask.rows(numbers)
+            factor = None if dropped is None else dropped(numbers)
+            return self._mixed(query, key, value, allowed, factor, forward)
+
+        size = block_size(batch * self.heads, steps) if forward.attention is None else None
+        every = jnp.arange(steps, dtype=jnp.int32)
+        mixed = attend(query, every) if size is None else in_blocks(query, size, attend)
+        mixed = mixed.reshape(batch, self.heads, steps, -1).swapaxes(1, 2).reshape(x.shape)
+        return self.output(mixed, forward)
+
+    def _mixed(
+        self,
+        query: Float[Array, "BH Q d"],
+        key: Float[Array, "BH T d"],
+        value: Float[Array, "BH T d"],
+        allowed: Bool[Array, "B Q T"] | None,
+        factor: Float32[Array, "B H Q T"] | None,
+        forward: Forward,
+    ) -> Float[Array, "BH Q d"]:
+        """The mean of the values for each query."""
+        flat = None if factor is None else factor.reshape(-1, *factor.shape[2:])
         if forward.context.platform == "cpu":
             if forward.attention is not None:
                 forward.note_attention(self._weights(query, key, allowed))
             by_head = None if allowed is None else jnp.repeat(allowed, self.heads, axis=0)
-            flat = None if factor is None else factor.reshape(-1, steps, steps)
-            mixed = attended(query, key, value, by_head, flat)
-        else:
-            weights = self._weights(query, key, allowed)
-            forward.note_attention(weights)
-            weights = (weights if factor is None else weights * factor).astype(x.dtype).reshape(-1, steps, steps)
-            mixed = jax.lax.dot_general(weights, value, (((2,), (1,)), ((0,), (0,))))
-        mixed = mixed.reshape(batch, self.heads, steps, -1).swapaxes(1, 2).reshape(x.shape)
-        return self.output(mixed, forward)
+            return attended(query, key, value, by_head, flat)
+        weights = self._weights(query, key, allowed)
+        forward.note_attention(weights)
+        weights = weights.reshape(-1, *weights.shape[2:])
+        weights = (weights if flat is None else weights * flat).astype(query.dtype)
+        return jax.lax.dot_general(weights, value, (((2,), (1,)), ((0,), (0,))))
 
     def _weights(
-        self, query: Float[Array, "BH T d"], key: Float[Array, "BH T d"], allowed: Bool[Array, "B T T"] | None
-    ) -> Float32[Array, "B H T T"]:
-        """Of each step (third axis) for all steps, in float32."""
-        steps = query.shape[1]
+        self, query: Float[Array, "BH Q d"], key: Float[Array, "BH T d"], allowed: Bool[Array, "B Q T"] | None
+    ) -> Float32[Array, "B H Q T"]:
+        """Of each query (third axis) for all steps, in float32."""
         scores = jax.lax.dot_general(query, key, (((2,), (2,)), ((0,), (0,))), preferred_element_type=jnp.float32)
-        scores = scores.reshape(-1, self.heads, steps, steps)
+        scores = scores.reshape(-1, self.heads, *scores.shape[1:])
         if allowed is None:
             return jax.nn.softmax(scores)
         return masked_softmax(scores, jnp.broadcast_to(allowed[:, None], scores.shape))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Float32, UInt32
+from jaxtyping import Array, Float, Float32, Int32, UInt32
 
 from research import keys
 from research.errors import UserError
 from research.models.model import Forward, Hyperparameter
+
+Pairs = Callable[[Int32[Array, " Q"]], Float32[Array, "B H Q T"]]
 
 
 class Dropout(nnx.Module):
@@ -33,25 +37,35 @@ class Dropout(nnx.Module):
             return x
         return self._dropped(x, keys.uniform(_keys_of(forward), forward.next_stream(), x.shape[1:]))
 
-    def factor_on_pairs(self, shape: tuple[int, int, int], forward: Forward) -> Float32[Array, "B H T T"] | None:
+    def on_pairs(self, rows: int, heads: int, steps: int, forward: Forward) -> Pairs | None:
         """By what to multiply what belongs to pairs of steps, such as weights of attention; None without dropout.
 
         What is dropped for a pair does not depend on the number of steps, so here too padding changes nothing.
 
         Args:
-            shape: rows, heads and steps.
+            rows: of the batch.
+            heads: of attention.
+            steps: of a sequence.
             forward: what the pass knows besides.
+
+        Returns:
+            A function of the numbers of some steps, that gives their factors for all steps ``[B, H, Q, T]``.
 
         Raises:
             UserError: in training without keys.
         """
         if self.rate is None or not forward.train:
             return None
-        rows, heads, steps = shape
-        head = jnp.arange(heads, dtype=jnp.uint32)[:, None, None]
-        position = numbers_of_pairs(steps)[None] * jnp.uint32(heads) + head
-        drawn = keys.uniform_at(_keys_of(forward), forward.next_stream(), position.reshape(-1))
-        return self._dropped(jnp.ones((rows, heads, steps, steps), jnp.float32), drawn.reshape(rows, heads, steps, -1))
+        drawn_by, stream = _keys_of(forward), forward.next_stream()
+
+        def factor(numbers: Int32[Array, " Q"]) -> Float32[Array, "B H Q T"]:
+            head = jnp.arange(heads, dtype=jnp.uint32)[:, None, None]
+            position = numbers_of_pairs(numbers.astype(jnp.uint32), steps)[None] * jnp.uint32(heads) + head
+            drawn = keys.uniform_at(drawn_by, stream, position.reshape(-1))
+            shape = (rows, heads, len(numbers), steps)
+            return self._dropped(jnp.ones(shape, jnp.float32), drawn.reshape(shape))
+
+        return factor
 
     def _dropped(self, x: Float[Array, "B ..."], drawn: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
         assert self.rate is not None
@@ -59,14 +73,15 @@ class Dropout(nnx.Module):
         return jnp.where(drawn >= rate, x * (1 / (1 - rate)).astype(x.dtype), 0)
 
 
-def numbers_of_pairs(steps: int) -> UInt32[Array, "T T"]:
+def numbers_of_pairs(some: UInt32[Array, " Q"], steps: int) -> UInt32[Array, "Q T"]:
     """A number for each pair of steps, different for different pairs and the same whatever the number of steps.
 
     Pairs are counted in shells: those in which the later step is number m are m², m² + 1, ... m² + 2m. Counted row by
     row, the number of a pair would depend on how long a row is.
     """
-    step = jnp.arange(steps, dtype=jnp.uint32)
-    row, column = jnp.broadcast_to(step[:, None], (steps, steps)), jnp.broadcast_to(step[None, :], (steps, steps))
+    shape = len(some), steps
+    row = jnp.broadcast_to(some[:, None], shape)
+    column = jnp.broadcast_to(jnp.arange(steps, dtype=jnp.uint32)[None, :], shape)
     return jnp.where(row >= column, row * row + column, column * column + column + 1 + row)
 
 

@@ -8,7 +8,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from research.models.layers import activations
-from research.models.layers.attention import SelfAttention, attention_mask
+from research.models.layers.attention import SelfAttention
+from research.models.layers.attention_blocks import AttentionMask
 from research.models.layers.blocks import through_block
 from research.models.layers.dense import Dense
 from research.models.layers.dropout import Dropout
@@ -62,12 +63,12 @@ class EncoderBlock(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        allowed: Bool[Array, "B T T"] | None,
+        mask: AttentionMask | None,
         forward: Forward,
         rotation: Rotation | None = None,
     ) -> Float[Array, "B T D"]:
         """The sequences after both layers; see `SelfAttention` for the arguments."""
-        x = self._added(0, x, lambda x: self.attention(x, allowed, forward, rotation), forward)
+        x = self._added(0, x, lambda x: self.attention(x, mask, forward, rotation), forward)
         return self._added(1, x, lambda x: self._perceptron(x, forward), forward)
 
     def _added(self, number: int, x: Float[Array, "B T D"], layer: Any, forward: Forward) -> Float[Array, "B T D"]:
@@ -107,7 +108,7 @@ class Encoder(nnx.Module):
             rotation: see `SelfAttention`.
         """
         assert valid is not None or not causal
-        allowed = None if valid is None else attention_mask(valid, causal)
+        mask = None if valid is None else AttentionMask(valid, causal)
         for block in self.blocks:
-            x = through_block(block, forward, x, allowed, rotation=rotation)
+            x = through_block(block, forward, x, mask, rotation=rotation)
         return x if self.last is None else self.last(x, forward)

@@ -114,7 +114,8 @@ class BatchNorm(nnx.Module):
         places = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
         scale, bias = (param[...].astype(jnp.float32) for param in (self.scale, self.bias))
         if forward.train and forward.context.platform == "cpu" and forward.context.alone:
-            normal, mean, variance = batch_norm(places, _counting(forward, valid), scale, bias, self.epsilon)
+            made: tuple[Array, Array, Array] = batch_norm(places, _counting(forward, valid), scale, bias, self.epsilon)
+            normal, mean, variance = made
         else:
             mean, variance = self.mean[...], self.variance[...]
             if forward.train:

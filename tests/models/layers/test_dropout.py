@@ -92,7 +92,8 @@ def test_training_without_keys_says_what_to_do():
 @jax.jit
 def dropped_pairs(rate, example, weights):
     rows, heads, steps = weights.shape[:3]
-    return weights * Dropout(rate).factor_on_pairs((rows, heads, steps), forward(example))
+    factor = Dropout(rate).on_pairs(rows, heads, steps, forward(example))
+    return weights * factor(jnp.arange(steps, dtype=jnp.int32))
 
 
 def test_pairs_are_dropped_as_often_as_the_rate_says():
@@ -112,6 +113,6 @@ def test_what_is_dropped_of_a_pair_is_blind_to_padding():
 
 
 def test_each_pair_has_a_number_of_its_own():
-    found = np.asarray(numbers_of_pairs(6))
+    found = np.asarray(numbers_of_pairs(jnp.arange(6, dtype=jnp.uint32), 6))
     np.testing.assert_array_equal(np.sort(found.ravel()), np.arange(36))
-    np.testing.assert_array_equal(found[:4, :4], numbers_of_pairs(4))
+    np.testing.assert_array_equal(found[:4, :4], numbers_of_pairs(jnp.arange(4, dtype=jnp.uint32), 4))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from research import keys
 from research.models import Forward
-from research.models.layers import Encoder, EncoderBlock, SelfAttention, attention_mask, positions
+from research.models.layers import AttentionMask, Encoder, EncoderBlock, SelfAttention, positions
 
 ROWS, STEPS, WIDTH, HEADS, HIDDEN = 3, 5, 8, 2, 12
 LENGTHS = np.array([5, 3, 1])
@@ -57,7 +57,7 @@ def block(x, valid, norm="pre", activation="relu", causal=False, ask=False):
     """Outputs of a block and its weights where they are asked for."""
     forward = Forward(attention={} if ask else None)
     module = EncoderBlock(WIDTH, HEADS, HIDDEN, norm=norm, activation=activation, rngs=nnx.Rngs(0))
-    return filled(module)(x, attention_mask(valid, causal), forward), forward.attention
+    return filled(module)(x, AttentionMask(valid, causal), forward), forward.attention
 
 
 def attention_by_hand(x, allowed, named):
@@ -147,7 +147,7 @@ def test_block_and_attention_equal_torch_side_by_side(norm):
     named = {path.removeprefix("attention/"): v for path, v in NAMED.items() if path.startswith("attention/")}
     forward = Forward(attention={})
     module = filled(SelfAttention(WIDTH, HEADS, rngs=nnx.Rngs(0)), named)
-    ours = module(jnp.asarray(X), attention_mask(jnp.asarray(VALID)), forward)
+    ours = module(jnp.asarray(X), AttentionMask(jnp.asarray(VALID)), forward)
     np.testing.assert_allclose(np.asarray(ours)[VALID], attended.numpy()[VALID], rtol=1e-5, atol=1e-5)
     found = np.asarray(forward.attention["layer 1"]).swapaxes(1, 2)[VALID]
     np.testing.assert_allclose(found, weights.numpy().swapaxes(1, 2)[VALID], rtol=1e-5, atol=1e-6)
@@ -244,7 +244,7 @@ def test_without_a_mask_every_step_counts():
     @jax.jit
     def both(x):
         module = drawn(SelfAttention(WIDTH, HEADS, rngs=nnx.Rngs(0)))
-        return module(x, None, Forward()), module(x, attention_mask(jnp.ones(x.shape[:2], bool)), Forward())
+        return module(x, None, Forward()), module(x, AttentionMask(jnp.ones(x.shape[:2], bool)), Forward())
 
     np.testing.assert_allclose(*both(X), rtol=1e-5, atol=1e-6)
 

@@ -16,14 +16,17 @@ from jax.test_util import check_grads
 
 from research import keys
 from research.context import Context
+from research.models.layers import attention_blocks
 from research.models.layers.attended import attended
-from research.models.layers.attention import SelfAttention, attention_mask
+from research.models.layers.attention import SelfAttention
+from research.models.layers.attention_blocks import AttentionMask
 from research.models.layers.batch_statistics import batch_norm, sum_of_channels
 from research.models.layers.correlation import correlate
 from research.models.layers.normalization import BatchNorm, LayerNorm
 from research.models.layers.products import product, with_bias
 from research.models.layers.reductions import MANY_ROWS, greatest_feature, layer_norm, sum_of_features
 from research.models.model import Forward
+from research.training.compiling import compiled
 
 CPU, OTHER = Context(platform="cpu"), Context(platform="gpu")
 PATCHES = Context(platform="cpu", stacked=True)
@@ -77,7 +80,7 @@ def test_correlation_agrees_with_products_of_patches(batch, image, window, chann
 @pytest.mark.parametrize("channels", [3, 8])
 def test_more_padding_than_the_kernel_sees(channels):
     """XLA's own convolution, and JAX's gradient of it, read numbers from before the array there."""
-    for seed in range(20):
+    for seed in range(5):
         x, kernel = drawn(seed, (1, 1, 2, channels), (4, 1, channels, 2))
         agree(*(functools.partial(_correlated, (1, 1), ((4, 2), (0, 0)), form) for form in (CPU, PATCHES)), x, kernel)
 
@@ -165,7 +168,7 @@ def test_attention_agrees_with_that_by_weights(rows, steps, padded, causal, drop
     graph, state = nnx.split(layer)
     lengths = jnp.arange(1, rows + 1) if padded else jnp.full(rows, steps)
     valid = jnp.asarray(np.arange(steps) < np.asarray(lengths)[:, None])
-    allowed = attention_mask(valid, causal) if padded or causal else None
+    allowed = AttentionMask(valid, causal) if padded or causal else None
     drawing = keys.example_keys(jax.random.key(3), jnp.arange(rows))
 
     def form(context):
@@ -175,6 +178,48 @@ def test_attention_agrees_with_that_by_weights(rows, steps, padded, causal, drop
         return run
 
     agree(form(CPU), form(OTHER), drawn(6, (rows, steps, 8))[0], state)
+
+
+@pytest.mark.parametrize("context", [CPU, OTHER])
+@pytest.mark.parametrize(("causal", "rate"), [(False, None), (True, 0.3)])
+def test_attention_of_long_sequences_goes_by_blocks_of_queries(monkeypatch, context, causal, rate):
+    """Padding of the last block included, and what is dropped too."""
+    attention = SelfAttention(6, 2, dropout=rate, rngs=nnx.Rngs(0))
+    (x,) = drawn(10, (3, 10, 6))
+    mask = AttentionMask(jnp.arange(10)[None] < jnp.array([[10], [7], [4]]), causal)
+    drawing = keys.example_keys(jax.random.key(0), jnp.arange(3, dtype=jnp.int32))
+    graph, state = nnx.split(attention)
+
+    def run(x):
+        return nnx.merge(graph, state)(x, mask, Forward(train=True, keys=drawing, context=context))
+
+    def in_blocks(x):
+        with monkeypatch.context() as patch:
+            patch.setattr(attention_blocks, "MOST_PAIRS", 1)
+            patch.setattr(attention_blocks, "PAIRS_OF_BLOCK", 3 * 2 * 10 * 4)
+            assert attention_blocks.block_size(6, 10) == 4
+            return run(x)
+
+    agree(in_blocks, run, x)
+
+
+def test_memory_of_attention_grows_with_the_number_of_steps():
+    attention = SelfAttention(8, 2, dropout=0.1, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(attention)
+    drawing = keys.example_keys(jax.random.key(0), jnp.arange(2, dtype=jnp.int32))
+
+    def needed(steps):
+        def loss(state, x):
+            mask = AttentionMask(jnp.ones((2, steps), bool))
+            forward = Forward(train=True, keys=drawing, context=CPU)
+            return jnp.square(nnx.merge(graph, state)(x, mask, forward)).sum()
+
+        x = jax.ShapeDtypeStruct((2, steps, 8), jnp.float32)
+        return compiled(jax.jit(jax.grad(loss)).lower(state, x), "cpu").memory_analysis().temp_size_in_bytes
+
+    few, many = needed(4096), needed(16384)
+    assert many < 5 * few
+    assert many < 0.5 * 4 * 2 * 2 * 16384**2 / 4
 
 
 def test_gradients_agree_with_differences_in_double_precision():
