@@ -206,9 +206,12 @@ class Execution(Spec):
         help="how layers compute on a processor; fast: in the forms that were measured to be fast there; reference: "
         "in those of accelerators, up to ten times as slow, the same numbers up to rounding",
     )
-    feed: Literal["resident", "streaming"] = field(
-        "resident", help="resident: the splits live in device memory; streaming: read from disk as training goes"
+    feed: Literal["auto", "resident", "streaming"] = field(
+        "auto",
+        help="resident: the splits live in device memory; streaming: read from disk as training goes; auto: resident "
+        "up to resident_mib; the batches are the same",
     )
+    resident_mib: int = field(2048, minimum=0, help="MiB up to which feed=auto keeps the rows in device memory")
     workers: int = field(0, minimum=0, help="processes that read for the streaming feed; 0: threads of this one")
     log_every: int | None = field(None, minimum=1, help="updates between lines of metrics.jsonl; none: at evaluations")
     checkpoint_minutes: Static[float] = field(5.0, above=0, help="minutes between checkpoints")
@@ -225,8 +228,8 @@ class Execution(Spec):
             raise UserError(f"profile: two numbers of updates such as (10, 20) are needed, {self.profile} was given.")
         if self.workers and self.feed != "streaming":
             raise UserError(
-                f"workers: {self.workers} processes were asked for, but the {self.feed} feed reads nothing while it "
-                f"trains. Set feed=streaming as well, or workers=0."
+                f"workers: {self.workers} processes were asked for, but with feed={self.feed} nothing need be read in "
+                f"training. Set feed=streaming as well, or workers=0."
             )
 
 

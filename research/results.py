@@ -128,6 +128,7 @@ def write_results(
         "split": names[-1],
         "report": report.to_json(),
         "seconds": round(time.perf_counter() - began, 3),
+        "feed": "streaming" if setup.streamed else "resident",
         "input_wait_share": round(pace.waited, 5),
         "throughput": pace.to_json(),
     }

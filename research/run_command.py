@@ -14,7 +14,6 @@ from research.errors import UserError
 from research.processes import SILENT, current, find_place, join
 
 if TYPE_CHECKING:
-    from research.experiment import Execution
     from research.results import Result
 
 SEVERAL = f"""One for each machine, as a rule; scripts/launch_local starts some here. Slurm, Open MPI 4 and TPU pods say
@@ -98,10 +97,10 @@ def _run(options: argparse.Namespace) -> None:
     if options.json:
         print_json({"directory": str(result.directory), "fresh": result.fresh} | result.summary)
         return
-    _show_run(console, result, name, execution)
+    _show_run(console, result, name)
 
 
-def _show_run(console: Console, result: Result, name: str, execution: Execution) -> None:
+def _show_run(console: Console, result: Result, name: str) -> None:
     from research.training.profiling import in_words, slow_feed
 
     show_report(console, result.report, f"{name}, seed {result.seed}: {result.summary['split']} split")
@@ -114,7 +113,7 @@ def _show_run(console: Console, result: Result, name: str, execution: Execution)
         return
     if told := in_words(summary["throughput"]):
         console.print(told)
-    if execution.feed == "streaming":
+    if summary["feed"] == "streaming":
         console.print(f"waited for input {100 * summary['input_wait_share']:.1f} % of the time in training")
     if warning := slow_feed(summary["input_wait_share"]):
         console.print(f"note: {warning}", style="yellow")

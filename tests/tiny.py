@@ -81,7 +81,7 @@ def left_behind(directory: Path) -> dict[str, bytes]:
         for path, leaf in checkpoint(directory, kind).items():
             found[f"{kind}/{path}"] = np.asarray(leaf).tobytes()
     results = run_directory.read("results")
-    del results["seconds"], results["input_wait_share"], results["throughput"]
+    del results["seconds"], results["feed"], results["input_wait_share"], results["throughput"]
     found["results.json"] = repr(results).encode()
     return found
 

@@ -25,6 +25,7 @@ from research.training.setup import (
     choose_device,
     length_of,
     reading_of,
+    reads_from_disk,
     remat_of,
     with_fitted,
 )
@@ -124,7 +125,7 @@ class Stock:
             if experiment.data is None or not experiment.algorithm.uses_data:
                 cadence = cadence_of(experiment, execution, None, False, None)
                 return Ready(member, experiment, None, None, length_of(experiment, None), cadence, start)
-            key, streamed = fingerprint(experiment.data), execution.feed == "streaming"
+            key, streamed = fingerprint(experiment.data), reads_from_disk(execution, experiment.data, self._shelf)[0]
             if key not in self._prepared:
                 self._prepared[key] = self._shared(experiment.data.prepare(streamed, self.listener, self._shelf))
             prepared = self._prepared[key]

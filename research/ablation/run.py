@@ -98,7 +98,8 @@ def ablate(
         for wave, _, _ in waves:
             wave.note_code(now["code"])
         for planned in all_planned:
-            where = now | {"measured": planned.choice.measured, "memory": planned.bytes, "feed": execution.feed}
+            feed = "streaming" if planned.group.members[0].streamed else "resident"
+            where = now | {"measured": planned.choice.measured, "memory": planned.bytes, "feed": feed}
             waves += [
                 (directory.begin(part, planned.choice.way, codes, where), list(part), planned.group)
                 for part in planned.waves

@@ -102,6 +102,11 @@ class ImageData(Data):
             shape=images.shape,
         )
 
+    def held_bytes(self, shelf: Shelf) -> int:
+        """See `Data.held_bytes`."""
+        images = shelf.load(self.source)
+        return len(images) * math.prod(images.shape) if isinstance(images, Images) else 0
+
     def transform(self, batch: Batch, key: Key[Array, ""] | None = None) -> Batch:
         """See `Data.transform`: scaled, in training augmented, then standardised; float32 ``[B, H, W, C]``."""
         pictures = self.pixels.scale(batch.inputs)

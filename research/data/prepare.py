@@ -62,6 +62,14 @@ class Data(Spec):
         """
         raise NotImplementedError
 
+    def held_bytes(self, shelf: Shelf) -> int:
+        """Bytes that the inputs take in memory, where they may be read from disk instead; 0 where they may not.
+
+        Args:
+            shelf: that `prepare` is given too, so that what is read for this is read once.
+        """
+        return 0
+
     def transform(self, batch: Batch, key: Key[Array, ""] | None = None) -> Batch:
         """The part of the preparation that the compiled program does: inputs as stored become what a model sees.
 

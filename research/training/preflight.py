@@ -72,6 +72,8 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
         f"{quantity(cost['temporary_bytes'], 'B')} working + {quantity(cost['argument_bytes'], 'B')} data and state"
     )
     facts["batches"] = arithmetic(setup)
+    if setup.fed:
+        facts["feed"] = setup.fed
     if setup.prepared is not None and (padding := setup.prepared.padding()) is not None:
         lengths = ", ".join(map(str, setup.prepared.data.cut_lengths()))
         facts["padding"] = f"{100 * padding:.0f} % of the steps; batches are cut to {lengths} steps"

@@ -12,8 +12,9 @@ from research.allocator import check_variable
 from research.data.batch import Batch
 from research.data.feed import Feed, Reading
 from research.data.placing import Shapes
-from research.data.prepare import Examples, Listener, Prepared
+from research.data.prepare import Data, Examples, Listener, Prepared
 from research.data.resident import ResidentFeed, put
+from research.data.shelf import Shelf
 from research.data.streaming import StreamedSplit, StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment, Parallel
@@ -45,6 +46,7 @@ class Setup:
         cadence: when what happens.
         program: the compiled programs.
         choice: over how many virtual devices of a processor the rows are spread; None where it does not pose as any.
+        fed: where the rows are and why, for the card; empty where that was asked for or there is no choice.
     """
 
     experiment: Experiment
@@ -58,19 +60,25 @@ class Setup:
     cadence: Cadence
     program: Program
     choice: Choice | None = None
+    fed: str = ""
 
     @property
     def examples_per_update(self) -> int:
         """Rows that one update consumes; 0 without data."""
         return self.reading.batch_size * self.reading.batches_per_update if self.reading is not None else 0
 
+    @property
+    def streamed(self) -> bool:
+        """Whether rows are read from disk as training goes."""
+        return isinstance(self.feed, StreamingFeed)
+
     def over(self, choice: Choice) -> Setup:
         """The same with its rows over so many virtual devices of the processor."""
         assert self.prepared is not None and self.reading is not None
         parallel = self.execution.parallel.replace(data=choice.devices)
-        known = self.prepared, self.reading, self.cadence
+        known = self.prepared, self.reading, self.cadence, self.streamed
         made = _placed(self.experiment, self.seed, self.execution, parallel, self.device, *known)
-        return dataclasses.replace(made, choice=choice)
+        return dataclasses.replace(made, choice=choice, fed=self.fed)
 
 
 def set_up(
@@ -105,11 +113,30 @@ def set_up(
         program = Program(experiment, seed, length_of(experiment, None), outline, None, device)
         return Setup(experiment, seed, execution, device, None, {}, None, None, cadence, program)
     assert experiment.data is not None
-    prepared = experiment.data.prepare(execution.feed == "streaming", listener)
+    shelf = Shelf()
+    streamed, why = reads_from_disk(execution, experiment.data, shelf)
+    prepared = experiment.data.prepare(streamed, listener, shelf)
     reading = reading_of(experiment, prepared, seed)
     check_fit(experiment, prepared)
     cadence = cadence_of(experiment, execution, reading, "validation" in prepared.splits, extended_to)
-    return _placed(experiment, seed, execution, execution.parallel, device, prepared, reading, cadence, pretended)
+    known = prepared, reading, cadence, streamed
+    return dataclasses.replace(
+        _placed(experiment, seed, execution, execution.parallel, device, *known, pretended), fed=why
+    )
+
+
+def reads_from_disk(execution: Execution, data: Data, shelf: Shelf) -> tuple[bool, str]:
+    """Whether rows are read from disk as training goes, and for the card why; nothing where the user has said so."""
+    if execution.feed != "auto":
+        return execution.feed == "streaming", ""
+    held = data.held_bytes(shelf)
+    if not held:
+        return False, ""
+    size, most = held / 2**20, execution.resident_mib
+    limit = f"than execution.resident_mib={most:,}"
+    if size <= most:
+        return False, f"resident: {size:,.1f} MiB are no more {limit}"
+    return True, f"streaming from disk: {size:,.1f} MiB are more {limit}"
 
 
 def _placed(
@@ -121,6 +148,7 @@ def _placed(
     prepared: Prepared,
     reading: Reading,
     cadence: Cadence,
+    streamed: bool,
     pretended: bool = False,
 ) -> Setup:
     """A setup of data that are prepared, on the devices that ``parallel`` names."""
@@ -137,7 +165,7 @@ def _placed(
         place = Shapes(place)
     feed: Feed
     splits: dict[str, Split]
-    if execution.feed == "streaming":
+    if streamed:
         feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, place, spread)
         splits = dict(streamed_splits(experiment, prepared, place, layout))
     else:

@@ -208,7 +208,7 @@ def compare_directories(left: RunDirectory, right: RunDirectory) -> Iterator[Com
     for name in sorted({file.name for run in (left, right) for file in run.predictions.glob("*.parquet")}):
         yield _compare_predictions(left.predictions / name, right.predictions / name)
     first, second = (
-        {k: v for k, v in run.read("results").items() if k not in ("seconds", "input_wait_share", "throughput")}
+        {k: v for k, v in run.read("results").items() if k not in ("seconds", "feed", "input_wait_share", "throughput")}
         for run in (left, right)
     )
     different = sorted(name for name in {*first, *second} if _differs(first, second, name))

@@ -92,7 +92,8 @@ def over_fastest(setup: Setup, known: int | None = None) -> Setup:
 
 
 def _is_open(setup: Setup) -> bool:
-    return posed(setup.device.platform) and setup.reading is not None and setup.execution.parallel == Parallel()
+    alone = posed(setup.device.platform) and jax.process_count() == 1
+    return alone and setup.reading is not None and setup.execution.parallel == Parallel()
 
 
 def _spread(setup: Setup, choice: Choice) -> Setup:

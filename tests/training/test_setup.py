@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
+from pictures import Dots
 from tiny import EXPERIMENT, QUIET
 
-from research.data import EventData, Split, SyntheticRecords
+from research.data import EventData, ImageData, Split, SyntheticRecords
 from research.errors import UserError
 from research.experiment import Evaluation, Experiment, Parallel
 from research.losses import CrossEntropy
-from research.models import MLP, RNN, Model, RecordTransformer, SeriesTransformer, Windowed
+from research.models import CNN, MLP, RNN, Model, RecordTransformer, SeriesTransformer, Windowed
 from research.optimizers import Adam
 from research.spec import replace
 from research.task import Task
@@ -85,3 +87,22 @@ def test_reference_lowerings_are_another_program_with_the_same_numbers() -> None
         found[lowerings] = text, float(setup.program.record(carry, None, False)[1]["train/loss"])
     assert found["fast"][0] != found["reference"][0]
     assert found["fast"][1] == pytest.approx(found["reference"][1], rel=1e-5)
+
+
+@pytest.mark.parametrize(("most", "feed"), [(0, "streaming"), (1, "resident")])
+def test_pictures_are_in_memory_up_to_a_limit(
+    most: int, feed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESEARCH_CACHE_DIR", str(tmp_path))
+    pictures = Experiment(
+        data=ImageData(source=Dots(count=24)),
+        model=CNN(widths=(2,)),
+        loss=CrossEntropy(),
+        epochs=1,
+        batch_size=4,
+    )
+    setup = set_up(pictures, 0, QUIET.replace(resident_mib=most))
+    assert setup.streamed == (feed == "streaming")
+    assert setup.fed.startswith(feed) and f"execution.resident_mib={most}" in setup.fed
+    assert not set_up(EXPERIMENT, 0, QUIET.replace(resident_mib=0)).streamed, "tables are not read from disk"
+    assert not set_up(pictures, 0, QUIET.replace(feed="resident", resident_mib=0)).streamed
