@@ -109,6 +109,7 @@ def main() -> int:
     shown = [each for each in results.values() if options.show or each["workload"]["name"] in names]
     if options.show:
         print("\n\n".join(report.table(each) for each in shown) + "\n")
+    print(report.summary(shown) + "\n")
     print(report.verdicts(shown))
     if options.figure is not None:
         report.chart(list(results.values()), options.figure)

@@ -84,6 +84,19 @@ def rates(result: dict[str, Any]) -> tuple[float, float]:
     return facts["forward_flops"] * result["batch"] / result["workload"]["batch"], rate
 
 
+def summary(results: list[dict[str, Any]]) -> str:
+    """A line for each workload with the best of each group, in milliseconds, in Markdown."""
+    groups = ("research", "torch", "torch tuned", "nnx", "keras", "lightning")
+    lines = [f"| workload | {' | '.join(groups)} | x torch | x tuned |", f"|{'---|' * (len(groups) + 3)}"]
+    for result in results:
+        label = result["workload"]["name"] + ("" if result["mode"] == "train" else f", inference of {result['batch']}")
+        ours = best(result, "research")
+        cells = ["" if (found := best(result, group)) is None else f"{1e3 * found['seconds']:.3g}" for group in groups]
+        cells += ["" if (r := ratio(result, ours, group)) is None else f"{r:.2f}" for group in groups[1:3]]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def verdicts(results: list[dict[str, Any]]) -> str:
     """What was asked for, what was found, and whether that is enough, in Markdown."""
     rows = []
@@ -132,7 +145,7 @@ def chart(results: list[dict[str, Any]], path: Path) -> None:
     ticks = [tick for tick in TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.axvline(1, color="black", linewidth=0.8)
+    axes.axvline(1, color="black", linewidth=0.8, zorder=0)
     axes.set_xlabel("training steps per second; 1: PyTorch in its best setting, with the default allocator")
     axes.legend(fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
