@@ -36,6 +36,8 @@ from research.training.provenance import machine
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SIDE, CHANNELS = 224, 3
 MOST_MEBIBYTES, MOST_WAITING = 1024, 0.05
+RESIDENT_MEBIBYTES = 512
+"""Up to so much ``auto`` would keep pictures in memory."""
 
 
 class Noise(Source):
@@ -96,6 +98,8 @@ def child(what: str, gigabytes: float, runs: Path) -> None:
     if what == "chest":
         experiment = replace(load_experiment(EXPERIMENTS / "chest_xray_cnn.py")[0], {"epochs": 3})
     execution = Execution(feed="streaming", tensorboard=False, figures=False)
+    if what == "noise":
+        execution = execution.replace(feed="auto", resident_mib=RESIDENT_MEBIBYTES)
     began = time.perf_counter()
     result = research.run(experiment, runs=runs, name=what, execution=execution, fresh=True)
     facts = {
