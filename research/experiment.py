@@ -165,7 +165,7 @@ class Parallel(Spec):
         -1,
         minimum=-1,
         help="devices that share the rows; -1: all there are that divide the batch, or as many of a processor's cores "
-        "as were measured to be fastest",
+        "as were measured to be fastest, where nothing else of parallel is set",
     )
     fsdp: int = field(1, minimum=1, help="devices that share the rows and the parameters")
     tensor: int = field(1, minimum=1, help="devices that share each layer")

@@ -25,6 +25,8 @@ def pose() -> None:
     global _posed
     if FLAG in os.environ.get("XLA_FLAGS", "") or VARIABLE in os.environ or current().count > 1:
         return
+    if _posed or jax.config.values["jax_num_cpu_devices"] != -1:
+        return  # Set by an earlier call, or by whoever wants other devices, such as pretended ones.
     try:
         jax.config.update("jax_num_cpu_devices", cores())
     except RuntimeError:

@@ -20,7 +20,10 @@ from research.training.setup import Setup, set_up
 from research.training.virtual_devices import Choice, counts, over_fastest
 
 PROGRAM = """
+import sys
 import jax
+if sys.argv[1:]:
+    jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 from research.training.processor import cores, posed
 from research.training.setup import choose_device
 choose_device("cpu", True)
@@ -138,8 +141,16 @@ def test_runs_of_earlier_versions_go_on_over_one(clock: Clock, tmp_path: Path) -
     assert json.loads(file.read_text())["virtual_devices"] == 1
 
 
-@pytest.mark.parametrize(("flags", "said"), [("", "True {cores} True"), (f"{processor.FLAG}=3", "False 3 False")])
-def test_a_processor_poses_unless_the_user_has_chosen(flags: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("flags", "config", "said"),
+    [
+        ("", [], "True {cores} True"),
+        (f"{processor.FLAG}=257", [], "False 257 False"),
+        ("", ["257"], "False 257 False"),  # as pretended devices are made
+    ],
+)
+def test_a_processor_poses_unless_the_user_has_chosen(flags: str, config: list[str], said: str) -> None:
     environment = os.environ | {"XLA_FLAGS": flags}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, check=True)
+    command = [sys.executable, "-c", PROGRAM, *config]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split() == said.format(cores=processor.cores()).split()
