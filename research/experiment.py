@@ -211,7 +211,11 @@ class Execution(Spec):
         help="resident: the splits live in device memory; streaming: read from disk as training goes; auto: resident "
         "up to resident_mib; the batches are the same",
     )
-    resident_mib: int = field(2048, minimum=0, help="MiB up to which feed=auto keeps the rows in device memory")
+    resident_mib: int = field(
+        2048,
+        minimum=0,
+        help="MiB of pictures up to which feed=auto keeps them in memory, on each device that shares the rows",
+    )
     workers: int = field(0, minimum=0, help="processes that read for the streaming feed; 0: threads of this one")
     log_every: int | None = field(None, minimum=1, help="updates between lines of metrics.jsonl; none: at evaluations")
     checkpoint_minutes: Static[float] = field(5.0, above=0, help="minutes between checkpoints")

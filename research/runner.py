@@ -150,7 +150,10 @@ def dry_run(
     devices: int | None = None,
     device_memory: float | None = None,
 ) -> Preflight:
-    """The preflight card of the run that the same arguments would make, with nothing trained and nothing written.
+    """The preflight card of the run that the same arguments would make; no run is trained or written.
+
+    Where it is open over how many cores a processor's updates are fastest, this is measured by some that are thrown
+    away, and kept as for the run; see `research.training.virtual_devices`.
 
     Args:
         experiment, seed, execution, name, runs, extend, fresh: as in `run`.

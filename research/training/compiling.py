@@ -1,4 +1,4 @@
-"""What the compiler is told beside the program: on a processor, by which of its libraries to compute."""
+"""What the compiler is told beside the program: on a processor, its libraries, and that barriers are to hold."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from research.errors import UserError
 from research.experiment import Parallel
 from research.models.functional import Axes
+from research.training.processor import FLAG
 
 SMALL = 2**12
 """Arrays of fewer numbers are kept whole on each device: sharing them out would cost more than they take."""
@@ -176,4 +177,4 @@ def _are(count: int) -> str:
 def _hint(platform: str) -> str:
     if platform != "cpu":
         return ""
-    return " A processor can pose as several devices: XLA_FLAGS=--xla_force_host_platform_device_count=8."
+    return f" A processor can pose as several devices: XLA_FLAGS={FLAG}=8."

@@ -18,6 +18,7 @@ from research.evaluation.report import Report
 from research.experiment import Experiment, Parallel
 from research.training.layout import mesh_shape
 from research.training.metrics_log import read_metrics
+from research.training.processor import FLAG
 from research.training.run_directory import RunDirectory
 from research.training.verify_resume import (
     NOT_REACHED,
@@ -30,8 +31,6 @@ from research.training.verify_resume import (
 
 TOLERANCE = 1e-3
 """Of a loss, relative; for the first event after each move, for training amplifies every rounding afterwards."""
-
-COUNT = "--xla_force_host_platform_device_count"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +131,8 @@ def verify_moves(
     Raises:
         RunError: if a run fails by itself, with its own message.
     """
-    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(COUNT)]
-    variables = {"XLA_FLAGS": " ".join([*flags, f"{COUNT}={max(devices)}"])}
+    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(FLAG)]
+    variables = {"XLA_FLAGS": " ".join([*flags, f"{FLAG}={max(devices)}"])}
 
     def on(number: int) -> list[str]:
         return [*command, f"execution.parallel.data={data[number]}"]

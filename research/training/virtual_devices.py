@@ -83,9 +83,10 @@ def over_fastest(setup: Setup, known: int | None = None) -> Setup:
         further = setup.over(Choice(count))
         took |= _compared({best: setup, count: further})
         if took[count] * ADVANTAGE > took[best]:
-            _exchanged(further, setup)
+            _close(further)
             break
-        setup, best = _exchanged(setup, further), count
+        _close(setup)
+        setup, best = further, count
     choice = Choice(best, took, datetime.date.today().isoformat())
     _write(name, choice)
     return dataclasses.replace(setup, choice=choice)
@@ -99,14 +100,14 @@ def _is_open(setup: Setup) -> bool:
 def _spread(setup: Setup, choice: Choice) -> Setup:
     if choice.devices == 1:
         return dataclasses.replace(setup, choice=choice)
-    return _exchanged(setup, setup.over(choice))
+    _close(setup)
+    return setup.over(choice)
 
 
-def _exchanged(old: Setup, new: Setup) -> Setup:
-    """The new one, the old one being closed."""
-    if old.feed is not None:
-        old.feed.close()
-    return new
+def _close(setup: Setup) -> None:
+    """The feed of a setup whose place another one takes."""
+    assert setup.feed is not None
+    setup.feed.close()
 
 
 def counts(batch_size: int, most: int) -> list[int]:

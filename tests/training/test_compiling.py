@@ -1,4 +1,4 @@
-"""On a processor XLA computes matrix products by one library and convolutions by another."""
+"""On a processor XLA computes matrix products by one library and convolutions by another, and barriers hold."""
 
 import jax
 import jax.numpy as jnp

@@ -37,12 +37,8 @@ class AttentionMask:
     valid: Bool[Array, "B T"]
     causal: bool = False
 
-    def whole(self) -> Bool[Array, "B T T"]:
-        """For each step (second axis) which it may look at (last axis)."""
-        return self.rows(jnp.arange(self.valid.shape[1], dtype=jnp.int32))
-
     def rows(self, steps: Int32[Array, " Q"]) -> Bool[Array, "B Q T"]:
-        """For some of the steps; those from T on look at nothing."""
+        """For some of the steps (second axis) which they may look at (last axis); those from T on look at nothing."""
         count = self.valid.shape[1]
         looking = jnp.take(self.valid, steps, axis=1, mode="fill", fill_value=False)
         allowed = looking[:, :, None] & self.valid[:, None, :]

@@ -2,7 +2,8 @@
 
 XLA takes the sum of a channel over rows and pixels apart into sums over windows, at a fifth of the speed of the memory;
 and of the mean and the variance JAX derives gradients that take more such sums. Here each sum adds up slices, which is
-fused with what makes the numbers, and the gradient takes two sums and one pass.
+fused with what makes the numbers, and the gradient, as Ioffe and Szegedy write it ("Batch normalization", ICML 2015),
+takes two sums and one pass.
 """
 
 from __future__ import annotations

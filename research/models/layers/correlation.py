@@ -4,7 +4,7 @@ On accelerators it is the vendor's convolution, gradients and all. On a processo
 form is narrow: rows of the batch first, channels last, no kernel read backwards. What JAX derives for gradients has
 another form, for which XLA falls back, within a loop, to one that takes up to two hundred times as long. So here the
 gradients are written as convolutions of the fast form; where the kernel moves by more than one pixel, that of the maps
-goes by products of patches, which were faster there.
+goes by products of patches, which were faster there, as they were for inputs of few channels.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _convolution(x: Array, kernel: Array, strides: tuple[int, int], around: Ends
 
 
 def _forward(x: Array, kernel: Array, strides: tuple[int, int], around: Ends) -> tuple[Array, tuple[Array, Array]]:
-    # Nor is what makes the maps to be computed again within what turns them round for the gradient.
+    # What makes the maps is not to be computed again inside the loop that turns them round for the gradient.
     x = jax.lax.optimization_barrier(x)
     return _fast(x, kernel, strides, around), (x, kernel)
 

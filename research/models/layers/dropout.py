@@ -77,7 +77,8 @@ def numbers_of_pairs(some: UInt32[Array, " Q"], steps: int) -> UInt32[Array, "Q 
     """A number for each pair of steps, different for different pairs and the same whatever the number of steps.
 
     Pairs are counted in shells: those in which the later step is number m are m², m² + 1, ... m² + 2m. Counted row by
-    row, the number of a pair would depend on how long a row is.
+    row, the number of a pair would depend on how long a row is. From 65,536 steps on numbers come again; with heads
+    beside them (`Dropout.on_pairs`) from 65,536 divided by the root of their number on.
     """
     shape = len(some), steps
     row = jnp.broadcast_to(some[:, None], shape)
