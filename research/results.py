@@ -30,6 +30,7 @@ from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
 from research.training.layout import fitting
 from research.training.metrics_log import read_metrics
+from research.training.processor import posed
 from research.training.profiling import Throughput
 from research.training.progress import PreparingDisplay, say
 from research.training.run_directory import RunDirectory, write_json
@@ -171,8 +172,11 @@ def evaluate_run(
     directory.read("results")
     use_compilation_cache()
     recorded = directory.execution()
-    here = jax.device_count(choose_device("auto", recorded.deterministic).platform)
-    execution = recorded.replace(device="auto", parallel=fitting(recorded.parallel, here))
+    kind = choose_device("auto", recorded.deterministic).platform
+    spread = recorded.parallel
+    if posed(kind) and (devices := directory.virtual_devices()) is not None:
+        spread = spread.replace(data=devices)
+    execution = recorded.replace(device="auto", parallel=fitting(spread, jax.device_count(kind)))
     with contextlib.closing(PreparingDisplay(console)) as told:
         setup = set_up(experiment, seed, execution, listener=told)
     data = directory.read("data")

@@ -120,8 +120,7 @@ def run_in(
         return result
     finally:
         directory.close()
-        if setup.feed is not None:
-            setup.feed.close()
+        setup.close()
 
 
 def _follow(setup: Setup, directory: RunDirectory, group: ProcessGroup, now: dict[str, Any], name: str) -> Result:
@@ -134,8 +133,7 @@ def _follow(setup: Setup, directory: RunDirectory, group: ProcessGroup, now: dic
             group.wait_for_all("reported")
         return load(directory.path)
     finally:
-        if setup.feed is not None:
-            setup.feed.close()
+        setup.close()
 
 
 def dry_run(
@@ -152,8 +150,7 @@ def dry_run(
 ) -> Preflight:
     """The preflight card of the run that the same arguments would make; no run is trained or written.
 
-    Where it is open over how many cores a processor's updates are fastest, this is measured by some that are thrown
-    away, and kept as for the run; see `research.training.virtual_devices`.
+    Where it is open over how many cores a processor's updates are fastest, the card says so and shows one program.
 
     Args:
         experiment, seed, execution, name, runs, extend, fresh: as in `run`.
@@ -165,12 +162,10 @@ def dry_run(
         check_execution(execution)
         return pretended_preflight(experiment, seed=seed, execution=execution, devices=devices, memory=device_memory)
     directory = RunDirectory.of(Path(runs), name, experiment, seed)
-    setup, _ = _set_up(experiment, seed, execution, name, directory, extend, fresh)
-    carry = begin(setup, setup.program.initialise()) if fresh else restore(setup, directory)
-    facts = preflight(setup, carry, directory.path, ("dry run: nothing is trained, no run is written",))
-    if setup.feed is not None:
-        setup.feed.close()
-    return facts
+    setup, _ = _set_up(experiment, seed, execution, name, directory, extend, fresh, measured=False)
+    with contextlib.closing(setup):
+        carry = begin(setup, setup.program.initialise()) if fresh else restore(setup, directory)
+        return preflight(setup, carry, directory.path, ("dry run: nothing is trained, no run is written",))
 
 
 def _set_up(
@@ -182,6 +177,7 @@ def _set_up(
     extend: int,
     fresh: bool,
     console: Console | None = None,
+    measured: bool = True,
 ) -> tuple[Setup, int | None]:
     """Check everything that can be checked before the directory is touched; returns the length of an extended run too.
 
@@ -196,11 +192,12 @@ def _set_up(
         setup = set_up(experiment, seed, execution, extended_to, told)
         if extend and (extended_to is None or directory.results_reach(extended_to)):
             extended_to = setup.cadence.total + extend
+            setup.close()
             setup = set_up(experiment, seed, execution, extended_to, told)
     check_profile(execution.profile, setup.cadence.total)
-    known = None if fresh or not directory.exists() else directory.virtual_devices()
+    begun = not fresh and directory.exists() and not directory.untouched()
     with waiting(console, "measuring over how many cores the updates are fastest ..."):
-        return over_fastest(setup, known), extended_to
+        return over_fastest(setup, (directory.virtual_devices() or 1) if begun else None, measured), extended_to
 
 
 def claim(
@@ -224,7 +221,14 @@ def claim(
         devices = setup.choice.devices if setup.choice is not None else None
         directory.write_identity(name, setup.experiment, setup.seed, setup.execution, now, data, source, devices)
         return tuple(unreadable)
-    return (*directory.check_identity(setup.experiment, setup.seed, now, data, accept_changes), *unreadable)
+    changed = directory.check_identity(setup.experiment, setup.seed, now, data, accept_changes)
+    spread = directory.virtual_devices() if setup.device.platform == "cpu" else None
+    if spread not in (None, setup.programs):
+        changed.append(
+            f"the rows of a batch lay over {spread} of the processor's cores when this run went on and lie over "
+            f"{setup.programs} now: equality to the bit is not promised"
+        )
+    return (*changed, *unreadable)
 
 
 def _recorded_extension(directory: RunDirectory) -> int | None:

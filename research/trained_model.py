@@ -149,8 +149,9 @@ class TrainedModel:
         self._steps = max(fitted.cut_lengths(), default=0)
         # What the loss took from the training targets is needed to read the outputs, such as their mean.
         loss = from_json(data["loss"]) if data.get("loss") is not None else self.experiment.loss
-        self.device = choose_device(device, directory.execution().deterministic)
-        outline = Outline(1, self.task, self.device.platform)
+        execution = directory.execution()
+        self.device = choose_device(device, execution.deterministic)
+        outline = Outline(1, self.task, self.device.platform, lowerings=execution.lowerings)
         blank = self._batch(self.inputs.blank)
         deployed = self.experiment.replace(data=fitted, loss=loss)
         self._program = Program(deployed, seed, 1, outline, blank, self.device)

@@ -100,6 +100,7 @@ def ablate(
         for planned in all_planned:
             feed = "streaming" if planned.group.members[0].streamed else "resident"
             where = now | {"measured": planned.choice.measured, "memory": planned.bytes, "feed": feed}
+            where |= {"lowerings": planned.group.outline.lowerings}
             waves += [
                 (directory.begin(part, planned.choice.way, codes, where), list(part), planned.group)
                 for part in planned.waves

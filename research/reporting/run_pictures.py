@@ -101,7 +101,7 @@ def write_explanations(
     shown = pictures.of(predictions.example[chosen])
     rows = np.arange(len(shown), dtype=np.int32)
     batch = put(Examples(shown, pictures.examples.targets[rows], rows, None, rows), task, setup.device)
-    platform, loss, predict = setup.device.platform, setup.program.spec.loss, None
+    platform, loss, predict = setup.program.outline.context_platform, setup.program.spec.loss, None
     if loss is not None and task.kind in ("regression", "survival"):
         # Not every output is a prediction: there may be one for each quantile or interval of time.
         predict = functools.partial(loss.predict, task=task)

@@ -123,7 +123,7 @@ def _seen(setup: Setup, state: State, prepared: Prepared, split: str, chosen: np
     numbers = np.arange(len(chosen), dtype=np.int32)
     part = Examples(examples.read(chosen), examples.targets[chosen], numbers, None, numbers)
     batch = put(part, prepared.task, setup.device)
-    return attend(with_fitted(setup.experiment, prepared), state, batch, setup.device.platform)
+    return attend(with_fitted(setup.experiment, prepared), state, batch, setup.program.outline.context_platform)
 
 
 def _draw(

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 from typing import Any
 
 import jax
 
-PROCESSOR: dict[str, Any] = {
-    # XLA's newer library YNNPACK for matrix products alone: its convolutions took up to twice the time of the older.
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-    # Barriers stay until the end. By default they are gone when loops are put together, and what makes an array is
-    # computed again within each loop that turns the array round, at a cost of up to a cache line for each number.
-    "xla_disable_hlo_passes": "cse_barrier_expander",
-}
-"""Options of XLA's compiler for processors."""
+LIBRARIES = ("xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT")
+"""XLA's newer library YNNPACK for matrix products alone: its convolutions took up to twice the time of the older."""
+
+BARRIERS = ("xla_disable_hlo_passes", "cse_barrier_expander")
+"""Barriers stay until the end. By default they are gone when loops are put together, and what makes an array is
+computed again within each loop that turns the array round, at a cost of up to a cache line for each number."""
 
 
 def compiled(lowered: Any, platform: str) -> Any:
     """A lowered program compiled for a kind of device (cpu, gpu, tpu)."""
-    return lowered.compile(compiler_options=dict(_options(platform)) or None)
+    return lowered.compile(compiler_options=options(platform) or None)
+
+
+def options(platform: str) -> dict[str, Any]:
+    """Of XLA's compiler, as far as this version of it knows them."""
+    return dict(_known(os.environ.get("XLA_FLAGS", ""))) if platform == "cpu" else {}
+
+
+def barriers_hold() -> bool:
+    """Whether this version of XLA keeps barriers in programs for processors, as it was asked to."""
+    return BARRIERS[0] in options("cpu")
 
 
 @functools.cache
-def _options(platform: str) -> tuple[tuple[str, Any], ...]:
-    """Options that this version of XLA knows."""
-    if platform != "cpu":
-        return ()
+def _known(flags: str) -> tuple[tuple[str, Any], ...]:
+    name, passes = BARRIERS
+    own = re.findall(rf"--{name}=(\S+)", flags)
+    wanted = (LIBRARIES, (name, ",".join((*own[-1:], passes))))  # beside what the user has disabled
+    return tuple(option for option in wanted if _takes(option))
+
+
+def _takes(option: tuple[str, Any]) -> bool:
     try:
         here = jax.device_put(0, jax.local_devices(backend="cpu")[0])
-        jax.jit(lambda x: x).lower(here).compile(compiler_options=PROCESSOR)
+        jax.jit(lambda x: x).lower(here).compile(compiler_options=dict([option]))
     except jax.errors.JaxRuntimeError:
-        return ()
-    return tuple(PROCESSOR.items())
+        return False
+    return True

@@ -16,6 +16,7 @@ from rich.text import Text
 from research.experiment import Precision
 from research.schedules import Schedule
 from research.training.carry import Carry
+from research.training.compiling import barriers_hold
 from research.training.determinism import shortcomings
 from research.training.processor import cores, posed
 from research.training.setup import Setup, looks_ahead
@@ -111,6 +112,8 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     notes = (*notes, *shortcomings(setup.execution.deterministic, setup.device.platform))
     if setup.execution.remat != "none":
         notes = (*notes, "what blocks keep for the backward pass is computed again there")
+        if setup.device.platform == "cpu" and not barriers_hold():
+            notes = (*notes, "this version of XLA may undo execution.remat on a processor, and need as much memory")
     summary = setup.prepared.summary() if setup.prepared is not None else None
     notes = (*(summary or {}).get("warnings", ()), *looks_ahead(experiment, setup.program.outline.task), *notes)
     return Preflight(summary, facts, tuple(notes))

@@ -114,17 +114,15 @@ class RunDirectory:
         if now != before:
             write_json(self.path / "execution.json", now | {"earlier": [*old["earlier"], before]})
 
-    def virtual_devices(self) -> int:
-        """Those over which the run was spread last; 1 where that was asked for otherwise."""
-        return self.read("execution").get("virtual_devices") or 1
+    def virtual_devices(self) -> int | None:
+        """Those of a processor over which the run was spread last; None where that was not left open."""
+        return self.read("execution").get("virtual_devices")
 
     def execution(self) -> Execution:
-        """How the run was carried out last, over as many virtual devices of a processor as it was."""
-        recorded = self.read("execution")
-        found = from_json(recorded["execution"])
+        """How the run was carried out last, as it was asked for."""
+        found = from_json(self.read("execution")["execution"])
         assert isinstance(found, Execution)
-        devices = recorded.get("virtual_devices")
-        return found if devices is None else found.replace(parallel=found.parallel.replace(data=devices))
+        return found
 
     def environment(self) -> dict[str, Any]:
         """The environment in which the run went on last."""

@@ -72,6 +72,17 @@ class Setup:
         """Whether rows are read from disk as training goes."""
         return isinstance(self.feed, StreamingFeed)
 
+    @property
+    def programs(self) -> int:
+        """Over how many devices the rows of a batch are spread."""
+        layout = self.program.outline.layout
+        return 1 if layout is None else layout.programs
+
+    def close(self) -> None:
+        """End what reads for it, where another setup takes its place or the run has ended."""
+        if self.feed is not None:
+            self.feed.close()
+
     def over(self, choice: Choice) -> Setup:
         """The same with its rows over so many virtual devices of the processor."""
         assert self.prepared is not None and self.reading is not None

@@ -55,6 +55,11 @@ class Outline:
     stacked: bool = False
     lowerings: str = "fast"
 
+    @property
+    def context_platform(self) -> str:
+        """As `research.context.Context.platform`."""
+        return self.platform if self.lowerings == "fast" else self.lowerings
+
 
 def block_of(spec: Experiment, layout: Layout | None, count: int, like: Any) -> Block:
     """Rows of a forward pass in evaluation; ``count`` and ``like`` as for `research.data.feed.block_rows`."""
@@ -75,8 +80,12 @@ class Run(NamedTuple):
 
 
 def _context(outline: Outline, run: Run) -> Context:
-    platform = outline.platform if outline.lowerings == "fast" else outline.lowerings
-    known = Context(total_updates=run.total_updates, platform=platform, remat=outline.remat, stacked=outline.stacked)
+    known = Context(
+        total_updates=run.total_updates,
+        platform=outline.context_platform,
+        remat=outline.remat,
+        stacked=outline.stacked,
+    )
     if outline.layout is not None and outline.layout.mode == "pmap":
         return dataclasses.replace(known, mean=_mean, gather=_gather)
     return known

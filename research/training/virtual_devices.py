@@ -11,16 +11,17 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from research.errors import RunError
 from research.experiment import Parallel
 from research.training.code import code_hash
-from research.training.processor import cores, posed
+from research.training.processor import posed
 from research.training.run_directory import write_json
 
 if TYPE_CHECKING:
@@ -44,13 +45,19 @@ class Choice:
         devices: how many; 1 spreads nothing.
         milliseconds: of an update over each number of devices that was tried; empty where none was.
         day: when; empty where nothing was measured.
+        flops: of an update; 0 where nothing was measured.
+        open: what a run would first try, where this is not to be measured yet.
     """
 
     devices: int
     milliseconds: dict[int, float] = dataclasses.field(default_factory=dict)
     day: str = ""
+    flops: float = 0.0
+    open: tuple[int, ...] = ()
 
     def __str__(self) -> str:
+        if self.open:
+            return f"rows over 1 or {' or '.join(map(str, self.open))} of its cores: measured when the run begins"
         if not self.milliseconds:
             return f"rows over {self.devices} of its cores, as this run began" if self.devices > 1 else ""
         parts = [f"{took:.3g} ms over {count}" for count, took in self.milliseconds.items()]
@@ -58,38 +65,32 @@ class Choice:
         return f"rows {where}; an update took {', '.join(parts)} ({self.day})"
 
 
-def over_fastest(setup: Setup, known: int | None = None) -> Setup:
+def over_fastest(setup: Setup, known: int | None = None, measured: bool = True) -> Setup:
     """The setup over as many virtual devices as train fastest here, where the user has left that open.
 
     Args:
-        setup: as it was made; its feed is closed where another one takes its place.
+        setup: as it was made; its feed is closed where another one takes its place, and where this fails.
         known: over how many a run began that is to go on; None for a new one.
+        measured: whether anything may be measured, by updates that are thrown away; if not, the choice says what is
+            open.
     """
     if not _is_open(setup):
         return setup
-    most = jax.device_count("cpu")
+    most = _most(setup)
     if known is not None and known <= most:
         return _spread(setup, Choice(known))
-    name = _name(setup)
-    kept = None if name is None else _read(name)
-    if kept is not None and kept.devices <= most:
-        return _spread(setup, kept)
-    if name is None or not _is_worth_measuring(setup):
+    name, tried = _name(setup, most), counts(setup.program.outline.batch_size, most)
+    if name is None or not tried:
         return dataclasses.replace(setup, choice=Choice(1))
-    assert setup.reading is not None
-    took: dict[int, float] = {}
-    best = 1
-    for count in counts(setup.reading.batch_size, most):
-        further = setup.over(Choice(count))
-        took |= _compared({best: setup, count: further})
-        if took[count] * ADVANTAGE > took[best]:
-            _close(further)
-            break
-        _close(setup)
-        setup, best = further, count
-    choice = Choice(best, took, datetime.date.today().isoformat())
-    _write(name, choice)
-    return dataclasses.replace(setup, choice=choice)
+    kept = _read(name)
+    flops = _flops(setup) if kept is None else kept.flops
+    # By its arithmetic, not by the clock, and before anything kept is looked at: a short training must not change its
+    # bits because a long one came before it.
+    if flops < LEAST_UPDATE or flops * setup.cadence.total < LEAST_TRAINING:
+        return dataclasses.replace(setup, choice=Choice(1))
+    if kept is None and not measured:
+        return dataclasses.replace(setup, choice=Choice(1, open=tuple(tried)))
+    return _measured(setup, tried, name, flops) if kept is None else _spread(setup, kept)
 
 
 def _is_open(setup: Setup) -> bool:
@@ -97,17 +98,47 @@ def _is_open(setup: Setup) -> bool:
     return alone and setup.reading is not None and setup.execution.parallel == Parallel()
 
 
+def _most(setup: Setup) -> int:
+    """Devices that may be tried: each holds resident rows anew, and all of them in one memory."""
+    held = {id(leaf): leaf.nbytes for split in setup.splits.values() for leaf in _arrays(split)}
+    fitting = setup.execution.resident_mib * 2**20 // max(sum(held.values()), 1)
+    return min(jax.device_count("cpu"), max(fitting, 1))
+
+
+def _arrays(split: Any) -> list[jax.Array]:
+    """Of a resident split; none of a streamed one."""
+    return [leaf for leaf in jax.tree.leaves(split) if isinstance(leaf, jax.Array)]
+
+
+def _measured(setup: Setup, tried: list[int], name: str, flops: float) -> Setup:
+    """The setup over the number of devices that a measurement finds to be fastest, which is kept."""
+    took: dict[int, float] = {}
+    best = 1
+    for count in tried:
+        further = setup.over(Choice(count))
+        try:
+            found = _compared({best: setup, count: further})
+        except BaseException:
+            further.close()
+            setup.close()
+            raise
+        took |= found
+        if not found or took[count] * ADVANTAGE > took[best]:
+            further.close()
+            break
+        setup.close()
+        setup, best = further, count
+    if not took:
+        return _spread(setup, Choice(1))
+    choice = _keep(name, Choice(best, took, datetime.date.today().isoformat(), flops))
+    return dataclasses.replace(setup, choice=choice) if choice.devices == best else _spread(setup, choice)
+
+
 def _spread(setup: Setup, choice: Choice) -> Setup:
-    if choice.devices == 1:
+    if choice.devices == setup.programs:
         return dataclasses.replace(setup, choice=choice)
-    _close(setup)
+    setup.close()
     return setup.over(choice)
-
-
-def _close(setup: Setup) -> None:
-    """The feed of a setup whose place another one takes."""
-    assert setup.feed is not None
-    setup.feed.close()
 
 
 def counts(batch_size: int, most: int) -> list[int]:
@@ -119,53 +150,62 @@ def counts(batch_size: int, most: int) -> list[int]:
     return found[1:]
 
 
-def _name(setup: Setup) -> str | None:
+def _name(setup: Setup, most: int) -> str | None:
     """Of a program: hash of what its speed on this machine depends on; None where there is no folder to keep it in."""
     if _folder() is None:
         return None
     program, execution = setup.program, setup.execution
     shapes = [str(jax.typeof(leaf)) for leaf in jax.tree.leaves(program.example)]
-    outline = program.outline, execution.feed
+    # Of the outline all but the layout, which is what is chosen.
+    outline = dataclasses.replace(program.outline, layout=None), setup.streamed
     structure = jax.tree.structure(program.spec)
-    parts = structure, shapes, outline, cores(), jax.__version__, code_hash(setup.experiment)[0]
+    told = jax.__version__, os.environ.get("XLA_FLAGS", ""), code_hash(setup.experiment)[0]
+    parts = structure, shapes, outline, most, execution.resident_mib, *told
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
 
 
-def _is_worth_measuring(setup: Setup) -> bool:
-    """By its arithmetic, not by the clock: whether anything is measured must not change from one run to the next."""
+def _flops(setup: Setup) -> float:
+    """Of an update."""
     assert setup.feed is not None
     carry = setup.program.initialise()
-    flops = setup.program.compile(carry, setup.feed.window(0), None, False)["flops_per_update"]
-    return flops >= LEAST_UPDATE and flops * setup.cadence.total >= LEAST_TRAINING
+    return setup.program.compile(carry, setup.feed.window(0), None, False)["flops_per_update"]
 
 
 def _compared(setups: dict[int, Setup]) -> dict[int, float]:
-    """Milliseconds of an update over so many devices each, in turns."""
-    trials = {count: _Trial(setup) for count, setup in setups.items()}
-    rounds = [{count: trial.milliseconds() for count, trial in trials.items()} for _ in range(ROUNDS)]
+    """Milliseconds of an update over so many devices each, in turns; empty where that cannot be said."""
+    try:
+        trials = {count: _Trial(setup) for count, setup in setups.items()}
+        rounds = [{count: trial.milliseconds() for count, trial in trials.items()} for _ in range(ROUNDS)]
+    except jax.errors.JaxRuntimeError:  # such as too little memory for both
+        return {}
+    if not all(trial.whole for trial in trials.values()):
+        return {}
     return {count: round(min(each[count] for each in rounds), 3) for count in trials}
 
 
 class _Trial:
-    """Some updates of a setup, again and again."""
+    """The first updates of a setup, again and again.
+
+    Attributes:
+        whole: whether all of them were made: training stops where a loss is not finite, and then takes no time.
+    """
 
     def __init__(self, setup: Setup) -> None:
         assert setup.feed is not None
         self.program, self.window = setup.program, setup.feed.window(0)
-        self.carry, self.updates = self.program.initialise(), 1
-        self._advance()  # compiles
-        took = self._advance()
+        self.updates, self.whole = 1, True
+        self.milliseconds()  # compiles
+        took = self.milliseconds() / 1e3
         self.updates = max(1, min(int(MEASURED_SECONDS / took), self.window.left))
 
     def milliseconds(self) -> float:
         """Of one update."""
-        return 1e3 * self._advance() / self.updates
-
-    def _advance(self) -> float:
-        jax.block_until_ready(self.carry)
+        carry = jax.block_until_ready(self.program.initialise())
         began = time.perf_counter()
-        self.carry = jax.block_until_ready(self.program.advance(self.carry, self.window, self.updates))
-        return time.perf_counter() - began
+        carry = jax.block_until_ready(self.program.advance(carry, self.window, self.updates))
+        took = time.perf_counter() - began
+        self.whole &= int(carry.step) == self.updates
+        return 1e3 * took / self.updates
 
 
 def _folder() -> Path | None:
@@ -181,16 +221,28 @@ def _read(name: str) -> Choice | None:
     try:
         found = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         took = {int(count): float(value) for count, value in found["milliseconds"].items()}
-        return Choice(int(found["devices"]), took, str(found["day"]))
+        return Choice(int(found["devices"]), took, str(found["day"]), float(found["flops"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # Absent, or damaged: it is measured anew.
 
 
-def _write(name: str, choice: Choice) -> None:
+def _keep(name: str, choice: Choice) -> Choice:
+    """Keep a choice, and return it, or the one that another process has kept in the meantime."""
     folder = _folder()
     assert folder is not None
+    file, own = folder / f"{name}.json", folder / f"{name}-{os.getpid()}"
+    known = {key: value for key, value in dataclasses.asdict(choice).items() if key != "open"}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / f"{name}.json", dataclasses.asdict(choice))
+        write_json(own, known)
+        try:
+            os.link(own, file)  # which fails where there is one, so that all take the first
+        except OSError:
+            if (first := _read(name)) is not None:
+                return first
+            os.replace(own, file)
+        finally:
+            own.unlink(missing_ok=True)
     except (OSError, RunError):
-        return
+        return choice
+    return choice

@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from research.training import compiling
-from research.training.compiling import compiled
+from research.training.compiling import barriers_hold, compiled, options
 
 
 def _text(function, *arguments):
@@ -30,14 +31,27 @@ def test_what_is_behind_a_barrier_is_not_computed_again():
     assert text.count("maximum(") == 1
 
 
-def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr(compiling, "PROCESSOR", {"xla_cpu_of_another_version": True})
-    compiling._options.cache_clear()
-    try:
-        assert compiling._options("cpu") == ()
-    finally:
-        compiling._options.cache_clear()
+@pytest.fixture
+def asked_anew(monkeypatch):
+    compiling._known.cache_clear()
+    yield monkeypatch
+    compiling._known.cache_clear()
+
+
+def test_an_option_that_xla_does_not_know_is_left_out_and_the_others_stay(asked_anew):
+    assert barriers_hold()
+    asked_anew.setattr(compiling, "LIBRARIES", ("xla_cpu_of_another_version", True))
+    compiling._known.cache_clear()
+    assert options("cpu") == {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    asked_anew.setattr(compiling, "BARRIERS", ("xla_passes_of_another_version", "none"))
+    compiling._known.cache_clear()
+    assert options("cpu") == {} and not barriers_hold()
+
+
+def test_passes_that_the_user_has_disabled_stay_disabled(asked_anew):
+    asked_anew.setenv("XLA_FLAGS", "--xla_dump_to=/tmp --xla_disable_hlo_passes=algsimp,dce")
+    assert options("cpu")["xla_disable_hlo_passes"] == "algsimp,dce,cse_barrier_expander"
 
 
 def test_accelerators_get_no_options():
-    assert compiling._options("gpu") == compiling._options("tpu") == ()
+    assert options("gpu") == options("tpu") == {}

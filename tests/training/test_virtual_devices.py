@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
 import pytest
+from rich.console import Console
 from tiny import EXPERIMENT, QUIET
 
+from research import results, runner
+from research.data import SyntheticTable
 from research.experiment import Parallel
-from research.runner import run
+from research.optimizers import SGD
+from research.results import evaluate_run
+from research.runner import dry_run, run
 from research.training import processor, virtual_devices
+from research.training.program import Program
 from research.training.run_directory import RunDirectory
 from research.training.setup import Setup, set_up
 from research.training.virtual_devices import Choice, counts, over_fastest
@@ -42,17 +51,15 @@ def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     monkeypatch.setattr(virtual_devices, "_folder", lambda: tmp_path)
 
     def takes(milliseconds: dict[int, float]) -> None:
-        monkeypatch.setattr(virtual_devices, "_compared", lambda setups: {each: milliseconds[each] for each in setups})
+        monkeypatch.setattr(
+            virtual_devices, "_compared", lambda setups: {each: milliseconds[each] for each in setups if milliseconds}
+        )
 
     return takes
 
 
 def made() -> Setup:
     return set_up(EXPERIMENT, 0, QUIET)
-
-
-def spread_over(setup: Setup) -> int:
-    return 1 if setup.program.outline.layout is None else setup.program.outline.layout.programs
 
 
 def test_numbers_of_devices_that_are_tried_divide_the_batch() -> None:
@@ -69,7 +76,7 @@ def test_more_devices_are_taken_where_they_are_faster_by_more_than_chance(
     clock(took)
     setup = over_fastest(made())
     assert setup.choice is not None and (setup.choice.devices, setup.choice.milliseconds) == (devices, took)
-    assert spread_over(setup) == devices
+    assert setup.programs == devices
     assert f"{took[1]:.3g} ms over 1" in str(setup.choice)
 
 
@@ -80,12 +87,12 @@ def test_a_choice_is_kept_and_a_damaged_one_made_anew(clock: Clock, tmp_path: Pa
     again = over_fastest(
         set_up(EXPERIMENT.replace(optimizer=EXPERIMENT.optimizer.replace(learning_rate=0.5)), 1, QUIET)
     )
-    assert again.choice == first.choice and spread_over(again) == 2
+    assert again.choice == first.choice and again.programs == 2
     other = over_fastest(set_up(EXPERIMENT.replace(batch_size=8), 0, QUIET))
-    assert spread_over(other) == 1, "another program has a choice of its own"
+    assert other.programs == 1, "another program has a choice of its own"
     for file in tmp_path.glob("*.json"):
         file.write_text("{")
-    assert spread_over(over_fastest(made())) == 1
+    assert over_fastest(made()).programs == 1
 
 
 def test_a_measurement_gives_the_time_of_an_update_over_each_number(
@@ -95,14 +102,130 @@ def test_a_measurement_gives_the_time_of_an_update_over_each_number(
     setup = over_fastest(made())
     assert setup.choice is not None and set(setup.choice.milliseconds) == {1, 2}
     assert all(0 < took < 1e4 for took in setup.choice.milliseconds.values())
-    assert setup.choice.devices == spread_over(setup)
+    assert setup.choice.devices == setup.programs
 
 
-def test_small_trainings_are_not_measured(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock({})
+def test_small_trainings_take_one_program_whatever_a_longer_one_has_left(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock({1: 10.0, 2: 5.0})
+    assert over_fastest(made()).programs == 2
     monkeypatch.setattr(virtual_devices, "LEAST_TRAINING", 1e30)
     setup = over_fastest(made())
-    assert setup.choice == Choice(1) and str(setup.choice) == "" and spread_over(setup) == 1
+    assert setup.choice == Choice(1) and str(setup.choice) == "" and setup.programs == 1
+
+
+def test_what_cannot_be_measured_is_not_kept(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock({})
+    assert over_fastest(made()).choice == Choice(1) and not list(tmp_path.iterdir())
+    clock({1: 10.0, 2: 5.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(virtual_devices, "_compared", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            over_fastest(made())
+    assert not list(tmp_path.iterdir())
+    assert over_fastest(made()).programs == 2
+
+
+def interrupted(setups: dict[int, Setup]) -> dict[int, float]:
+    raise KeyboardInterrupt
+
+
+def test_updates_that_end_in_no_number_and_memory_that_runs_out_are_no_measurement(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(virtual_devices, "MEASURED_SECONDS", 0.01)
+    wild = EXPERIMENT.replace(optimizer=SGD(learning_rate=1e38))
+    setup = over_fastest(set_up(wild, 0, QUIET))
+    assert setup.choice == Choice(1) and setup.programs == 1
+    monkeypatch.setattr(Program, "advance", exhausted)
+    assert over_fastest(made()).choice == Choice(1)
+
+
+def exhausted(*_: Any) -> None:
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+
+def test_rows_that_lie_once_on_each_device_stay_within_what_may_be_resident(clock: Clock) -> None:
+    clock({1: 10.0, 2: 5.0})
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(made().splits))
+    large = EXPERIMENT.replace(data=EXPERIMENT.data.replace(source=SyntheticTable(patients=2**20 * 120 // held)))
+    for limit, programs in ((1, 1), (2, 1), (4, 2)):
+        setup = over_fastest(set_up(large, 0, QUIET.replace(resident_mib=limit)))
+        assert setup.programs == programs, (limit, sum(leaf.nbytes for leaf in jax.tree.leaves(setup.splits)))
+
+
+def test_all_processes_take_what_the_first_has_kept(clock: Clock, tmp_path: Path) -> None:
+    clock({1: 10.0, 2: 5.0})
+    over_fastest(made())
+    (file,) = tmp_path.iterdir()
+    kept = virtual_devices._keep(file.stem, Choice(1, {1: 10.0, 2: 12.0}, "2026-01-01", 1.0))
+    assert kept.devices == 2 and [each.name for each in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_dry_run_says_what_is_open_and_leaves_nothing(clock: Clock, tmp_path: Path) -> None:
+    clock({1: 10.0, 2: 5.0})
+    arguments: dict[str, Any] = {"seed": 0, "execution": QUIET, "name": "tiny", "runs": tmp_path / "runs"}
+    said = dry_run(EXPERIMENT, **arguments).facts["parallel"]
+    assert said == "rows over 1 or 2 of its cores: measured when the run begins" and not list(tmp_path.iterdir())
+    run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs")
+    assert dry_run(EXPERIMENT, **arguments | {"fresh": True}).facts["parallel"].startswith("rows over 2 of its cores;")
+
+
+def test_a_run_over_several_is_evaluated_over_as_many(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock({1: 10.0, 2: 5.0})
+    made = run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs")
+    asked = []
+
+    def noted(*arguments: Any, **options: Any) -> Setup:
+        asked.append(arguments[2].parallel.data)
+        return set_up(*arguments, **options)
+
+    monkeypatch.setattr(results, "set_up", noted)
+    assert evaluate_run(made.directory)[1] == made.report
+    # Where the processor is one device, or an accelerator is taken, the number of cores says nothing.
+    monkeypatch.setattr(results, "posed", lambda kind: False)
+    evaluate_run(made.directory)
+    assert asked == [2, -1]
+
+
+def test_a_run_that_streams_is_spread_with_the_same_batches(clock: Clock, tmp_path: Path) -> None:
+    clock({1: 10.0, 2: 5.0})
+    losses = []
+    for number, execution in enumerate((QUIET, QUIET.replace(feed="streaming"))):
+        result = run(EXPERIMENT, execution=execution, runs=tmp_path / str(number))
+        assert RunDirectory(result.directory).virtual_devices() == 2
+        losses.append(result.predictions["test"].prediction.tobytes())
+    assert losses[0] == losses[1]
+
+
+def test_going_on_where_a_processor_is_one_device_is_said(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock({1: 10.0, 2: 5.0})
+    run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs")
+    monkeypatch.setattr(processor, "_posed", False)
+    console = Console(file=io.StringIO(), width=200)
+    run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs", extend=5, console=console)
+    said = " ".join(console.file.getvalue().split())
+    assert "lay over 2 of the processor's cores when this run went on and lie over 1 now" in said
+
+
+def test_a_run_that_failed_before_its_first_update_is_measured_as_a_new_one(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock({1: 5.0, 2: 10.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "train_on", interrupted)
+        with pytest.raises(TypeError):
+            run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs")
+    for file in tmp_path.glob("*.json"):
+        file.unlink()
+    clock({1: 10.0, 2: 5.0})
+    result = run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs")
+    assert RunDirectory(result.directory).virtual_devices() == 2
 
 
 @pytest.mark.parametrize("parallel", [Parallel(data=1), Parallel(data=2), Parallel(data=1, fsdp=2)])
@@ -117,16 +240,15 @@ def test_a_run_goes_on_over_as_many_as_it_began(clock: Clock, tmp_path: Path) ->
     folder = tmp_path / "runs"
     first = run(EXPERIMENT, execution=QUIET, runs=folder)
     recorded = RunDirectory(first.directory)
-    assert recorded.read("execution")["virtual_devices"] == 2
-    assert recorded.execution().parallel.data == 2
+    assert recorded.virtual_devices() == 2
     for file in tmp_path.glob("*.json"):
         file.unlink()
     clock({1: 5.0, 2: 10.0})
     run(EXPERIMENT, execution=QUIET, runs=folder, extend=5)
-    assert recorded.read("execution")["virtual_devices"] == 2
+    assert recorded.virtual_devices() == 2
     assert run(EXPERIMENT, execution=QUIET, runs=tmp_path / "other").fresh
     aside = run(EXPERIMENT, execution=QUIET, runs=folder, fresh=True)
-    assert RunDirectory(aside.directory).read("execution")["virtual_devices"] == 1
+    assert RunDirectory(aside.directory).virtual_devices() == 1
 
 
 def test_runs_of_earlier_versions_go_on_over_one(clock: Clock, tmp_path: Path) -> None:
