@@ -377,14 +377,17 @@ def test_a_member_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_a_variant_does_decides_its_code_and_a_member_is_found_by_it(tmp_path: Path) -> None:
+    options = OPTIONS | {"execution": OPTIONS["execution"].replace(lowerings="reference")}
+
     def called(name: str, rate: float) -> AblationResult:
         variants = {name: {"optimizer.learning_rate": rate}}
-        return ablate(ablation(baseline=SHORT, variants=variants, seeds=1), ablations=tmp_path, **OPTIONS)
+        return ablate(ablation(baseline=SHORT, variants=variants, seeds=1), ablations=tmp_path, **options)
 
     first, second, third = called("v", 1e-3), called("v", 4e-3), called("w", 1e-3)
     assert (first.trained, second.trained, third.trained) == (2, 1, 0)
     made = extract(third.directory, "w/seed=0", tmp_path / "made")
     assert made.experiment.optimizer.learning_rate == 1e-3  # type: ignore[attr-defined]
+    assert RunDirectory(made.directory).execution().lowerings == "reference"
     with pytest.raises(UserError, match=r"no member 'v/seed=0'.*such as 'baseline/seed=0'"):
         extract(third.directory, "v/seed=0", tmp_path / "other")
 
