@@ -57,3 +57,36 @@ def test_an_unknown_value_is_named(monkeypatch):
     monkeypatch.setenv("RESEARCH_ALLOCATOR", "jemalloc")
     with pytest.raises(UserError, match=r"RESEARCH_ALLOCATOR: 'jemalloc' was given\. Allowed: kept"):
         choose_device("cpu", True)
+
+
+GIVEN_BACK = """
+import ctypes
+import time
+from research import allocator
+if {later}:
+    allocator._given_back = time.monotonic()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+library.free.argtypes = [ctypes.c_void_p]
+blocks = [library.malloc(2**24) for _ in range(16)]
+for block in blocks:
+    ctypes.memset(block, 1, 2**24)
+last = library.malloc(64)  # above them, so that the end of the pool does not move
+for block in blocks:
+    library.free(block)
+before = resident()
+allocator.give_back()
+print(before - resident() > 200)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the GNU C library is asked for")
+@pytest.mark.parametrize(("later", "given"), [(False, "True"), (True, "False")])
+def test_what_lies_free_is_given_back_once_in_a_while(later, given):
+    environment = {name: value for name, value in os.environ.items() if name != "RESEARCH_ALLOCATOR"}
+    command = [sys.executable, "-c", GIVEN_BACK.format(later=later)]
+    environment |= {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == given

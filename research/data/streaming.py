@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from research.allocator import give_back
 from research.data.batch import Batch
 from research.data.feed import Block, Feed, Orders, Reading, Window, order_like
 from research.data.placing import own_part, place, place_part
@@ -121,6 +122,7 @@ class StreamingFeed(Feed):
                 self._iterator = self._start(number)
             self._window = self._send(self._take(self._iterator))
             self._number, self._next = number, number + 1
+            give_back()
         return self._window._replace(offset=offset, left=self.length - offset)
 
     def window_like(self) -> Window:
