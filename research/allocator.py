@@ -35,7 +35,7 @@ SETTINGS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (
 GPUS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What there is where the driver of a GPU is."""
 
-BETWEEN = 0.5
+BETWEEN = 2.0
 """Seconds from one `give_back` to the next."""
 
 _state = SYSTEM
