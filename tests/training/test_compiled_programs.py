@@ -1,0 +1,85 @@
+"""What a training asks of compiler and device, counted: programs, dispatches, operations that are slow somewhere."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from pictures import Dots
+from tiny import EXPERIMENT, QUIET, log_of
+
+from research.data import ImageData
+from research.experiment import Evaluation, Experiment
+from research.losses import CrossEntropy
+from research.models import CNN
+from research.optimizers import Adam
+from research.training import loop
+from research.training.compiling import compiled
+from research.training.program import Program
+from research.training.setup import set_up
+
+THOUSAND = EXPERIMENT.replace(steps=1000, evaluation=EXPERIMENT.evaluation.replace(every_steps=250))
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Counter[str]]:
+    """How often each program was dispatched and compiled."""
+    found: dict[str, Counter[str]] = {"run": Counter(), "compiled": Counter()}
+    for method, counts in (("_run", found["run"]), ("_compiled", found["compiled"])):
+        original = getattr(Program, method)
+
+        def noted(self: Any, name: str, *rest: Any, original: Any = original, counts: Any = counts) -> Any:
+            counts[name.split()[0]] += 1
+            return original(self, name, *rest)
+
+        monkeypatch.setattr(Program, method, noted)
+    return found
+
+
+def test_a_thousand_updates_are_dispatched_once_between_two_events_and_compiled_once(
+    counted: dict[str, Counter[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However fast the device is: how many updates fit into a dispatch is not measured.
+    monkeypatch.setattr(loop, "FIRST_DISPATCH", 1000)
+    monkeypatch.setattr(loop.Pace, "measure", lambda *_: None)
+    log_of(THOUSAND, tmp_path / "first")
+    assert counted["run"] == {"initialise": 1, "advance": 4, "deploy": 4, "rows": 4, "conclude": 4}
+    assert all(times == 1 for times in counted["compiled"].values())
+    counted["compiled"].clear()
+    log_of(THOUSAND.replace(optimizer=THOUSAND.optimizer.replace(learning_rate=0.5), steps=999), tmp_path / "second")
+    assert not counted["compiled"], "numbers cause no compile"
+
+
+def test_a_network_of_pictures_has_no_scatter_in_its_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESEARCH_CACHE_DIR", str(tmp_path))
+    experiment = Experiment(
+        data=ImageData(source=Dots(count=24)),
+        model=CNN(widths=(4, 4)),
+        loss=CrossEntropy(),
+        optimizer=Adam(),
+        steps=2,
+        batch_size=8,
+        evaluation=Evaluation(resamples=100),
+    )
+    found = {}
+    for lowerings in ("fast", "reference"):
+        setup = set_up(experiment, 0, QUIET.replace(lowerings=lowerings))
+        assert setup.feed is not None
+        found[lowerings] = setup.program.text_of_advance(setup.program.initialise(), setup.feed.window(0))
+    assert not any(map(scatters, found.values()))
+
+    def greatest(images: Any) -> Any:
+        return jax.lax.reduce_window(images**2, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID").sum()
+
+    plain = compiled(jax.jit(jax.grad(greatest)).lower(jnp.ones((4, 8, 8, 3))), "cpu")
+    assert scatters(plain.as_text()), "which would be found"
+
+
+def scatters(text: str) -> bool:
+    """Whether a compiled program writes to places that it computes, as gradients of maxima over windows would."""
+    return re.search(r"\b(select-and-)?scatter\(", text) is not None
