@@ -99,8 +99,8 @@ def ablate(
             wave.note_code(now["code"])
         for planned in all_planned:
             feed = "streaming" if planned.group.members[0].streamed else "resident"
-            where = now | {"measured": planned.choice.measured, "memory": planned.bytes, "feed": feed}
-            where |= {"lowerings": planned.group.outline.lowerings}
+            carried_out = {"feed": feed, "lowerings": planned.group.outline.lowerings}
+            where = now | {"measured": planned.choice.measured, "memory": planned.bytes} | carried_out
             waves += [
                 (directory.begin(part, planned.choice.way, codes, where), list(part), planned.group)
                 for part in planned.waves

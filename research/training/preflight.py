@@ -113,7 +113,7 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
     if setup.execution.remat != "none":
         notes = (*notes, "what blocks keep for the backward pass is computed again there")
         if setup.device.platform == "cpu" and not barriers_hold():
-            notes = (*notes, "this version of XLA may undo execution.remat on a processor, and need as much memory")
+            notes = (*notes, "this version of XLA may undo execution.remat on a processor: memory as without it")
     summary = setup.prepared.summary() if setup.prepared is not None else None
     notes = (*(summary or {}).get("warnings", ()), *looks_ahead(experiment, setup.program.outline.task), *notes)
     return Preflight(summary, facts, tuple(notes))

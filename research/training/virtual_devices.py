@@ -69,7 +69,7 @@ def over_fastest(setup: Setup, known: int | None = None, measured: bool = True) 
     """The setup over as many virtual devices as train fastest here, where the user has left that open.
 
     Args:
-        setup: as it was made; its feed is closed where another one takes its place, and where this fails.
+        setup: as it was made; closed where another one takes its place, and where measuring fails.
         known: over how many a run began that is to go on; None for a new one.
         measured: whether anything may be measured, by updates that are thrown away; if not, the choice says what is
             open.
@@ -84,8 +84,8 @@ def over_fastest(setup: Setup, known: int | None = None, measured: bool = True) 
         return dataclasses.replace(setup, choice=Choice(1))
     kept = _read(name)
     flops = _flops(setup) if kept is None else kept.flops
-    # By its arithmetic, not by the clock, and before anything kept is looked at: a short training must not change its
-    # bits because a long one came before it.
+    # By its arithmetic, not by the clock, and whatever is kept: a short training must not change its bits because a
+    # long one came before it.
     if flops < LEAST_UPDATE or flops * setup.cadence.total < LEAST_TRAINING:
         return dataclasses.replace(setup, choice=Choice(1))
     if kept is None and not measured:

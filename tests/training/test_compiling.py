@@ -1,11 +1,15 @@
 """On a processor XLA computes matrix products by one library and convolutions by another, and barriers hold."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
+from tiny import EXPERIMENT, QUIET
 
-from research.training import compiling
+from research.training import compiling, preflight
 from research.training.compiling import barriers_hold, compiled, options
+from research.training.setup import set_up
 
 
 def _text(function, *arguments):
@@ -46,6 +50,14 @@ def test_an_option_that_xla_does_not_know_is_left_out_and_the_others_stay(asked_
     asked_anew.setattr(compiling, "BARRIERS", ("xla_passes_of_another_version", "none"))
     compiling._known.cache_clear()
     assert options("cpu") == {} and not barriers_hold()
+
+
+def test_the_card_says_where_blocks_may_not_be_computed_again(monkeypatch, tmp_path):
+    setup = dataclasses.replace(set_up(EXPERIMENT, 0, QUIET), execution=QUIET.replace(remat="blocks"))
+    carry, doubt = setup.program.initialise(), "may undo execution.remat on a processor"
+    assert not any(doubt in note for note in preflight.preflight(setup, carry, tmp_path).notes)
+    monkeypatch.setattr(preflight, "barriers_hold", lambda: False)
+    assert any(doubt in note for note in preflight.preflight(setup, carry, tmp_path).notes)
 
 
 def test_passes_that_the_user_has_disabled_stay_disabled(asked_anew):

@@ -127,7 +127,7 @@ def test_what_cannot_be_measured_is_not_kept(clock: Clock, tmp_path: Path, monke
     assert over_fastest(made()).programs == 2
 
 
-def interrupted(setups: dict[int, Setup]) -> dict[int, float]:
+def interrupted(*_: Any) -> Any:
     raise KeyboardInterrupt
 
 
@@ -193,12 +193,12 @@ def test_a_run_over_several_is_evaluated_over_as_many(
 
 def test_a_run_that_streams_is_spread_with_the_same_batches(clock: Clock, tmp_path: Path) -> None:
     clock({1: 10.0, 2: 5.0})
-    losses = []
+    predicted = []
     for number, execution in enumerate((QUIET, QUIET.replace(feed="streaming"))):
         result = run(EXPERIMENT, execution=execution, runs=tmp_path / str(number))
         assert RunDirectory(result.directory).virtual_devices() == 2
-        losses.append(result.predictions["test"].prediction.tobytes())
-    assert losses[0] == losses[1]
+        predicted.append(result.predictions["test"].prediction.tobytes())
+    assert predicted[0] == predicted[1]
 
 
 def test_going_on_where_a_processor_is_one_device_is_said(
@@ -219,7 +219,7 @@ def test_a_run_that_failed_before_its_first_update_is_measured_as_a_new_one(
     clock({1: 5.0, 2: 10.0})
     with monkeypatch.context() as patch:
         patch.setattr(runner, "train_on", interrupted)
-        with pytest.raises(TypeError):
+        with pytest.raises(KeyboardInterrupt):
             run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs")
     for file in tmp_path.glob("*.json"):
         file.unlink()
