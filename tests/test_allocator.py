@@ -20,7 +20,7 @@ def work(x):
     y = jnp.tile(x, (64, 1))
     return jnp.cumsum(y, axis=0).sum()
 work = jax.jit(work)
-x = jnp.ones((256, 512))
+x = jnp.ones((128, 512))
 for _ in range(3):
     work(x).block_until_ready()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
