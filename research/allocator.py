@@ -9,9 +9,9 @@ products. A thread's pool is made of parts of 64 MiB, so a block larger than tha
 the working memory of a program, once for all the updates between two events.
 
 What it costs: memory that was used once stays with the process, in each pool. Where rows are read from disk, blocks
-that come and go leave gaps which others do not fit into, so what lies free is given back once in a while (`give_back`). On machines with accelerators nothing is changed, for there the arrays live
-elsewhere. ``RESEARCH_ALLOCATOR=system`` turns it off; a user who has set one of the C library's own variables, or
-another allocator, is left alone.
+that come and go leave gaps which others do not fit into, so what lies free is given back once in a while (`give_back`).
+On machines with accelerators nothing is changed, for there the arrays live elsewhere. ``RESEARCH_ALLOCATOR=system``
+turns it off; a user who has set one of the C library's own variables, or another allocator, is left alone.
 
 See ``man mallopt``.
 """

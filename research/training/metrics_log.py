@@ -28,7 +28,9 @@ class MetricsLog:
         self._events: Any = None
         if tensorboard is not None:
             from tensorboardX import SummaryWriter
+            from tensorboardX.proto.summary_pb2 import Summary
 
+            self._summary = Summary
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1 if tensorboard.exists() else None)
 
     def write(self, record: dict[str, Any]) -> None:
@@ -39,9 +41,13 @@ class MetricsLog:
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written ({error.strerror}). Free some disk space.") from None
         if self._events is not None:
-            for name, value in record.items():
-                if name not in ("step", "epoch") and math.isfinite(value):
-                    self._events.add_scalar(name, value, record["step"])
+            # All of them in one event: an event for each took half the time of an evaluation of a small network.
+            values = [
+                self._summary.Value(tag=name, simple_value=value)
+                for name, value in record.items()
+                if name not in ("step", "epoch") and math.isfinite(value)
+            ]
+            self._events.file_writer.add_summary(self._summary(value=values), record["step"])
 
     def close(self) -> None:
         """Close the files; what could not be written has been said by `write`."""
