@@ -52,12 +52,12 @@ def _backward(kept: Any, gradient: Array) -> tuple[Any, ...]:
     query, key, value, factor, raised, inverse, mixed = kept
     dtype, gradient = query.dtype, gradient.astype(summed_in(gradient))
     scaled = (gradient * inverse).astype(dtype)
-    by_value = _batched(_times(raised, factor).astype(dtype), scaled, 1, 1)
+    by_value = _over_queries(_times(raised, factor).astype(dtype), scaled)
     by_product = _batched(scaled, value, 2, 2)
     by_weight = _times(by_product, factor)
     by_score = (raised * (by_weight - inverse * (gradient * mixed).sum(-1, keepdims=True))).astype(dtype)
     by_factor = None if factor is None else (raised * by_product).astype(factor.dtype)
-    by_query, by_key = _batched(by_score, key, 2, 1), _batched(by_score, query, 1, 1)
+    by_query, by_key = _batched(by_score, key, 2, 1), _over_queries(by_score, query)
     return by_query.astype(dtype), by_key.astype(dtype), by_value.astype(dtype), None, by_factor
 
 
@@ -66,6 +66,15 @@ attended.defvjp(_forward, _backward)
 
 def _times(values: Array, factor: Array | None) -> Array:
     return values if factor is None else values * factor
+
+
+def _over_queries(weights: Array, values: Array) -> Float[Array, "N T d"]:
+    """Sums over queries of values ``[N, Q, d]``, weighted by ``[N, Q, T]``.
+
+    XLA's libraries take twice the time where the wide operand is the one to be turned round, and XLA would exchange the
+    operands if it saw that their product is turned round after it.
+    """
+    return jnp.swapaxes(jax.lax.optimization_barrier(_batched(values, weights, 1, 1)), 1, 2)
 
 
 def _batched(a: Array, b: Array, of_a: int, of_b: int) -> Float[Array, "N ..."]:
