@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from research.allocator import allocator
 from research.errors import RunError
 from research.experiment import Parallel
 from research.training.code import code_hash
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 LEAST_UPDATE, LEAST_TRAINING = 2e8, 1e12
 """FLOPs of an update and of a training below which nothing is measured: some 2 ms and 10 s on a core."""
 
-ADVANTAGE = 1.1
+ADVANTAGE = 1.05
 """How many times faster more devices must be to be taken."""
 
 MEASURED_SECONDS = 0.25
@@ -159,7 +160,7 @@ def _name(setup: Setup, most: int) -> str | None:
     # Of the outline all but the layout, which is what is chosen.
     outline = dataclasses.replace(program.outline, layout=None), setup.streamed
     structure = jax.tree.structure(program.spec)
-    told = jax.__version__, os.environ.get("XLA_FLAGS", ""), code_hash(setup.experiment)[0]
+    told = jax.__version__, os.environ.get("XLA_FLAGS", ""), allocator(), code_hash(setup.experiment)[0]
     parts = structure, shapes, outline, most, execution.resident_mib, *told
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
 
