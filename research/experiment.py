@@ -201,10 +201,11 @@ class Execution(Spec):
         help="blocks: what is inside each block of a deep model is computed again in the backward pass, not kept: "
         "less memory, about a third more time, the same numbers up to rounding",
     )
-    lowerings: Literal["fast", "reference"] = field(
-        "fast",
+    lowerings: Literal["auto", "fast", "reference"] = field(
+        "auto",
         help="how layers compute on a processor; fast: in the forms that were measured to be fast there; reference: "
-        "in those of accelerators, up to ten times as slow, the same numbers up to rounding",
+        "in those of accelerators, up to ten times as slow, the same numbers up to rounding; auto: fast, but for long "
+        "trainings whichever is measured to be faster here",
     )
     feed: Literal["auto", "resident", "streaming"] = field(
         "auto",

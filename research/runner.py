@@ -17,6 +17,7 @@ from research.spec import to_json
 from research.trained_model import begin, predict_split, reported, restore
 from research.training import start_from
 from research.training.compilation_cache import use_compilation_cache
+from research.training.lowerings import by_fastest
 from research.training.preflight import Preflight, preflight
 from research.training.pretend import pretended_preflight
 from research.training.profiling import check_profile
@@ -113,7 +114,9 @@ def run_in(
         if finished is not None:
             say(console, f"this run has finished already; its result is in {directory.path}")
             return finished
-        directory.record_execution(execution, setup.choice.devices if setup.choice is not None else None, extended_to)
+        directory.record_execution(
+            setup.execution, setup.choice.devices if setup.choice is not None else None, extended_to
+        )
         carry, pace = train_on(setup, directory, now, notes, name, console)
         result = write_results(setup, carry, directory, name, began, pace, console)
         group.wait_for_all("reported")
@@ -187,6 +190,9 @@ def _set_up(
     if not isinstance(extend, int) or isinstance(extend, bool) or extend < 0:
         raise UserError(f"extend: a whole number of updates of at least 1 is needed, {extend!r} was given.")
     use_compilation_cache()
+    begun = not fresh and directory.exists() and not directory.untouched()
+    if begun and execution.lowerings == "auto":
+        execution = execution.replace(lowerings=directory.execution().lowerings)
     extended_to = None if fresh else _recorded_extension(directory)
     with contextlib.closing(PreparingDisplay(console)) as told:
         setup = set_up(experiment, seed, execution, extended_to, told)
@@ -195,9 +201,9 @@ def _set_up(
             setup.close()
             setup = set_up(experiment, seed, execution, extended_to, told)
     check_profile(execution.profile, setup.cadence.total)
-    begun = not fresh and directory.exists() and not directory.untouched()
-    with waiting(console, "measuring over how many cores the updates are fastest ..."):
-        return over_fastest(setup, (directory.virtual_devices() or 1) if begun else None, measured), extended_to
+    with waiting(console, "measuring how the updates are fastest here ..."):
+        setup = over_fastest(setup, (directory.virtual_devices() or 1) if begun else None, measured)
+        return by_fastest(setup, measured), extended_to
 
 
 def claim(
@@ -222,6 +228,12 @@ def claim(
         directory.write_identity(name, setup.experiment, setup.seed, setup.execution, now, data, source, devices)
         return tuple(unreadable)
     changed = directory.check_identity(setup.experiment, setup.seed, now, data, accept_changes)
+    recorded = directory.execution().lowerings
+    if setup.device.platform == "cpu" and recorded != setup.execution.lowerings:
+        changed.append(
+            f"layers were computed by lowerings={recorded} when this run went on and are by "
+            f"{setup.execution.lowerings} now: equality to the bit is not promised"
+        )
     spread = directory.virtual_devices() if setup.device.platform == "cpu" else None
     if spread not in (None, setup.programs):
         changed.append(

@@ -23,6 +23,7 @@ from research.task import NO_LABEL
 from research.training import start_from
 from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
+from research.training.lowerings import lowerings_of
 from research.training.program import Program
 from research.training.run_directory import RunDirectory
 from research.training.setup import Setup, choose_device
@@ -151,7 +152,7 @@ class TrainedModel:
         loss = from_json(data["loss"]) if data.get("loss") is not None else self.experiment.loss
         execution = directory.execution()
         self.device = choose_device(device, execution.deterministic)
-        outline = Outline(1, self.task, self.device.platform, lowerings=execution.lowerings)
+        outline = Outline(1, self.task, self.device.platform, lowerings=lowerings_of(execution))
         blank = self._batch(self.inputs.blank)
         deployed = self.experiment.replace(data=fitted, loss=loss)
         self._program = Program(deployed, seed, 1, outline, blank, self.device)

@@ -19,6 +19,7 @@ from research.errors import UserError
 from research.experiment import Execution, Experiment, StartFrom
 from research.spec import fingerprint
 from research.training.loop import Cadence
+from research.training.lowerings import lowerings_of
 from research.training.setup import (
     cadence_of,
     check_fit,
@@ -171,7 +172,7 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
             None if ready.prepared is None else ready.prepared.task,
             platform,
             remat=remat_of(ready.fitted, execution),
-            lowerings=execution.lowerings,
+            lowerings=lowerings_of(execution),
         )
         leaves, structure = jax.tree.flatten(traced_part(ready.fitted))
         key = (structure, tuple(map(_kind, leaves)), outline, ready.cadence, _sizes(ready))

@@ -26,7 +26,7 @@ from research.training.program import Program
 from research.training.steps import Split
 from research.training.tripwire import Tripwire
 
-DISPATCH_SECONDS = 0.5
+DISPATCH_SECONDS = 1.0
 FIRST_DISPATCH = 16
 
 Listener = Callable[[dict[str, Any]], None]

@@ -73,6 +73,8 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
         f"{quantity(cost['temporary_bytes'], 'B')} working + {quantity(cost['argument_bytes'], 'B')} data and state"
     )
     facts["batches"] = arithmetic(setup)
+    if setup.lowered:
+        facts["lowerings"] = setup.lowered
     if setup.fed:
         facts["feed"] = setup.fed
     if setup.prepared is not None and (padding := setup.prepared.padding()) is not None:

@@ -24,7 +24,8 @@ from research.task import Task
 from research.training.determinism import make_deterministic
 from research.training.layout import Layout, layout_of
 from research.training.loop import Cadence
-from research.training.processor import pose
+from research.training.lowerings import lowerings_of
+from research.training.processor import pose, work_in_caller
 from research.training.program import Program
 from research.training.steps import Outline, Split, block_of, seen_by_model
 from research.training.virtual_devices import Choice
@@ -47,6 +48,7 @@ class Setup:
         program: the compiled programs.
         choice: over how many virtual devices of a processor the rows are spread; None where it does not pose as any.
         fed: where the rows are and why, for the card; empty where that was asked for or there is no choice.
+        lowered: how layers compute and why, for the card; empty where nothing was measured.
     """
 
     experiment: Experiment
@@ -61,6 +63,7 @@ class Setup:
     program: Program
     choice: Choice | None = None
     fed: str = ""
+    lowered: str = ""
 
     @property
     def examples_per_update(self) -> int:
@@ -85,10 +88,17 @@ class Setup:
 
     def over(self, choice: Choice) -> Setup:
         """The same with its rows over so many virtual devices of the processor."""
+        return self._anew(self.execution, choice)
+
+    def computing(self, lowerings: str) -> Setup:
+        """The same with its layers computed by these lowerings."""
+        return self._anew(self.execution.replace(lowerings=lowerings), self.choice)
+
+    def _anew(self, execution: Execution, choice: Choice | None) -> Setup:
         assert self.prepared is not None and self.reading is not None
-        parallel = self.execution.parallel.replace(data=choice.devices)
+        parallel = execution.parallel if choice is None else execution.parallel.replace(data=choice.devices)
         known = self.prepared, self.reading, self.cadence, self.streamed
-        made = _placed(self.experiment, self.seed, self.execution, parallel, self.device, *known)
+        made = _placed(self.experiment, self.seed, execution, parallel, self.device, *known)
         return dataclasses.replace(made, choice=choice, fed=self.fed)
 
 
@@ -120,7 +130,7 @@ def set_up(
     if not experiment.algorithm.uses_data:
         _check_nothing_to_share(experiment, execution.parallel)
         cadence = cadence_of(experiment, execution, None, False, extended_to)
-        outline = Outline(0, None, device.platform, remat=remat, lowerings=execution.lowerings)
+        outline = Outline(0, None, device.platform, remat=remat, lowerings=lowerings_of(execution))
         program = Program(experiment, seed, length_of(experiment, None), outline, None, device)
         return Setup(experiment, seed, execution, device, None, {}, None, None, cadence, program)
     assert experiment.data is not None
@@ -182,7 +192,7 @@ def _placed(
     else:
         resident = resident_splits(prepared, place)
         feed, splits = ResidentFeed(reading, resident["train"], place), dict(resident)
-    remat, lowerings = remat_of(experiment, execution), execution.lowerings
+    remat, lowerings = remat_of(experiment, execution), lowerings_of(execution)
     outline = Outline(reading.batch_size, prepared.task, device.platform, layout, remat=remat, lowerings=lowerings)
     program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
@@ -389,6 +399,7 @@ def choose_device(kind: str, deterministic: bool) -> Any:
     check_variable()
     if deterministic:
         make_deterministic(kind)
+    work_in_caller()
     pose()
     if kind == "auto":
         return jax.local_devices()[0]

@@ -44,7 +44,7 @@ class Outline:
         platform: kind of device, as in `research.context.Context`.
         layout: how rows and parameters are spread over several devices; None on one.
         remat, stacked: as in `research.context.Context`.
-        lowerings: as in `research.experiment.Execution`.
+        lowerings: ``fast`` or ``reference``, as in `research.experiment.Execution`.
     """
 
     batch_size: int
@@ -58,7 +58,7 @@ class Outline:
     @property
     def context_platform(self) -> str:
         """As `research.context.Context.platform`."""
-        return self.platform if self.lowerings == "fast" else self.lowerings
+        return self.platform if self.lowerings == "fast" else "reference"
 
 
 def block_of(spec: Experiment, layout: Layout | None, count: int, like: Any) -> Block:

@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
-import json
-import os
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 
-from research.allocator import allocator
-from research.errors import RunError
 from research.experiment import Parallel
-from research.training.code import code_hash
+from research.training import trials
 from research.training.processor import posed
-from research.training.run_directory import write_json
 
 if TYPE_CHECKING:
     from research.training.setup import Setup
@@ -31,11 +23,8 @@ if TYPE_CHECKING:
 LEAST_UPDATE, LEAST_TRAINING = 2e8, 1e12
 """FLOPs of an update and of a training below which nothing is measured: some 2 ms and 10 s on a core."""
 
-ADVANTAGE = 1.05
-"""How many times faster more devices must be to be taken."""
-
-MEASURED_SECONDS = 0.25
-ROUNDS = 3
+FOLDER = "virtual_devices"
+"""Where choices are kept, beside the compiled programs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +69,12 @@ def over_fastest(setup: Setup, known: int | None = None, measured: bool = True) 
     most = _most(setup)
     if known is not None and known <= most:
         return _spread(setup, Choice(known))
-    name, tried = _name(setup, most), counts(setup.program.outline.batch_size, most)
-    if name is None or not tried:
+    tried = counts(setup.program.outline.batch_size, most)
+    if trials.folder_of(FOLDER) is None or not tried:
         return dataclasses.replace(setup, choice=Choice(1))
+    name = trials.name_of(setup, most)
     kept = _read(name)
-    flops = _flops(setup) if kept is None else kept.flops
+    flops = trials.flops_of(setup) if kept is None else kept.flops
     # By its arithmetic, not by the clock, and whatever is kept: a short training must not change its bits because a
     # long one came before it.
     if flops < LEAST_UPDATE or flops * setup.cadence.total < LEAST_TRAINING:
@@ -118,13 +108,13 @@ def _measured(setup: Setup, tried: list[int], name: str, flops: float) -> Setup:
     for count in tried:
         further = setup.over(Choice(count))
         try:
-            found = _compared({best: setup, count: further})
+            found = trials.compared({best: setup, count: further})
         except BaseException:
             further.close()
             setup.close()
             raise
         took |= found
-        if not found or took[count] * ADVANTAGE > took[best]:
+        if not found or took[count] * trials.ADVANTAGE > took[best]:
             further.close()
             break
         setup.close()
@@ -151,99 +141,22 @@ def counts(batch_size: int, most: int) -> list[int]:
     return found[1:]
 
 
-def _name(setup: Setup, most: int) -> str | None:
-    """Of a program: hash of what its speed on this machine depends on; None where there is no folder to keep it in."""
-    if _folder() is None:
-        return None
-    program, execution = setup.program, setup.execution
-    shapes = [str(jax.typeof(leaf)) for leaf in jax.tree.leaves(program.example)]
-    # Of the outline all but the layout, which is what is chosen.
-    outline = dataclasses.replace(program.outline, layout=None), setup.streamed
-    structure = jax.tree.structure(program.spec)
-    told = jax.__version__, os.environ.get("XLA_FLAGS", ""), allocator(), code_hash(setup.experiment)[0]
-    parts = structure, shapes, outline, most, execution.resident_mib, *told
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
-
-
-def _flops(setup: Setup) -> float:
-    """Of an update."""
-    assert setup.feed is not None
-    carry = setup.program.initialise()
-    return setup.program.compile(carry, setup.feed.window(0), None, False)["flops_per_update"]
-
-
-def _compared(setups: dict[int, Setup]) -> dict[int, float]:
-    """Milliseconds of an update over so many devices each, in turns; empty where that cannot be said."""
-    try:
-        trials = {count: _Trial(setup) for count, setup in setups.items()}
-        rounds = [{count: trial.milliseconds() for count, trial in trials.items()} for _ in range(ROUNDS)]
-    except jax.errors.JaxRuntimeError:  # such as too little memory for both
-        return {}
-    if not all(trial.whole for trial in trials.values()):
-        return {}
-    return {count: round(min(each[count] for each in rounds), 3) for count in trials}
-
-
-class _Trial:
-    """The first updates of a setup, again and again.
-
-    Attributes:
-        whole: whether all of them were made: training stops where a loss is not finite, and then takes no time.
-    """
-
-    def __init__(self, setup: Setup) -> None:
-        assert setup.feed is not None
-        self.program, self.window = setup.program, setup.feed.window(0)
-        self.updates, self.whole = 1, True
-        self.milliseconds()  # compiles
-        took = self.milliseconds() / 1e3
-        self.updates = max(1, min(int(MEASURED_SECONDS / took), self.window.left))
-
-    def milliseconds(self) -> float:
-        """Of one update."""
-        carry = jax.block_until_ready(self.program.initialise())
-        began = time.perf_counter()
-        carry = jax.block_until_ready(self.program.advance(carry, self.window, self.updates))
-        took = time.perf_counter() - began
-        self.whole &= int(carry.step) == self.updates
-        return 1e3 * took / self.updates
-
-
-def _folder() -> Path | None:
-    """Where choices are kept: beside the compiled programs, where those are."""
-    cache = jax.config.values["jax_compilation_cache_dir"]
-    return None if cache is None else Path(cache) / "virtual_devices"
-
-
 def _read(name: str) -> Choice | None:
-    folder = _folder()
-    if folder is None:
-        return None
-    try:
-        found = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        took = {int(count): float(value) for count, value in found["milliseconds"].items()}
-        return Choice(int(found["devices"]), took, str(found["day"]), float(found["flops"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # Absent, or damaged: it is measured anew.
+    return _choice_of(trials.read_kept(FOLDER, name))
 
 
 def _keep(name: str, choice: Choice) -> Choice:
     """Keep a choice, and return it, or the one that another process has kept in the meantime."""
-    folder = _folder()
-    assert folder is not None
-    file, own = folder / f"{name}.json", folder / f"{name}-{os.getpid()}"
     known = {key: value for key, value in dataclasses.asdict(choice).items() if key != "open"}
+    kept = _choice_of(trials.keep(FOLDER, name, known, lambda there: _choice_of(there) is not None))
+    assert kept is not None
+    return kept
+
+
+def _choice_of(found: Any) -> Choice | None:
+    """As kept; None for what is absent or damaged, which is measured anew."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(own, known)
-        try:
-            os.link(own, file)  # which fails where there is one, so that all take the first
-        except OSError:
-            if (first := _read(name)) is not None:
-                return first
-            os.replace(own, file)
-        finally:
-            own.unlink(missing_ok=True)
-    except (OSError, RunError):
-        return choice
-    return choice
+        took = {int(count): float(value) for count, value in found["milliseconds"].items()}
+        return Choice(int(found["devices"]), took, str(found["day"]), float(found["flops"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

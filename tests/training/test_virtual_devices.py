@@ -22,7 +22,7 @@ from research.experiment import Parallel
 from research.optimizers import SGD
 from research.results import evaluate_run
 from research.runner import dry_run, run
-from research.training import processor, virtual_devices
+from research.training import processor, trials, virtual_devices
 from research.training.program import Program
 from research.training.run_directory import RunDirectory
 from research.training.setup import Setup, set_up
@@ -48,11 +48,11 @@ def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     monkeypatch.setattr(processor, "_posed", True)
     monkeypatch.setattr(virtual_devices, "LEAST_UPDATE", 0)
     monkeypatch.setattr(virtual_devices, "LEAST_TRAINING", 0)
-    monkeypatch.setattr(virtual_devices, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(trials, "folder_of", lambda kind: tmp_path)
 
     def takes(milliseconds: dict[int, float]) -> None:
         monkeypatch.setattr(
-            virtual_devices, "_compared", lambda setups: {each: milliseconds[each] for each in setups if milliseconds}
+            trials, "compared", lambda setups: {each: milliseconds[each] for each in setups if milliseconds}
         )
 
     return takes
@@ -98,7 +98,7 @@ def test_a_choice_is_kept_and_a_damaged_one_made_anew(clock: Clock, tmp_path: Pa
 def test_a_measurement_gives_the_time_of_an_update_over_each_number(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(virtual_devices, "MEASURED_SECONDS", 0.01)
+    monkeypatch.setattr(trials, "MEASURED_SECONDS", 0.01)
     setup = over_fastest(made())
     assert setup.choice is not None and set(setup.choice.milliseconds) == {1, 2}
     assert all(0 < took < 1e4 for took in setup.choice.milliseconds.values())
@@ -120,7 +120,7 @@ def test_what_cannot_be_measured_is_not_kept(clock: Clock, tmp_path: Path, monke
     assert over_fastest(made()).choice == Choice(1) and not list(tmp_path.iterdir())
     clock({1: 10.0, 2: 5.0})
     with monkeypatch.context() as patch:
-        patch.setattr(virtual_devices, "_compared", interrupted)
+        patch.setattr(trials, "compared", interrupted)
         with pytest.raises(KeyboardInterrupt):
             over_fastest(made())
     assert not list(tmp_path.iterdir())
@@ -134,7 +134,7 @@ def interrupted(*_: Any) -> Any:
 def test_updates_that_end_in_no_number_and_memory_that_runs_out_are_no_measurement(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(virtual_devices, "MEASURED_SECONDS", 0.01)
+    monkeypatch.setattr(trials, "MEASURED_SECONDS", 0.01)
     wild = EXPERIMENT.replace(optimizer=SGD(learning_rate=1e38))
     setup = over_fastest(set_up(wild, 0, QUIET))
     assert setup.choice == Choice(1) and setup.programs == 1

@@ -1,0 +1,134 @@
+"""Two programs of the same updates, such as over one device and over two: which is faster here is tried, and kept.
+
+What is kept lies beside the compiled programs, so that a later run of the same program on this machine does the same,
+and gives the same bits. It is written once: of two processes that measure at the same time both take the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import jax
+
+from research.allocator import allocator
+from research.errors import RunError
+from research.training.code import code_hash
+from research.training.run_directory import write_json
+
+if TYPE_CHECKING:
+    from research.training.setup import Setup
+
+ADVANTAGE = 1.05
+"""How many times faster a program must be to be taken in place of the first."""
+
+MEASURED_SECONDS = 0.25
+ROUNDS = 3
+
+Kind = TypeVar("Kind", bound=Hashable)
+
+
+def compared(setups: dict[Kind, Setup]) -> dict[Kind, float]:
+    """Milliseconds of an update of each, measured in turns; empty where that cannot be said."""
+    try:
+        trials = {kind: _Trial(setup) for kind, setup in setups.items()}
+        rounds = [{kind: trial.milliseconds() for kind, trial in trials.items()} for _ in range(ROUNDS)]
+    except jax.errors.JaxRuntimeError:  # such as too little memory for both
+        return {}
+    if not all(trial.whole for trial in trials.values()):
+        return {}
+    return {kind: round(min(each[kind] for each in rounds), 3) for kind in trials}
+
+
+class _Trial:
+    """The first updates of a setup, again and again.
+
+    Attributes:
+        whole: whether all of them were made: training stops where a loss is not finite, and then takes no time.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        assert setup.feed is not None
+        self.program, self.window = setup.program, setup.feed.window(0)
+        self.updates, self.whole = 1, True
+        self.milliseconds()  # compiles
+        took = self.milliseconds() / 1e3
+        self.updates = max(1, min(int(MEASURED_SECONDS / took), self.window.left))
+
+    def milliseconds(self) -> float:
+        """Of one update."""
+        carry = jax.block_until_ready(self.program.initialise())
+        began = time.perf_counter()
+        carry = jax.block_until_ready(self.program.advance(carry, self.window, self.updates))
+        took = time.perf_counter() - began
+        self.whole &= int(carry.step) == self.updates
+        return 1e3 * took / self.updates
+
+
+def flops_of(setup: Setup) -> float:
+    """Of an update; compiles its program."""
+    assert setup.feed is not None
+    carry = setup.program.initialise()
+    return setup.program.compile(carry, setup.feed.window(0), None, False)["flops_per_update"]
+
+
+def name_of(setup: Setup, *more: Any) -> str:
+    """Hash of what the speed of a program on this machine depends on, all but its layout, and of ``more``."""
+    program, execution = setup.program, setup.execution
+    shapes = [str(jax.typeof(leaf)) for leaf in jax.tree.leaves(program.example)]
+    outline = dataclasses.replace(program.outline, layout=None), setup.streamed
+    structure = jax.tree.structure(program.spec)
+    told = jax.__version__, os.environ.get("XLA_FLAGS", ""), allocator(), code_hash(setup.experiment)[0]
+    parts = structure, shapes, outline, *more, execution.resident_mib, *told
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
+
+
+def folder_of(kind: str) -> Path | None:
+    """Where what was found is kept: beside the compiled programs, where those are; None where they are not kept."""
+    cache = jax.config.values["jax_compilation_cache_dir"]
+    return None if cache is None else Path(cache) / kind
+
+
+def read_kept(kind: str, name: str) -> Any:
+    """What was kept; None where there is nothing, or nothing that can be read."""
+    folder = folder_of(kind)
+    if folder is None:
+        return None
+    try:
+        return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def keep(kind: str, name: str, found: dict[str, Any], valid: Callable[[Any], bool]) -> Any:
+    """Keep what was found, and return it, or what another process has kept in the meantime.
+
+    Args:
+        kind: the folder.
+        name: as by `name_of`.
+        found: what JSON can hold.
+        valid: tells whether what is there already can be read.
+    """
+    folder = folder_of(kind)
+    assert folder is not None
+    file, own = folder / f"{name}.json", folder / f"{name}-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(own, found)
+        try:
+            os.link(own, file)  # which fails where there is one, so that all take the first
+        except OSError:
+            if valid(first := read_kept(kind, name)):
+                return first
+            os.replace(own, file)
+        finally:
+            own.unlink(missing_ok=True)
+    except (OSError, RunError):
+        return found
+    return found

@@ -1,0 +1,130 @@
+"""How layers compute is measured for long trainings alone, kept, shown, recorded, and the same when a run goes on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tiny import EXPERIMENT, QUIET
+
+from research.experiment import Execution
+from research.results import evaluate_run
+from research.runner import dry_run, run
+from research.trained_model import TrainedModel
+from research.training import lowerings, trials
+from research.training.lowerings import by_fastest
+from research.training.run_directory import RunDirectory
+from research.training.setup import Setup, set_up
+
+Clock = Callable[[float, float], None]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
+    """A processor on which updates take as long as a test says, by ``fast`` and by ``reference``; all are long."""
+    monkeypatch.setattr(lowerings, "LEAST_TRAINING", 0)
+    monkeypatch.setattr(trials, "folder_of", lambda kind: tmp_path / kind)
+
+    def takes(fast: float, reference: float) -> None:
+        told = {"fast": fast, "reference": reference}
+        monkeypatch.setattr(trials, "compared", lambda setups: {each: told[each] for each in setups if fast})
+
+    return takes
+
+
+def made(execution: Execution = QUIET) -> Setup:
+    return set_up(EXPERIMENT, 0, execution)
+
+
+def taken(setup: Setup) -> tuple[str, str]:
+    """As recorded, and as compiled."""
+    return setup.execution.lowerings, setup.program.outline.lowerings
+
+
+@pytest.mark.parametrize(
+    ("fast", "reference", "expected"), [(10.0, 5.0, "reference"), (10.0, 9.7, "fast"), (5.0, 50.0, "fast")]
+)
+def test_the_reference_is_taken_where_it_is_faster_by_more_than_chance(
+    clock: Clock, fast: float, reference: float, expected: str
+) -> None:
+    clock(fast, reference)
+    setup = by_fastest(made())
+    assert taken(setup) == (expected, expected)
+    assert setup.lowered.startswith(
+        f"{expected}; an update took {fast:.3g} ms by fast, {reference:.3g} ms by reference"
+    )
+
+
+def test_what_was_found_is_kept_and_what_is_damaged_measured_anew(clock: Clock, tmp_path: Path) -> None:
+    clock(10.0, 5.0)
+    first = by_fastest(made())
+    clock(5.0, 10.0)
+    assert taken(by_fastest(made())) == ("reference", "reference")
+    assert by_fastest(made()).lowered == first.lowered
+    for file in (tmp_path / "lowerings").glob("*.json"):
+        file.write_text('{"lowerings": "other", "milliseconds": {"fast": 1, "reference": 2}, "day": ""}')
+    assert taken(by_fastest(made())) == ("fast", "fast")
+
+
+def test_a_measurement_gives_the_time_of_an_update_by_each(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "MEASURED_SECONDS", 0.01)
+    seen = []
+    monkeypatch.setattr(trials, "keep", lambda kind, name, found, valid: seen.append(found) or found)
+    setup = by_fastest(made())
+    (found,) = seen
+    assert set(found["milliseconds"]) == {"fast", "reference"}
+    assert all(0 < took < 1e4 for took in found["milliseconds"].values())
+    assert taken(setup) == (found["lowerings"],) * 2
+
+
+def test_short_trainings_measure_nothing_whatever_a_longer_one_has_left(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock(10.0, 5.0)
+    assert taken(by_fastest(made()))[0] == "reference"
+    monkeypatch.setattr(lowerings, "LEAST_TRAINING", 1e30)
+    setup = by_fastest(made())
+    assert taken(setup) == ("fast", "fast") and setup.lowered == ""
+
+
+def test_what_cannot_be_measured_is_not_kept(clock: Clock, tmp_path: Path) -> None:
+    clock(0.0, 0.0)
+    assert taken(by_fastest(made())) == ("fast", "fast") and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("asked", ["fast", "reference"])
+def test_what_the_user_says_is_done(clock: Clock, asked: str) -> None:
+    clock(10.0, 5.0) if asked == "fast" else clock(5.0, 10.0)
+    setup = made(QUIET.replace(lowerings=asked))
+    assert by_fastest(setup) is setup and taken(setup) == (asked, asked)
+
+
+def test_a_run_goes_on_as_it_began_and_is_evaluated_and_used_so(clock: Clock, tmp_path: Path) -> None:
+    clock(10.0, 5.0)
+    result = run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs")
+    recorded = RunDirectory(result.directory)
+    assert recorded.execution().lowerings == "reference"
+    for file in (tmp_path / "lowerings").glob("*.json"):
+        file.unlink()
+    clock(5.0, 10.0)
+    assert evaluate_run(result.directory)[1] == result.report
+    assert TrainedModel(recorded)._program.outline.lowerings == "reference"
+    run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs", extend=5)
+    assert recorded.execution().lowerings == "reference"
+    console = Console(file=io.StringIO(), width=200)
+    run(EXPERIMENT, execution=QUIET.replace(lowerings="fast"), runs=tmp_path / "runs", extend=5, console=console)
+    said = " ".join(console.file.getvalue().split())
+    assert "computed by lowerings=reference when this run went on and are by fast now" in said
+
+
+def test_a_dry_run_says_what_is_open_and_leaves_nothing(clock: Clock, tmp_path: Path) -> None:
+    clock(10.0, 5.0)
+    arguments: dict[str, Any] = {"seed": 0, "execution": QUIET, "name": "tiny", "runs": tmp_path / "runs"}
+    assert dry_run(EXPERIMENT, **arguments).facts["lowerings"] == "fast or reference: measured when the run begins"
+    assert not list(tmp_path.iterdir())
+    run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs")
+    assert dry_run(EXPERIMENT, **arguments | {"fresh": True}).facts["lowerings"].startswith("reference; an update took")
