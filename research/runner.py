@@ -114,9 +114,8 @@ def run_in(
         if finished is not None:
             say(console, f"this run has finished already; its result is in {directory.path}")
             return finished
-        directory.record_execution(
-            setup.execution, setup.choice.devices if setup.choice is not None else None, extended_to
-        )
+        devices = setup.choice.devices if setup.choice is not None else None
+        directory.record_execution(setup.execution, devices, extended_to)
         carry, pace = train_on(setup, directory, now, notes, name, console)
         result = write_results(setup, carry, directory, name, began, pace, console)
         group.wait_for_all("reported")

@@ -28,7 +28,7 @@ class MetricsLog:
         self._events: Any = None
         if tensorboard is not None:
             from tensorboardX import SummaryWriter
-            from tensorboardX.proto.summary_pb2 import Summary
+            from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
             self._summary = Summary
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1 if tensorboard.exists() else None)

@@ -6,15 +6,11 @@ import os
 
 import jax
 
-from research.allocator import KEPT, allocator
 from research.processes import current
 
 FLAG = "--xla_force_host_platform_device_count"
 VARIABLE = "JAX_NUM_CPU_DEVICES"
 """Users who set the flag or the variable choose devices themselves, and `Execution.parallel` what they share."""
-
-ASYNCHRONOUS = "JAX_CPU_ENABLE_ASYNC_DISPATCH"
-"""Users who set this variable say themselves whether a processor's programs run beside their caller."""
 
 _posed = False
 
@@ -36,17 +32,6 @@ def pose() -> None:
     except RuntimeError:
         return  # JAX has started: with one device, or because of an earlier call.
     _posed = True
-
-
-def work_in_caller() -> None:
-    """Let programs run in the thread that calls them, before JAX starts, where the C library keeps memory.
-
-    In a pool of XLA's threads the working memory of a program, if larger than a thread's pool can hold, would come anew
-    from the system each time (see `research.allocator`). Nothing is lost: the processor has no time to spare beside a
-    program.
-    """
-    if allocator() == KEPT and ASYNCHRONOUS not in os.environ:
-        jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def posed(platform: str) -> bool:

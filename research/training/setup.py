@@ -25,7 +25,7 @@ from research.training.determinism import make_deterministic
 from research.training.layout import Layout, layout_of
 from research.training.loop import Cadence
 from research.training.lowerings import lowerings_of
-from research.training.processor import pose, work_in_caller
+from research.training.processor import pose
 from research.training.program import Program
 from research.training.steps import Outline, Split, block_of, seen_by_model
 from research.training.virtual_devices import Choice
@@ -399,7 +399,6 @@ def choose_device(kind: str, deterministic: bool) -> Any:
     check_variable()
     if deterministic:
         make_deterministic(kind)
-    work_in_caller()
     pose()
     if kind == "auto":
         return jax.local_devices()[0]

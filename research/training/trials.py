@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ADVANTAGE = 1.05
 """How many times faster a program must be to be taken in place of the first."""
 
-MEASURED_SECONDS = 0.25
+MEASURED_SECONDS = 0.5
 ROUNDS = 3
 
 Kind = TypeVar("Kind", bound=Hashable)

@@ -54,9 +54,8 @@ def test_the_reference_is_taken_where_it_is_faster_by_more_than_chance(
     clock(fast, reference)
     setup = by_fastest(made())
     assert taken(setup) == (expected, expected)
-    assert setup.lowered.startswith(
-        f"{expected}; an update took {fast:.3g} ms by fast, {reference:.3g} ms by reference"
-    )
+    said = f"{expected}; an update took {fast:.3g} ms by fast, {reference:.3g} ms by reference"
+    assert setup.lowered.startswith(said)
 
 
 def test_what_was_found_is_kept_and_what_is_damaged_measured_anew(clock: Clock, tmp_path: Path) -> None:
