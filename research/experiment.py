@@ -204,8 +204,8 @@ class Execution(Spec):
     lowerings: Literal["auto", "fast", "reference"] = field(
         "auto",
         help="how layers compute on a processor; fast: in the forms that were measured to be fast there; reference: "
-        "in those of accelerators, up to ten times as slow, the same numbers up to rounding; auto: fast, but for long "
-        "trainings whichever is measured to be faster here",
+        "in those of accelerators, up to ten times as slow, the same numbers up to rounding; auto: fast, but for a "
+        "long run of its own whichever is measured to be faster here",
     )
     feed: Literal["auto", "resident", "streaming"] = field(
         "auto",

@@ -14,7 +14,7 @@ from rich.console import Console
 from research.errors import UserError
 from research.evaluation.predictions import Predictions, Rows, read_predictions
 from research.evaluation.report import Report, evaluate
-from research.experiment import Experiment
+from research.experiment import Experiment, Parallel
 from research.reporting.run_pictures import (
     EXPLANATIONS,
     check_explainable,
@@ -174,7 +174,7 @@ def evaluate_run(
     recorded = directory.execution()
     kind = choose_device("auto", recorded.deterministic).platform
     spread = recorded.parallel
-    if posed(kind) and (devices := directory.virtual_devices()) is not None:
+    if spread == Parallel() and posed(kind) and (devices := directory.virtual_devices()) is not None:
         spread = spread.replace(data=devices)
     execution = recorded.replace(device="auto", parallel=fitting(spread, jax.device_count(kind)))
     with contextlib.closing(PreparingDisplay(console)) as told:

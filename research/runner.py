@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from research.spec import to_json
 from research.trained_model import begin, predict_split, reported, restore
 from research.training import start_from
 from research.training.compilation_cache import use_compilation_cache
-from research.training.lowerings import by_fastest
+from research.training.fastest import fastest
+from research.training.lowerings import AUTO, REFERENCE, lowerings_of
 from research.training.preflight import Preflight, preflight
 from research.training.pretend import pretended_preflight
+from research.training.processor import posed
 from research.training.profiling import check_profile
 from research.training.progress import PreparingDisplay, say, waiting
 from research.training.provenance import environment
@@ -27,7 +30,6 @@ from research.training.run_directory import RunDirectory
 from research.training.session import train_on
 from research.training.setup import Setup, set_up, with_fitted
 from research.training.together import check_together
-from research.training.virtual_devices import over_fastest
 
 
 def run(
@@ -94,48 +96,44 @@ def run_in(
     began, group = time.perf_counter(), current()
     console = console if group.leads else None
     setup, extended_to = _set_up(experiment, seed, execution, name, directory, extend, fresh, console)
-    now = environment(setup.device, experiment)
-    if group.count > 1:
-        check_together(setup, group, now, directory.path, extended_to)
-        if not group.leads:
-            return _follow(setup, directory, group, now, name)
-    if fresh and directory.exists():
+    with contextlib.closing(setup):
+        now = environment(setup.device, experiment)
+        if group.count > 1:
+            check_together(setup, group, now, directory.path, extended_to)
+            if not group.leads:
+                return _follow(setup, directory, group, now, name)
+        if fresh and directory.exists():
+            directory.open()
+            try:
+                aside = directory.set_aside()
+            finally:
+                directory.close()
+            say(console, f"the earlier run is now {aside}")
         directory.open()
         try:
-            aside = directory.set_aside()
+            notes = claim(directory, setup, now, name, source, accept_changes)
+            finished = _finished(directory, setup)
+            group.decide({"finished": finished is not None})
+            if finished is not None:
+                say(console, f"this run has finished already; its result is in {directory.path}")
+                return finished
+            directory.record_execution(setup.execution, _cores_taken(setup), extended_to)
+            carry, pace = train_on(setup, directory, now, notes, name, console)
+            result = write_results(setup, carry, directory, name, began, pace, console)
+            group.wait_for_all("reported")
+            return result
         finally:
             directory.close()
-        say(console, f"the earlier run is now {aside}")
-    directory.open()
-    try:
-        notes = claim(directory, setup, now, name, source, accept_changes)
-        finished = _finished(directory, setup)
-        group.decide({"finished": finished is not None})
-        if finished is not None:
-            say(console, f"this run has finished already; its result is in {directory.path}")
-            return finished
-        devices = setup.choice.devices if setup.choice is not None else None
-        directory.record_execution(setup.execution, devices, extended_to)
-        carry, pace = train_on(setup, directory, now, notes, name, console)
-        result = write_results(setup, carry, directory, name, began, pace, console)
-        group.wait_for_all("reported")
-        return result
-    finally:
-        directory.close()
-        setup.close()
 
 
 def _follow(setup: Setup, directory: RunDirectory, group: ProcessGroup, now: dict[str, Any], name: str) -> Result:
     """As `run_in`, on a process that leaves all files but its part of the checkpoints to process 0."""
-    try:
-        if not group.decide({})["finished"]:
-            carry, _ = train_on(setup, directory, now, (), name, None)
-            for split in reported_splits(setup):
-                predict_split(setup, reported(setup.experiment, carry), split)
-            group.wait_for_all("reported")
-        return load(directory.path)
-    finally:
-        setup.close()
+    if not group.decide({})["finished"]:
+        carry, _ = train_on(setup, directory, now, (), name, None)
+        for split in reported_splits(setup):
+            predict_split(setup, reported(setup.experiment, carry), split)
+        group.wait_for_all("reported")
+    return load(directory.path)
 
 
 def dry_run(
@@ -152,7 +150,8 @@ def dry_run(
 ) -> Preflight:
     """The preflight card of the run that the same arguments would make; no run is trained or written.
 
-    Where it is open over how many cores a processor's updates are fastest, the card says so and shows one program.
+    Where it is open over how many cores, or by which lowerings, a processor's updates are fastest, the card says so and
+    shows one program.
 
     Args:
         experiment, seed, execution, name, runs, extend, fresh: as in `run`.
@@ -190,8 +189,9 @@ def _set_up(
         raise UserError(f"extend: a whole number of updates of at least 1 is needed, {extend!r} was given.")
     use_compilation_cache()
     begun = not fresh and directory.exists() and not directory.untouched()
-    if begun and execution.lowerings == "auto":
-        execution = execution.replace(lowerings=directory.execution().lowerings)
+    kept = lowerings_of(directory.execution()) if begun and execution.lowerings == AUTO else None
+    if kept is not None:
+        execution = execution.replace(lowerings=kept)
     extended_to = None if fresh else _recorded_extension(directory)
     with contextlib.closing(PreparingDisplay(console)) as told:
         setup = set_up(experiment, seed, execution, extended_to, told)
@@ -201,8 +201,10 @@ def _set_up(
             setup = set_up(experiment, seed, execution, extended_to, told)
     check_profile(execution.profile, setup.cadence.total)
     with waiting(console, "measuring how the updates are fastest here ..."):
-        setup = over_fastest(setup, (directory.virtual_devices() or 1) if begun else None, measured)
-        return by_fastest(setup, measured), extended_to
+        setup = fastest(setup, (directory.virtual_devices() or 1) if begun else None, measured)
+    if kept == REFERENCE:
+        setup = dataclasses.replace(setup, lowered=f"{REFERENCE}, as this run began")
+    return setup, extended_to
 
 
 def claim(
@@ -223,16 +225,11 @@ def claim(
         f"the source of {name} cannot be read: a change of it would go unnoticed" for name in now["unreadable_code"]
     ]
     if not directory.exists() or directory.untouched():
-        devices = setup.choice.devices if setup.choice is not None else None
+        devices = _cores_taken(setup)
         directory.write_identity(name, setup.experiment, setup.seed, setup.execution, now, data, source, devices)
         return tuple(unreadable)
     changed = directory.check_identity(setup.experiment, setup.seed, now, data, accept_changes)
-    recorded = directory.execution().lowerings
-    if setup.device.platform == "cpu" and recorded != setup.execution.lowerings:
-        changed.append(
-            f"layers were computed by lowerings={recorded} when this run went on and are by "
-            f"{setup.execution.lowerings} now: equality to the bit is not promised"
-        )
+    changed += _changed_ways(directory.execution(), setup.execution, setup.device.platform)
     spread = directory.virtual_devices() if setup.device.platform == "cpu" else None
     if spread not in (None, setup.programs):
         changed.append(
@@ -240,6 +237,26 @@ def claim(
             f"{setup.programs} now: equality to the bit is not promised"
         )
     return (*changed, *unreadable)
+
+
+def _changed_ways(was: Execution, now: Execution, platform: str) -> list[str]:
+    """Of how a run is carried out, what its bits depend on and the environment does not say."""
+    found = []
+    if platform == "cpu" and lowerings_of(was) != lowerings_of(now):
+        found.append(
+            f"layers were computed by lowerings={lowerings_of(was)} when this run went on and are by "
+            f"{lowerings_of(now)} now"
+        )
+    for name in ("fsdp", "tensor", "mode"):
+        before, after = getattr(was.parallel, name), getattr(now.parallel, name)
+        if before != after:
+            found.append(f"execution.parallel.{name} was {before} when this run went on and is {after} now")
+    return [f"{each}: equality to the bit is not promised" for each in found]
+
+
+def _cores_taken(setup: Setup) -> int | None:
+    """Over how many of a processor's cores the rows of a batch lie; None on other devices."""
+    return setup.programs if posed(setup.device.platform) else None
 
 
 def _recorded_extension(directory: RunDirectory) -> int | None:

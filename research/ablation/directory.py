@@ -82,6 +82,11 @@ class Wave:
         return Way(self.about["way"]["strategy"], self.about["way"]["replicas"])
 
     @property
+    def lowerings(self) -> str:
+        """How layers compute (``fast``, ``reference``), which a resumed wave keeps, for its bits depend on it."""
+        return self.about["environment"].get("lowerings", "fast")
+
+    @property
     def attempts(self) -> Path:
         """A line for each time that a worker of a cluster has begun or taken up the wave."""
         return self.path / "attempts.jsonl"

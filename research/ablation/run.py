@@ -149,7 +149,8 @@ def plan_only(
         there, begun = (set(), []) if fresh else _taken(directory, groups, codes, accept_changes, exact)
         if console is not None:
             for wave, _, _ in begun:
-                console.print(f"note: {wave.title} was begun and goes on by {wave.way}", markup=False, style="yellow")
+                how = f"{wave.way}" if wave.lowerings == "fast" else f"{wave.way}, lowerings={wave.lowerings}"
+                console.print(f"note: {wave.title} was begun and goes on by {how}", markup=False, style="yellow")
         means = Means(devices_of(here), strategy, exact, measures=True)
         return _planned(workers, groups, there, means, console), len(there)
 
@@ -187,7 +188,8 @@ def _train_here(
     for wave, ready, its in waves:
         display.begin(wave)
         with wave.claimed():
-            run_wave(wave, ready, its.outline, execution, devices, display)
+            outline = dataclasses.replace(its.outline, lowerings=wave.lowerings)
+            run_wave(wave, ready, outline, execution, devices, display)
         display.ended(wave)
 
 

@@ -286,6 +286,7 @@ class StreamedSplit:
         options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
         blocks = grain.MapDataset.range(0, len(self), size).map(read).to_iter_dataset(options)
         for _, block in zip(starts, blocks, strict=True):
+            give_back()
             if place_of is None:
                 yield place(block, self.device)
             else:

@@ -28,7 +28,7 @@ def options(platform: str) -> dict[str, Any]:
 
 
 def barriers_hold() -> bool:
-    """Whether this version of XLA keeps barriers in programs for processors, as it was asked to."""
+    """Whether this version of XLA takes the option by which barriers stay in programs for processors."""
     return BARRIERS[0] in options("cpu")
 
 

@@ -6,6 +6,7 @@ what makes an interrupted and an uninterrupted run equal to the bit.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -81,6 +82,15 @@ class Program:
         self.flops_per_update = math.nan
         self._order: tuple[Any, Any] = (None, None)
         self._compared = self._beside is None
+
+    def computing(self, lowerings: str) -> Program:
+        """The same with its layers computed by these lowerings, as in `Outline`; nothing is placed anew."""
+        other = copy.copy(self)
+        other.outline = dataclasses.replace(self.outline, lowerings=lowerings)
+        if self._beside is not None:
+            other._beside = dataclasses.replace(self._beside, lowerings=lowerings)
+        other._bound, other.flops_per_update = {}, math.nan
+        return other
 
     def initialise(self) -> Carry:
         """The carry before the first update."""

@@ -105,7 +105,7 @@ class RunDirectory:
 
         Args:
             execution: as it was asked for.
-            devices: virtual ones over which the rows are spread, where that was left open and a processor trains.
+            devices: virtual ones over which the rows are spread, where a processor trains.
             extended_to: updates of a run that was extended.
         """
         old = self.read("execution")
@@ -115,7 +115,7 @@ class RunDirectory:
             write_json(self.path / "execution.json", now | {"earlier": [*old["earlier"], before]})
 
     def virtual_devices(self) -> int | None:
-        """Those of a processor over which the run was spread last; None where that was not left open."""
+        """Those of a processor over which the run was spread last; None on other devices, or where it is not known."""
         return self.read("execution").get("virtual_devices")
 
     def execution(self) -> Execution:

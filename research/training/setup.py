@@ -88,18 +88,16 @@ class Setup:
 
     def over(self, choice: Choice) -> Setup:
         """The same with its rows over so many virtual devices of the processor."""
-        return self._anew(self.execution, choice)
+        assert self.prepared is not None and self.reading is not None
+        parallel = self.execution.parallel.replace(data=choice.devices)
+        known = self.prepared, self.reading, self.cadence, self.streamed
+        made = _placed(self.experiment, self.seed, self.execution, parallel, self.device, *known)
+        return dataclasses.replace(made, choice=choice, fed=self.fed)
 
     def computing(self, lowerings: str) -> Setup:
-        """The same with its layers computed by these lowerings."""
-        return self._anew(self.execution.replace(lowerings=lowerings), self.choice)
-
-    def _anew(self, execution: Execution, choice: Choice | None) -> Setup:
-        assert self.prepared is not None and self.reading is not None
-        parallel = execution.parallel if choice is None else execution.parallel.replace(data=choice.devices)
-        known = self.prepared, self.reading, self.cadence, self.streamed
-        made = _placed(self.experiment, self.seed, execution, parallel, self.device, *known)
-        return dataclasses.replace(made, choice=choice, fed=self.fed)
+        """The same, with the same arrays and feed, with its layers computed by these lowerings."""
+        execution, program = self.execution.replace(lowerings=lowerings), self.program.computing(lowerings)
+        return dataclasses.replace(self, execution=execution, program=program)
 
 
 def set_up(

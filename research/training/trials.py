@@ -20,6 +20,8 @@ import jax
 from research.allocator import allocator
 from research.errors import RunError
 from research.training.code import code_hash
+from research.training.processor import cores
+from research.training.provenance import processor_features
 from research.training.run_directory import write_json
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 ADVANTAGE = 1.05
 """How many times faster a program must be to be taken in place of the first."""
 
+MUCH_SLOWER = 2
+"""How many times slower the first update of a program must be for no more to be made of it."""
+
 MEASURED_SECONDS = 0.5
 ROUNDS = 3
 
@@ -35,9 +40,17 @@ Kind = TypeVar("Kind", bound=Hashable)
 
 
 def compared(setups: dict[Kind, Setup]) -> dict[Kind, float]:
-    """Milliseconds of an update of each, measured in turns; empty where that cannot be said."""
+    """Milliseconds of an update of each, measured in turns; empty where that cannot be said.
+
+    Args:
+        setups: what is there already first; others are given up where their first update is much slower.
+    """
+    trials: dict[Kind, _Trial] = {}
     try:
-        trials = {kind: _Trial(setup) for kind, setup in setups.items()}
+        for kind, setup in setups.items():
+            trials[kind] = trial = _Trial(setup)
+            if trial.took > MUCH_SLOWER * min(each.took for each in trials.values()):
+                return {kind: round(each.took, 3) for kind, each in trials.items()} if trial.whole else {}
         rounds = [{kind: trial.milliseconds() for kind, trial in trials.items()} for _ in range(ROUNDS)]
     except jax.errors.JaxRuntimeError:  # such as too little memory for both
         return {}
@@ -51,15 +64,18 @@ class _Trial:
 
     Attributes:
         whole: whether all of them were made: training stops where a loss is not finite, and then takes no time.
+        took: milliseconds of the first one.
     """
 
     def __init__(self, setup: Setup) -> None:
         assert setup.feed is not None
         self.program, self.window = setup.program, setup.feed.window(0)
+        self.program.compile(self.program.initialise(), self.window, None, False)
         self.updates, self.whole = 1, True
-        self.milliseconds()  # compiles
-        took = self.milliseconds() / 1e3
-        self.updates = max(1, min(int(MEASURED_SECONDS / took), self.window.left))
+        self.took = self.milliseconds()
+        if self.took < 1e3 * MEASURED_SECONDS:
+            self.took = self.milliseconds()  # without what is done once
+        self.updates = max(1, min(int(1e3 * MEASURED_SECONDS / self.took), self.window.left))
 
     def milliseconds(self) -> float:
         """Of one update."""
@@ -72,7 +88,9 @@ class _Trial:
 
 
 def flops_of(setup: Setup) -> float:
-    """Of an update; compiles its program."""
+    """Of an update; compiles its program, where that has not been done."""
+    if setup.choice is not None and setup.choice.flops:
+        return setup.choice.flops
     assert setup.feed is not None
     carry = setup.program.initialise()
     return setup.program.compile(carry, setup.feed.window(0), None, False)["flops_per_update"]
@@ -85,6 +103,7 @@ def name_of(setup: Setup, *more: Any) -> str:
     outline = dataclasses.replace(program.outline, layout=None), setup.streamed
     structure = jax.tree.structure(program.spec)
     told = jax.__version__, os.environ.get("XLA_FLAGS", ""), allocator(), code_hash(setup.experiment)[0]
+    told = *told, cores(), processor_features()
     parts = structure, shapes, outline, *more, execution.resident_mib, *told
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
 

@@ -35,7 +35,7 @@ class Choice:
         devices: how many; 1 spreads nothing.
         milliseconds: of an update over each number of devices that was tried; empty where none was.
         day: when; empty where nothing was measured.
-        flops: of an update; 0 where nothing was measured.
+        flops: of an update; 0 where they were not asked for.
         open: what a run would first try, where this is not to be measured yet.
     """
 
@@ -59,16 +59,16 @@ def over_fastest(setup: Setup, known: int | None = None, measured: bool = True) 
     """The setup over as many virtual devices as train fastest here, where the user has left that open.
 
     Args:
-        setup: as it was made; closed where another one takes its place, and where measuring fails.
+        setup: as it was made; closed where another one takes its place.
         known: over how many a run began that is to go on; None for a new one.
         measured: whether anything may be measured, by updates that are thrown away; if not, the choice says what is
             open.
     """
     if not _is_open(setup):
         return setup
+    if known is not None:
+        return _spread(setup, Choice(known if known <= jax.device_count("cpu") else 1))
     most = _most(setup)
-    if known is not None and known <= most:
-        return _spread(setup, Choice(known))
     tried = counts(setup.program.outline.batch_size, most)
     if trials.folder_of(FOLDER) is None or not tried:
         return dataclasses.replace(setup, choice=Choice(1))
@@ -78,9 +78,9 @@ def over_fastest(setup: Setup, known: int | None = None, measured: bool = True) 
     # By its arithmetic, not by the clock, and whatever is kept: a short training must not change its bits because a
     # long one came before it.
     if flops < LEAST_UPDATE or flops * setup.cadence.total < LEAST_TRAINING:
-        return dataclasses.replace(setup, choice=Choice(1))
+        return dataclasses.replace(setup, choice=Choice(1, flops=flops))
     if kept is None and not measured:
-        return dataclasses.replace(setup, choice=Choice(1, open=tuple(tried)))
+        return dataclasses.replace(setup, choice=Choice(1, flops=flops, open=tuple(tried)))
     return _measured(setup, tried, name, flops) if kept is None else _spread(setup, kept)
 
 
@@ -120,7 +120,7 @@ def _measured(setup: Setup, tried: list[int], name: str, flops: float) -> Setup:
         setup.close()
         setup, best = further, count
     if not took:
-        return _spread(setup, Choice(1))
+        return _spread(setup, Choice(1, flops=flops))
     choice = _keep(name, Choice(best, took, datetime.date.today().isoformat(), flops))
     return dataclasses.replace(setup, choice=choice) if choice.devices == best else _spread(setup, choice)
 

@@ -404,6 +404,25 @@ def test_what_is_left_of_an_interrupted_wave_is_trained_once(tmp_path: Path, mon
     assert ablate(Ablation(baseline=SHORT, seeds=4), ablations=tmp_path, **OPTIONS).trained == 0
 
 
+def test_a_wave_goes_on_with_the_lowerings_that_it_began_with(tmp_path: Path, monkeypatch: Any) -> None:
+    reference = OPTIONS | {"execution": OPTIONS["execution"].replace(lowerings="reference")}
+    seen = []
+
+    def noted(wave: Any, members: Any, outline: Any, *rest: Any) -> None:
+        seen.append(outline.lowerings)
+        run_wave(wave, members, outline, *rest)
+
+    run_wave = runs.run_wave
+    with monkeypatch.context() as context:
+        context.setattr(runs, "run_wave", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            ablate(Ablation(baseline=SHORT, seeds=1), ablations=tmp_path, **reference)
+    monkeypatch.setattr(runs, "run_wave", noted)
+    ablate(Ablation(baseline=SHORT, seeds=1), ablations=tmp_path, **OPTIONS)
+    ablate(Ablation(baseline=SHORT, seeds=2), ablations=tmp_path, **OPTIONS)
+    assert seen == ["reference", "fast"], "what is begun later is trained as is asked then"
+
+
 def test_a_last_update_that_spoils_the_weights_spoils_no_other_member(tmp_path: Path) -> None:
     baseline = replace(LINEAR, {"steps": 1, "evaluation.every_steps": 1})
     wild = {"wild": {"optimizer.learning_rate": 3e38, "optimizer.weight_decay": 1000.0}}

@@ -11,11 +11,12 @@ import pytest
 from rich.console import Console
 from tiny import EXPERIMENT, QUIET
 
-from research.experiment import Execution
+from research.experiment import Execution, Parallel
 from research.results import evaluate_run
 from research.runner import dry_run, run
 from research.trained_model import TrainedModel
 from research.training import lowerings, trials
+from research.training.fastest import fastest
 from research.training.lowerings import by_fastest
 from research.training.run_directory import RunDirectory
 from research.training.setup import Setup, set_up
@@ -118,6 +119,31 @@ def test_a_run_goes_on_as_it_began_and_is_evaluated_and_used_so(clock: Clock, tm
     run(EXPERIMENT, execution=QUIET.replace(lowerings="fast"), runs=tmp_path / "runs", extend=5, console=console)
     said = " ".join(console.file.getvalue().split())
     assert "computed by lowerings=reference when this run went on and are by fast now" in said
+
+
+def test_a_measurement_that_is_interrupted_closes_what_reads(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trials, "compared", interrupted)
+    closed = []
+    monkeypatch.setattr(Setup, "close", lambda setup: closed.append(setup))
+    with pytest.raises(KeyboardInterrupt):
+        fastest(made())
+    assert closed
+    closed.clear()
+    monkeypatch.setattr(trials, "flops_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fastest(made())
+    assert closed
+
+
+def test_the_other_program_shares_arrays_feed_and_devices(clock: Clock) -> None:
+    setup = made(QUIET.replace(parallel=Parallel(data=2)))
+    other = setup.computing("reference")
+    assert other.feed is setup.feed and other.splits is setup.splits and other.programs == 2
+    assert other.program.spec is setup.program.spec and other.program.outline.layout == setup.program.outline.layout
+    assert taken(other) == ("reference", "reference") and setup.program.outline.lowerings == "fast"
 
 
 def test_a_dry_run_says_what_is_open_and_leaves_nothing(clock: Clock, tmp_path: Path) -> None:

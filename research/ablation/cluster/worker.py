@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -52,7 +53,8 @@ def train(job: WaveJob) -> None:
             _check_code(wave, job)
         _note_attempt(wave, environment(devices[0], from_json(directory.read_plan()["baseline"])))
         its = _group_of(wave, execution)
-        run_wave(wave, its.members, its.outline, execution, devices, lambda step, record: None)
+        outline = dataclasses.replace(its.outline, lowerings=wave.lowerings)
+        run_wave(wave, its.members, outline, execution, devices, lambda step, record: None)
 
 
 def _check_code(wave: Wave, job: WaveJob) -> None:

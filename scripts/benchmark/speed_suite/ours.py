@@ -15,12 +15,12 @@ import jax
 from research.experiment import Execution, Experiment
 from research.training.checkpoint import Checkpoints
 from research.training.compilation_cache import use_compilation_cache
+from research.training.fastest import fastest
 from research.training.loop import train
 from research.training.metrics_log import MetricsLog
 from research.training.pace_log import PaceLog
 from research.training.profiling import Throughput
 from research.training.setup import Setup, set_up
-from research.training.virtual_devices import over_fastest
 from speed_suite.made_data import experiment_of
 from speed_suite.updates import advanced
 from speed_suite.workloads import COMPARED, UPDATES_PER_EPOCH, Workload
@@ -79,9 +79,9 @@ class Contestant:
         return told | {"flops": facts["flops_per_update"], "epoch": UPDATES_PER_EPOCH, "virtual_devices": devices}
 
     def _made(self, experiment: Experiment, execution: Execution) -> Setup:
-        """As ``research run`` makes it, over the virtual devices that are fastest; whatever is kept is new."""
+        """As ``research run`` makes it, in the way that is fastest; whatever is kept is new."""
         use_compilation_cache(str(self.folder / "cache"))
-        return over_fastest(set_up(experiment, 0, execution))
+        return fastest(set_up(experiment, 0, execution))
 
     def run(self, updates: int) -> float:
         """Seconds that so many updates take."""
