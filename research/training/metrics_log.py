@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,8 @@ class MetricsLog:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
         self._events: Any = None
         if tensorboard is not None:
-            from tensorboardX import SummaryWriter
-            from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-
-            self._summary = Summary
-            self._events = SummaryWriter(str(tensorboard), purge_step=step + 1 if tensorboard.exists() else None)
+            summary_writer, self._summary = _tensorboard()
+            self._events = summary_writer(str(tensorboard), purge_step=step + 1 if tensorboard.exists() else None)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one event; it is in the system's hands on return, so a killed process loses nothing."""
@@ -55,6 +53,20 @@ class MetricsLog:
             self._file.close()
         if self._events is not None:
             self._events.close()
+
+
+def _tensorboard() -> tuple[Any, Any]:
+    """Classes of tensorboardX, without PyTorch: it imports it where it is installed, which takes more than a second."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        from tensorboardX import SummaryWriter
+        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return SummaryWriter, Summary
 
 
 class NoLog:

@@ -1,7 +1,10 @@
 """TensorBoard's events hold the numbers of the log, at their steps; what is not finite is left out."""
 
 import math
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
@@ -46,3 +49,24 @@ def test_a_resumed_run_takes_later_events_away(tmp_path):
     # TensorBoard drops what is at or after the step with which a new file begins.
     assert [event.step for event in _events(tmp_path / "tensorboard") if event.session_log.status == 1] == [11]
     assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [10, 20]
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from research.training.metrics_log import MetricsLog
+log = MetricsLog(Path("metrics.jsonl"), 0, Path("tensorboard"))
+log.write({"step": 1, "train/loss": 1.0})
+log.close()
+print("torch" in sys.modules)
+import torch
+print(torch.there)
+"""
+
+
+def test_pytorch_is_not_imported_for_it_and_can_be_later(tmp_path):
+    (tmp_path / "torch.py").write_text("there = 'yes'\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "yes"] and list((tmp_path / "tensorboard").iterdir())
