@@ -6,7 +6,7 @@ whose intermediate results take some hundred MiB that costs more than the arithm
 
 Each thread has a pool of its own: in one pool they wait for each other, for a program asks for memory at each of its
 products. A thread's pool is made of parts of 64 MiB, so a block larger than that still comes from the system. Such is
-the working memory of a large program; it is fetched once for all updates of a dispatch, which take about a second.
+the working memory of a large program; it is fetched once for all updates of a dispatch, which take some two seconds.
 
 What it costs: memory that was used once stays with the process, in each pool. Where rows are read from disk, blocks
 that come and go leave gaps which others do not fit into, so what lies free is given back once in a while (`give_back`).

@@ -26,8 +26,12 @@ from research.training.program import Program
 from research.training.steps import Split
 from research.training.tripwire import Tripwire
 
-DISPATCH_SECONDS = 1.0
-FIRST_DISPATCH = 16
+DISPATCH_SECONDS = 2.0
+"""An interruption waits for the dispatch that is under way and the one behind it. Each costs a large program on a
+processor some 60 ms, in which the system clears its working memory (see `research.allocator`)."""
+
+FIRST_DISPATCH, GROWTH = 1, 16
+"""Updates of the first dispatch, when nobody knows how long one takes, and how many times as many a later one has."""
 
 Listener = Callable[[dict[str, Any]], None]
 """Called with every record of the log, on the host, for progress displays."""
@@ -233,7 +237,7 @@ class Pace:
         now = time.monotonic()
         if self._measured and step > self._step:
             fitting = DISPATCH_SECONDS * (step - self._step) / max(now - self._time, 1e-6)
-            self.updates = max(1, min(int(fitting), 4 * self.updates))
+            self.updates = max(1, min(int(fitting), GROWTH * self.updates))
         self._measured, self._time, self._step = self._measured + 1, now, step
 
 
