@@ -8,6 +8,9 @@ from typing import Any
 
 from jaxtyping import Array
 
+CUDNN = "cudnn"
+"""The `Context.platform` of an NVIDIA GPU where layers are to take the kernels of its library."""
+
 
 def _identity(value: Any) -> Any:
     return value
@@ -22,9 +25,11 @@ class Context:
         gather: concatenation of a pytree of arrays over all programs along the first axis.
         total_updates: length of the training that the experiment describes, int32; schedules are fractions of it.
         platform: kind of device that the program is compiled for (cpu, gpu, tpu); layers choose their lowering by it.
-            ``reference``: the lowering of accelerators, whatever the device.
+            ``reference``: the lowering of accelerators, whatever the device. ``cudnn``: a GPU, by NVIDIA's own kernels
+            where there are any; see `research.models.layers.cudnn`.
         stacked: whether kernels of several models lie side by side, as where `jax.vmap` trains them together; some
             lowerings are slow then.
+        spread: whether the rows of this one program lie on several devices, among which the compiler divides the work.
         remat: whether blocks keep nothing for the backward pass; see `research.models.layers.blocks.through_block`.
     """
 
@@ -34,6 +39,7 @@ class Context:
     platform: str = "cpu"
     remat: bool = False
     stacked: bool = False
+    spread: bool = False
 
     @property
     def alone(self) -> bool:

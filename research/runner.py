@@ -19,7 +19,7 @@ from research.trained_model import begin, predict_split, reported, restore
 from research.training import start_from
 from research.training.compilation_cache import use_compilation_cache
 from research.training.fastest import fastest
-from research.training.lowerings import AUTO, REFERENCE, lowerings_of
+from research.training.lowerings import AUTO, FAST, REFERENCE, VENDOR, check_lowerings, has_vendor, lowerings_of
 from research.training.preflight import Preflight, preflight
 from research.training.pretend import pretended_preflight
 from research.training.processor import posed
@@ -28,7 +28,7 @@ from research.training.progress import PreparingDisplay, say, waiting
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory
 from research.training.session import train_on
-from research.training.setup import Setup, set_up, with_fitted
+from research.training.setup import Setup, choose_device, set_up, with_fitted
 from research.training.together import check_together
 
 
@@ -188,9 +188,12 @@ def _set_up(
     if not isinstance(extend, int) or isinstance(extend, bool) or extend < 0:
         raise UserError(f"extend: a whole number of updates of at least 1 is needed, {extend!r} was given.")
     use_compilation_cache()
+    device = choose_device(execution.device, execution.deterministic)
+    check_lowerings(execution, device)
     begun = not fresh and directory.exists() and not directory.untouched()
     kept = lowerings_of(directory.execution()) if begun and execution.lowerings == AUTO else None
     if kept is not None:
+        kept = FAST if kept == VENDOR and not has_vendor(device) else kept
         execution = execution.replace(lowerings=kept)
     extended_to = None if fresh else _recorded_extension(directory)
     with contextlib.closing(PreparingDisplay(console)) as told:
@@ -204,6 +207,8 @@ def _set_up(
         setup = fastest(setup, (directory.virtual_devices() or 1) if begun else None, measured)
     if kept == REFERENCE:
         setup = dataclasses.replace(setup, lowered=f"{REFERENCE}, as this run began")
+    if execution.lowerings == VENDOR:
+        setup = dataclasses.replace(setup, lowered=f"{VENDOR}: LSTMs and attention by cuDNN where it has them")
     return setup, extended_to
 
 
@@ -242,11 +247,9 @@ def claim(
 def _changed_ways(was: Execution, now: Execution, platform: str) -> list[str]:
     """Of how a run is carried out, what its bits depend on and the environment does not say."""
     found = []
-    if platform == "cpu" and lowerings_of(was) != lowerings_of(now):
-        found.append(
-            f"layers were computed by lowerings={lowerings_of(was)} when this run went on and are by "
-            f"{lowerings_of(now)} now"
-        )
+    ways = lowerings_of(was), lowerings_of(now)
+    if ways[0] != ways[1] and (platform == "cpu" or VENDOR in ways):
+        found.append(f"layers were computed by lowerings={ways[0]} when this run went on and are by {ways[1]} now")
     for name in ("fsdp", "tensor", "mode"):
         before, after = getattr(was.parallel, name), getattr(now.parallel, name)
         if before != after:

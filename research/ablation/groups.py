@@ -19,7 +19,7 @@ from research.errors import UserError
 from research.experiment import Execution, Experiment, StartFrom
 from research.spec import fingerprint
 from research.training.loop import Cadence
-from research.training.lowerings import lowerings_of
+from research.training.lowerings import check_lowerings, lowerings_of
 from research.training.setup import (
     cadence_of,
     check_fit,
@@ -160,9 +160,10 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
     """The groups of some members, each in the order in which its first member comes.
 
     Raises:
-        UserError: as `Stock.ready`, or where the device is not here.
+        UserError: as `Stock.ready`, or where the device is not here, or not one for ``execution.lowerings``.
     """
-    platform = choose_device(execution.device, execution.deterministic).platform
+    device = choose_device(execution.device, execution.deterministic)
+    check_lowerings(execution, device)
     found: dict[Any, list[Ready]] = {}
     outlines: dict[Any, Outline] = {}
     for member in members:
@@ -170,7 +171,7 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
         outline = Outline(
             0 if ready.reading is None else ready.reading.batch_size,
             None if ready.prepared is None else ready.prepared.task,
-            platform,
+            device.platform,
             remat=remat_of(ready.fitted, execution),
             lowerings=lowerings_of(execution),
         )

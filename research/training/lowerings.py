@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from research.errors import UserError
 from research.experiment import Execution
 from research.training import trials
 
@@ -25,12 +26,26 @@ which takes seconds, and given up after one update where that is much slower."""
 FOLDER = "lowerings"
 """Where choices are kept, beside the compiled programs."""
 
-AUTO, REFERENCE, FAST = "auto", "reference", "fast"
+AUTO, REFERENCE, FAST, VENDOR = "auto", "reference", "fast", "vendor"
 
 
 def lowerings_of(execution: Execution) -> str:
-    """``fast`` or ``reference``; what is left open is fast until a measurement says otherwise."""
-    return REFERENCE if execution.lowerings == REFERENCE else FAST
+    """``fast``, ``reference`` or ``vendor``; what is left open is fast until a measurement says otherwise."""
+    return FAST if execution.lowerings == AUTO else execution.lowerings
+
+
+def check_lowerings(execution: Execution, device: Any) -> None:
+    """Raise `UserError` for kernels of a vendor whose device this is not."""
+    if execution.lowerings == VENDOR and not has_vendor(device):
+        raise UserError(
+            f"execution.lowerings: {VENDOR} was given, which are kernels of NVIDIA's library, and this would run on "
+            f"{device.device_kind}. Allowed here: {AUTO}, {FAST}, {REFERENCE}."
+        )
+
+
+def has_vendor(device: Any) -> bool:
+    """Whether a device has kernels of its vendor that `VENDOR` asks for."""
+    return "cuda" in device.client.platform_version
 
 
 def by_fastest(setup: Setup, measured: bool = True) -> Setup:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Key
 
 from research import keys, metrics
 from research.algorithms.algorithm import State
-from research.context import Context
+from research.context import CUDNN, Context
 from research.data.batch import Batch
 from research.data.feed import Block, block_rows
 from research.data.pool import Pooled, inputs_at
@@ -44,7 +44,7 @@ class Outline:
         platform: kind of device, as in `research.context.Context`.
         layout: how rows and parameters are spread over several devices; None on one.
         remat, stacked: as in `research.context.Context`.
-        lowerings: ``fast`` or ``reference``, as in `research.experiment.Execution`.
+        lowerings: ``fast``, ``reference`` or ``vendor``, as in `research.experiment.Execution`.
     """
 
     batch_size: int
@@ -58,7 +58,8 @@ class Outline:
     @property
     def context_platform(self) -> str:
         """As `research.context.Context.platform`."""
-        return self.platform if self.lowerings == "fast" else "reference"
+        special = CUDNN if self.platform == "gpu" else self.platform
+        return {"reference": "reference", "vendor": special}.get(self.lowerings, self.platform)
 
 
 def block_of(spec: Experiment, layout: Layout | None, count: int, like: Any) -> Block:
@@ -85,6 +86,7 @@ def _context(outline: Outline, run: Run) -> Context:
         platform=outline.context_platform,
         remat=outline.remat,
         stacked=outline.stacked,
+        spread=outline.layout is not None and outline.layout.mode == "jit",
     )
     if outline.layout is not None and outline.layout.mode == "pmap":
         return dataclasses.replace(known, mean=_mean, gather=_gather)

@@ -1,6 +1,6 @@
 """Whether all holds on the GPUs of this machine: parity, precision, exact resume, the same bits twice, and how fast.
 
-    scripts/gpu_check [--only parity precision resume speed] [--device cpu] [--write]
+    scripts/gpu_check [--only parity precision vendor resume speed] [--device cpu] [--write]
 
 Prints what it does, then a dated table, which on a GPU it also writes into docs/gpu.md. Each part is a process of its
 own, so that one that fails is a line of the table and no more. Exit codes: 0 all is as asked for; 1 something is not;
@@ -9,8 +9,9 @@ own, so that one that fails is a line of the table and no more. Exit codes: 0 al
 Parity: losses of each family of scripts/prove/parallel.py against those on the processor of this machine. float32 is
 computed twice: as it is by default, where matrix products round their factors to TF32 on GPUs from Ampere on, and with
 JAX_DEFAULT_MATMUL_PRECISION=highest, under which the limits of scripts/prove/parallel.py hold. With several GPUs, also
-on all of them. Precision: half precision and rematerialisation against float32 on the same GPU. Resume: short forms of
-three experiments, killed twice, and once more from the beginning with nothing compiled before, bit by bit.
+on all of them. Precision: half precision and rematerialisation against float32 on the same GPU. Vendor: an LSTM and a
+transformer by cuDNN's kernels against the same without them, and how long an update takes by each. Resume: short forms
+of three experiments, killed twice, and once more from the beginning with nothing compiled before, bit by bit.
 Speed: of `research.run`, with and without deterministic kernels, and of the benchmark of a training step.
 """
 
@@ -27,14 +28,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gpu_parts import DEEP, FOUND, KINDS, ROOT, ROUNDED, SHORT, VARIANTS, places
+from gpu_parts import DEEP, FOUND, KINDS, ROOT, ROUNDED, SHORT, VARIANTS, VENDOR, places
 from parallel import ALONE, FIRST, LAST, relative
 
 PARTS = Path(__file__).with_name("gpu_parts.py")
 DOCUMENT = ROOT / "docs" / "gpu.md"
 MARK = "<!-- scripts/gpu_check writes below this line, the newest table first -->\n"
 NONE_YET = "None yet: nobody has run it on a GPU.\n"
-CHECKS = ("parity", "precision", "resume", "speed")
+CHECKS = ("parity", "precision", "vendor", "resume", "speed")
 PATIENCE_SECONDS = 1800
 TAIL = 3000
 """Characters that are shown of what a part said that has failed."""
@@ -153,6 +154,21 @@ def precision(machine: Machine, count: int) -> Iterator[Row]:
             yield Row("precision", f"{family}, {name}", in_words(gaps), asked(limits), verdict(within(gaps, limits)))
 
 
+def vendor(machine: Machine, count: int) -> Iterator[Row]:
+    """Each family by the vendor's kernels against the same without them, both on one GPU; a processor has none."""
+    for family, (types, limits) in VENDOR.items() if machine.device == "gpu" else ():
+        title = f"{family}, {types.compute}"
+        try:
+            found = machine.run("vendor", family, **HIGHEST)
+        except Failed as error:
+            yield Row("vendor", title, "", asked(limits), f"FAILED: {error}")
+            continue
+        plain, own = found["fast"], found["vendor"]
+        gaps = tuple(relative(a, b) for a, b in zip(own["losses"], plain["losses"], strict=True))
+        times = f"{1e3 * own['seconds']:.3g} ms an update, {1e3 * plain['seconds']:.3g} without"
+        yield Row("vendor", title, f"{in_words(gaps)}; {times}", asked(limits), verdict(within(gaps, limits)))
+
+
 def resume(machine: Machine, count: int) -> Iterator[Row]:
     """Each experiment, killed and gone on with; and run twice."""
     for name in SHORT:
@@ -201,6 +217,7 @@ def speed(machine: Machine, count: int) -> Iterator[Row]:
 RUN: dict[str, Callable[[Machine, int], Iterator[Row]]] = {
     "parity": parity,
     "precision": precision,
+    "vendor": vendor,
     "resume": resume,
     "speed": speed,
 }

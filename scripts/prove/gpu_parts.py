@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ VARIANTS: dict[str, tuple[Precision, Execution, tuple[float, float]]] = {
 }
 DEEP = ("ResNet", "transformer")
 """Families that have blocks."""
+
+VENDOR = {"LSTM": (Precision(), (FIRST, LAST)), "transformer": (Precision(compute="bfloat16"), ROUNDED)}
+"""Families that `research.models.layers.cudnn` computes, in which type, and the limits of their losses."""
+
+TIMED = 50
+"""Updates that are timed of each."""
 
 SHORT = {
     "synthetic_xray_cnn": ("data.source.patients=400", "epochs=4"),
@@ -98,6 +105,30 @@ def precision_in(case: str, folder: Path) -> dict[str, Any]:
     return {"float32": losses(Precision(), Execution()), **found}
 
 
+def vendor_in(case: str, folder: Path) -> dict[str, Any]:
+    """Losses at update 1 and update 20 of a family, and seconds of an update: plain, and by the vendor's kernels."""
+    import jax
+
+    from research.training.lowerings import has_vendor
+    from research.training.setup import set_up
+
+    if not has_vendor(jax.devices()[0]):
+        raise SystemExit("This device has no kernels of its vendor.")
+    experiment = experiment_of(case).replace(precision=VENDOR[case][0])
+    assert experiment.model is not None
+    experiment = experiment.replace(model=experiment.model.replace(dropout=None))  # cuDNN drops no weights of attention
+    found: dict[str, Any] = {}
+    for lowerings in ("fast", "vendor"):
+        setup = set_up(experiment, 0, Execution(lowerings=lowerings, parallel=Parallel(data=1)))
+        carry, first = advanced(setup, setup.program.initialise(), 0, 1)
+        carry, _ = advanced(setup, carry, 1, UPDATES - 2)
+        carry, last = advanced(setup, carry, UPDATES - 1, 1)
+        began = time.perf_counter()
+        advanced(setup, carry, UPDATES, TIMED)
+        found[lowerings] = {"losses": [first, last], "seconds": (time.perf_counter() - began) / TIMED}
+    return found
+
+
 def resume_in(case: str, folder: Path) -> dict[str, Any]:
     """What differs after two kills, and between two runs that are each compiled anew; ``case`` is an experiment."""
     from research.training.run_directory import RunDirectory
@@ -155,6 +186,7 @@ PARTS: dict[str, Callable[[str, Path], Any]] = {
     "facts": facts,
     "parity": parity_in,
     "precision": precision_in,
+    "vendor": vendor_in,
     "resume": resume_in,
     "speed": speed_in,
 }

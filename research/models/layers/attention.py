@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
+from research.models.layers import cudnn
 from research.models.layers.attended import attended
 from research.models.layers.attention_blocks import AttentionMask, block_size, in_blocks
 from research.models.layers.dense import Dense
@@ -60,8 +61,11 @@ class SelfAttention(nnx.Module):
         query, key, value = (part[:, :, 0] for part in jax.lax.split(parts, (1, 1, 1), axis=2))
         if rotation is not None:
             query, key = rotated(query, rotation), rotated(key, rotation)
-        query, key, value = (_folded(part) for part in (query * (width // self.heads) ** -0.5, key, value))
         dropped = self.dropout.on_pairs(batch, self.heads, steps, forward)
+        plain = dropped is None and forward.attention is None
+        if plain and cudnn.takes_attention(query, mask, forward.context):
+            return self.output(cudnn.attention(query, key, value, mask).reshape(x.shape), forward)
+        query, key, value = (_folded(part) for part in (query * (width // self.heads) ** -0.5, key, value))
 
         def attend(query: Float[Array, "BH Q d"], numbers: Int32[Array, " Q"]) -> Float[Array, "BH Q d"]:
             allowed = None if mask is None else mask.rows(numbers)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32
 
-from research.models.layers import initializers
+from research.models.layers import cudnn, initializers
 from research.models.layers.recurrent_gru import gru_over_time
 from research.models.layers.recurrent_lstm import lstm_over_time
 from research.models.model import Forward
@@ -121,6 +121,10 @@ class Recurrent(nnx.Module):
         if self.cell == "simple":
             hidden, last = over_time(self._step, (self._map,), initial, self.project(x), valid, self.backwards)
             return hidden.astype(x.dtype), last
+        if self.cell == "lstm" and cudnn.takes_lstm(x, forward.context):
+            kernels = self.input_kernel[...], self.kernel[...], self.bias[...]
+            hidden, last = cudnn.lstm(x, kernels, valid, self.backwards)
+            return jnp.where(valid[..., None], hidden, 0), last
         initial = tuple(part.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32) for part in initial)
         kernels = self.input_kernel[...], self.kernel[...], self.bias[...]
         by_time = jnp.swapaxes(x, 0, 1)
