@@ -40,7 +40,7 @@ class Evaluation(Spec):
     every_epochs: int = field(1, minimum=1, help="passes over train between evaluations")
     every_steps: int | None = field(None, minimum=1, help="updates between evaluations; overrides every_epochs")
     select: Selection | None = field(None, help="report the best weights on validation; none: the last")
-    batch_size: int = field(1024, minimum=1, help="examples per forward pass in evaluation")
+    batch_size: int = field(1024, minimum=1, help="examples per forward pass in evaluation, at most")
     resamples: int = field(1000, minimum=100, help="bootstrap resamples behind each interval")
     seed: int = field(0, minimum=0, help="seed of the bootstrap")
 

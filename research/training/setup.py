@@ -246,13 +246,17 @@ def resident_splits(prepared: Prepared, place: Any) -> dict[str, Batch]:
 def streamed_splits(
     experiment: Experiment, prepared: Prepared, place: Any, layout: Layout | None = None
 ) -> dict[str, StreamedSplit]:
-    """The splits, to be evaluated block by block, each of which the devices of a layout share evenly."""
+    """The splits, to be evaluated block by block, each of which the devices of a layout share evenly.
+
+    A block is a forward pass where they do; else it may be several, for a processor.
+    """
     spread = None if layout is None else layout.rows
+    cached = layout is not None and layout.mesh.devices.flat[0].platform == "cpu"
     return {
         name: StreamedSplit(
             examples,
             prepared.task,
-            block_of(experiment, layout, max(len(examples), examples.room), examples.like),
+            block_of(experiment, layout, max(len(examples), examples.room), examples.like, cached),
             place,
             spread,
         )

@@ -62,10 +62,10 @@ class Outline:
         return {"reference": "reference", "vendor": special}.get(self.lowerings, self.platform)
 
 
-def block_of(spec: Experiment, layout: Layout | None, count: int, like: Any) -> Block:
-    """Rows of a forward pass in evaluation; ``count`` and ``like`` as for `research.data.feed.block_rows`."""
+def block_of(spec: Experiment, layout: Layout | None, count: int, like: Any, cached: bool) -> Block:
+    """Rows of a forward pass in evaluation; the last three as for `research.data.feed.block_rows`."""
     programs, compared = 1 if layout is None else layout.programs, spec.loss is not None and spec.loss.compares_rows
-    return block_rows(spec.evaluation.batch_size, count, like, programs, compared)
+    return block_rows(spec.evaluation.batch_size, count, like, programs, compared, cached)
 
 
 class Run(NamedTuple):
@@ -332,7 +332,7 @@ def evaluate(
         return spec.algorithm.evaluate(spec, state, None, key, context)
     count = len(split.example)
     like = jax.eval_shape(lambda rows: inputs_at(rows, jnp.zeros(1, jnp.int32)), split)
-    size, filled = block_of(spec, outline.layout, count, like)
+    size, filled = block_of(spec, outline.layout, count, like, outline.platform == "cpu")
 
     def on(batch: Batch) -> dict[str, Array]:
         found = spec.algorithm.evaluate(spec, state, batch, key, context)
