@@ -8,6 +8,9 @@ from typing import Any
 
 from jaxtyping import Array
 
+FAST, REFERENCE, VENDOR = "fast", "reference", "vendor"
+"""How layers compute; see `research.experiment.Execution.lowerings`."""
+
 CUDNN = "cudnn"
 """The `Context.platform` of an NVIDIA GPU where layers are to take the kernels of its library."""
 

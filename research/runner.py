@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from research.context import REFERENCE, VENDOR
 from research.errors import UserError
 from research.experiment import Execution, Experiment, check_execution, check_experiment
 from research.processes import ProcessGroup, current
@@ -19,7 +20,7 @@ from research.trained_model import begin, predict_split, reported, restore
 from research.training import start_from
 from research.training.compilation_cache import use_compilation_cache
 from research.training.fastest import fastest
-from research.training.lowerings import AUTO, FAST, REFERENCE, VENDOR, check_lowerings, has_vendor, lowerings_of
+from research.training.lowerings import AUTO, check_lowerings, lowerings_of
 from research.training.preflight import Preflight, preflight
 from research.training.pretend import pretended_preflight
 from research.training.processor import posed
@@ -191,9 +192,8 @@ def _set_up(
     device = choose_device(execution.device, execution.deterministic)
     check_lowerings(execution, device)
     begun = not fresh and directory.exists() and not directory.untouched()
-    kept = lowerings_of(directory.execution()) if begun and execution.lowerings == AUTO else None
+    kept = lowerings_of(directory.execution(), device) if begun and execution.lowerings == AUTO else None
     if kept is not None:
-        kept = FAST if kept == VENDOR and not has_vendor(device) else kept
         execution = execution.replace(lowerings=kept)
     extended_to = None if fresh else _recorded_extension(directory)
     with contextlib.closing(PreparingDisplay(console)) as told:
@@ -208,7 +208,9 @@ def _set_up(
     if kept == REFERENCE:
         setup = dataclasses.replace(setup, lowered=f"{REFERENCE}, as this run began")
     if execution.lowerings == VENDOR:
-        setup = dataclasses.replace(setup, lowered=f"{VENDOR}: LSTMs and attention by cuDNN where it has them")
+        setup = dataclasses.replace(
+            setup, lowered=f"{VENDOR}: LSTMs (float32) and attention (half precision) by cuDNN, where it has them"
+        )
     return setup, extended_to
 
 

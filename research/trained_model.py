@@ -152,7 +152,7 @@ class TrainedModel:
         loss = from_json(data["loss"]) if data.get("loss") is not None else self.experiment.loss
         execution = directory.execution()
         self.device = choose_device(device, execution.deterministic)
-        outline = Outline(1, self.task, self.device.platform, lowerings=lowerings_of(execution))
+        outline = Outline(1, self.task, self.device.platform, lowerings=lowerings_of(execution, self.device))
         blank = self._batch(self.inputs.blank)
         deployed = self.experiment.replace(data=fitted, loss=loss)
         self._program = Program(deployed, seed, 1, outline, blank, self.device)

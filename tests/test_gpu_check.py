@@ -54,6 +54,18 @@ def test_products_in_tf32_have_limits_of_their_own_and_only_on_a_gpu(tmp_path: P
     assert all("OTHER ROWS" in row.found for row in checked(Pretended("gpu", tmp_path, found), ["parity"], 1))
 
 
+def test_kernels_of_the_vendor_are_compared_on_a_gpu_alone(tmp_path: Path) -> None:
+    plain = {"losses": [0.7, 0.5], "seconds": 0.02}
+    near, far = ({"losses": [0.7, 0.5 * by], "seconds": 0.01} for by in (1 + 1e-4, 2.0))
+    found = {"vendor LSTM": {"fast": plain, "vendor": near}, "vendor transformer": {"fast": plain, "vendor": far}}
+    found |= {f"{name}  highest": each for name, each in found.items()}
+    machine = Pretended("gpu", tmp_path, found)
+    rows = checked(machine, ["vendor"], 1)
+    assert [row.verdict for row in rows] == ["met", "MISSED"]
+    assert rows[0].found == "0, 1.0e-04; 10 ms an update, 20 without"
+    assert checked(Pretended("cpu", tmp_path, found), ["vendor"], 1) == []
+
+
 def test_a_part_that_fails_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     kept = {"updates": 64, "kills": 2, "resumed": [], "twice": []}
     found = {

@@ -16,6 +16,7 @@ from typing import Any
 from research.ablation.ablation import Member
 from research.ablation.groups import Ready
 from research.ablation.program import Way
+from research.context import FAST
 from research.errors import UserError
 from research.experiment_file import add_to_path, is_loaded, load_module, module_name
 from research.spec import to_json
@@ -83,8 +84,8 @@ class Wave:
 
     @property
     def lowerings(self) -> str:
-        """How layers compute (``fast``, ``reference``), which a resumed wave keeps, for its bits depend on it."""
-        return self.about["environment"].get("lowerings", "fast")
+        """How layers compute, as in `Execution`, which a resumed wave keeps, for its bits depend on it."""
+        return self.about["environment"].get("lowerings", FAST)
 
     @property
     def attempts(self) -> Path:

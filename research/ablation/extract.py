@@ -15,6 +15,7 @@ import jax
 from research.ablation.directory import AblationDirectory, Wave
 from research.ablation.program import parts_of
 from research.ablation.stacking import member_of
+from research.context import FAST
 from research.errors import UserError, did_you_mean
 from research.experiment import Execution, Experiment
 from research.results import Result
@@ -24,10 +25,11 @@ from research.training.carry import Carry
 from research.training.checkpoint import Checkpoints
 from research.training.compilation_cache import use_compilation_cache
 from research.training.lock import NAME
+from research.training.lowerings import offered
 from research.training.metrics_log import MetricsLog, read_metrics
 from research.training.provenance import environment
 from research.training.run_directory import RunDirectory
-from research.training.setup import Setup, set_up
+from research.training.setup import Setup, choose_device, set_up
 
 
 def extract(ablation: Path, member: str, to: Path, accept_changes: bool = False) -> Result:
@@ -54,7 +56,9 @@ def extract(ablation: Path, member: str, to: Path, accept_changes: bool = False)
     assert isinstance(experiment, Experiment)
     use_compilation_cache()
     where = wave.about["environment"]
-    execution = Execution(feed=where.get("feed", "resident"), lowerings=where.get("lowerings", "fast"))
+    device = choose_device("auto", True)
+    lowerings: Any = offered(where.get("lowerings", FAST), device)
+    execution = Execution(feed=where.get("feed", "resident"), lowerings=lowerings)
     setup = set_up(experiment, about["seed"], execution)
     carry = _carry(wave, number, setup)
     name, run = directory.read_plan()["name"], RunDirectory(to.with_name(f".{to.name}.extracting"))

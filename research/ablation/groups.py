@@ -19,7 +19,7 @@ from research.errors import UserError
 from research.experiment import Execution, Experiment, StartFrom
 from research.spec import fingerprint
 from research.training.loop import Cadence
-from research.training.lowerings import check_lowerings, lowerings_of
+from research.training.lowerings import lowerings_of
 from research.training.setup import (
     cadence_of,
     check_fit,
@@ -160,10 +160,9 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
     """The groups of some members, each in the order in which its first member comes.
 
     Raises:
-        UserError: as `Stock.ready`, or where the device is not here, or not one for ``execution.lowerings``.
+        UserError: as `Stock.ready`, or where the device is not here.
     """
     device = choose_device(execution.device, execution.deterministic)
-    check_lowerings(execution, device)
     found: dict[Any, list[Ready]] = {}
     outlines: dict[Any, Outline] = {}
     for member in members:
@@ -174,6 +173,7 @@ def group(members: Iterable[Member], stock: Stock, execution: Execution) -> tupl
             device.platform,
             remat=remat_of(ready.fitted, execution),
             lowerings=lowerings_of(execution),
+            cached=device.platform == "cpu",
         )
         leaves, structure = jax.tree.flatten(traced_part(ready.fitted))
         key = (structure, tuple(map(_kind, leaves)), outline, ready.cadence, _sizes(ready))

@@ -23,12 +23,14 @@ from research.ablation.program import EXACT, Strategy
 from research.ablation.progress import AblationDisplay
 from research.ablation.result import AblationResult, load_result
 from research.ablation.waves import run_wave
+from research.context import FAST
 from research.errors import UserError
 from research.experiment import Execution, Parallel, check_execution
 from research.spec import diff, fingerprint, to_json
 from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
 from research.training.determinism import shortcomings
+from research.training.lowerings import check_lowerings, offered
 from research.training.progress import PreparingDisplay
 from research.training.provenance import environment
 
@@ -78,6 +80,8 @@ def ablate(
         here = _here(execution, workers)
         groups = _groups(members, here, console)
         devices = devices_of(here)
+        if workers is None:
+            check_lowerings(execution, devices[0])
         if console is not None and workers is None:
             for note in shortcomings(here.deterministic, devices[0].platform):
                 console.print(f"note: {note}", markup=False, style="yellow")
@@ -149,7 +153,7 @@ def plan_only(
         there, begun = (set(), []) if fresh else _taken(directory, groups, codes, accept_changes, exact)
         if console is not None:
             for wave, _, _ in begun:
-                how = f"{wave.way}" if wave.lowerings == "fast" else f"{wave.way}, lowerings={wave.lowerings}"
+                how = f"{wave.way}" if wave.lowerings == FAST else f"{wave.way}, lowerings={wave.lowerings}"
                 console.print(f"note: {wave.title} was begun and goes on by {how}", markup=False, style="yellow")
         means = Means(devices_of(here), strategy, exact, measures=True)
         return _planned(workers, groups, there, means, console), len(there)
@@ -188,7 +192,7 @@ def _train_here(
     for wave, ready, its in waves:
         display.begin(wave)
         with wave.claimed():
-            outline = dataclasses.replace(its.outline, lowerings=wave.lowerings)
+            outline = dataclasses.replace(its.outline, lowerings=offered(wave.lowerings, devices[0]))
             run_wave(wave, ready, outline, execution, devices, display)
         display.ended(wave)
 

@@ -87,7 +87,7 @@ def source_of(members: Sequence[Ready], device: Any, share: int) -> Source:
         feed = ResidentFeed(orders, resident["train"], device, WINDOW_ENTRIES // share)
         return Source(dict(resident), example, feed, data_of, order_of, len(data) > 1)
     (prepared,) = data.values()
-    splits: dict[str, Split] = dict(streamed_splits(first.fitted, prepared, device))
+    splits: dict[str, Split] = dict(streamed_splits(first.fitted, prepared, device, None, device.platform == "cpu"))
     train, total, workers = prepared.splits["train"], first.cadence.total, math.ceil(first.workers / share)
     feed = StreamingFeed(orders, train, prepared.task, total, workers, device)
     return Source(splits, example, feed, data_of, order_of, False)

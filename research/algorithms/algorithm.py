@@ -45,11 +45,14 @@ class Algorithm(Spec):
     Attributes:
         rows: what one row of `evaluate` stands for.
         uses_data: whether `update` takes a batch; without data the number of updates is given as steps.
+        compares_rows: whether a row of `evaluate` rests on the others of its batch, as with a loss that compares them:
+            then batches of evaluation have as many rows wherever they are computed.
     """
 
     abstract: ClassVar[bool] = True
     rows: ClassVar[Unit] = "example"
     uses_data: ClassVar[bool] = True
+    compares_rows: ClassVar[bool] = False
 
     @property
     def batches_per_update(self) -> int:

@@ -72,6 +72,11 @@ class Model(Spec):
         return self.blocks_apart
 
     @property
+    def recurrent(self) -> bool:
+        """Whether it goes through series step by step: then a pass of few rows takes as many steps as one of many."""
+        return False
+
+    @property
     def looks_ahead(self) -> str:
         """Where an output at a step sees later steps: the setting that stops it, such as ``causal=true``; else empty.
 

@@ -72,6 +72,11 @@ class RNN(Model):
     )
     dropout: float | None = field(None, minimum=0, below=1, help="share of units dropped in training")
 
+    @property
+    def recurrent(self) -> bool:
+        """See `Model.recurrent`."""
+        return True
+
     def validate(self) -> None:
         """GRU-D has its own channels and one direction; there is a layer and a channel."""
         if not self.widths:

@@ -59,6 +59,11 @@ class Windowed(Model):
         """See `Model.has_blocks`: as the model that sees a window."""
         return self.model.has_blocks
 
+    @property
+    def recurrent(self) -> bool:
+        """See `Model.recurrent`: as the model that sees a window."""
+        return self.model.recurrent
+
     def build(self, inputs: Any, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
         """See `Model.build`; raises `UserError` where the inputs are no series."""
         steps, _, _ = series_shape(inputs, "Windowed")

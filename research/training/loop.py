@@ -31,7 +31,8 @@ DISPATCH_SECONDS = 2.0
 processor some 60 ms, in which the system clears its working memory (see `research.allocator`)."""
 
 FIRST_DISPATCH, GROWTH = 1, 16
-"""Updates of the first dispatch, when nobody knows how long one takes, and how many times as many a later one has."""
+"""Updates of the first dispatches, when nobody knows how long one takes, and how many times as many a dispatch has at
+most as the one before."""
 
 Listener = Callable[[dict[str, Any]], None]
 """Called with every record of the log, on the host, for progress displays."""
@@ -223,7 +224,8 @@ def _finite(params: Any) -> Any:
 class Pace:
     """How many updates fit into one dispatch, so that signals and the display are never kept waiting for long.
 
-    Waiting for the device in order to measure is done a few times at the start and once in a while after that.
+    It waits for the device in order to measure, a few times at the start and after every second dispatch then: more
+    than two are never queued.
     """
 
     def __init__(self) -> None:
@@ -231,7 +233,7 @@ class Pace:
         self._measured, self._time, self._step = 0, 0.0, 0
 
     def measure(self, carry: Carry, step: int) -> None:
-        if self._measured > 3 and time.monotonic() - self._time < 2 * DISPATCH_SECONDS:
+        if self._measured > 3 and step - self._step < 2 * self.updates:
             return
         jax.block_until_ready(carry.step)
         now = time.monotonic()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from research.context import FAST, REFERENCE, VENDOR
 from research.errors import UserError
 from research.experiment import Execution
 from research.training import trials
@@ -26,12 +27,23 @@ which takes seconds, and given up after one update where that is much slower."""
 FOLDER = "lowerings"
 """Where choices are kept, beside the compiled programs."""
 
-AUTO, REFERENCE, FAST, VENDOR = "auto", "reference", "fast", "vendor"
+AUTO = "auto"
 
 
-def lowerings_of(execution: Execution) -> str:
-    """``fast``, ``reference`` or ``vendor``; what is left open is fast until a measurement says otherwise."""
-    return FAST if execution.lowerings == AUTO else execution.lowerings
+def lowerings_of(execution: Execution, device: Any = None) -> str:
+    """``fast``, ``reference`` or ``vendor``; what is left open is fast until a measurement says otherwise.
+
+    Args:
+        execution: as the user gave it, or as it was recorded.
+        device: that it is for; None where that is not known yet.
+    """
+    asked = FAST if execution.lowerings == AUTO else execution.lowerings
+    return asked if device is None else offered(asked, device)
+
+
+def offered(lowerings: str, device: Any) -> str:
+    """The same, but ``fast`` for kernels of a vendor whose device this is not, as where a run goes on elsewhere."""
+    return FAST if lowerings == VENDOR and not has_vendor(device) else lowerings
 
 
 def check_lowerings(execution: Execution, device: Any) -> None:

@@ -21,6 +21,7 @@ from jaxtyping import Array
 
 from research import keys
 from research.algorithms.algorithm import State
+from research.context import FAST, VENDOR
 from research.data.batch import Batch
 from research.data.feed import Window
 from research.data.streaming import StreamedSplit
@@ -262,9 +263,9 @@ class Program:
             bound = _beside(functools.partial(function, self._beside), layout, arguments[3], arguments[4])
         traced = jax.jit(bound, donate_argnums=donate, out_shardings=places).trace(*arguments)
         counted = traced
-        if (self.outline.remat or self.outline.lowerings == "vendor") and name == "advance":
+        if (self.outline.remat or self.outline.lowerings == VENDOR) and name == "advance":
             # What is computed again is no arithmetic of the model, and that of a vendor's kernels cannot be counted.
-            once = functools.partial(function, dataclasses.replace(self.outline, remat=False, lowerings="fast"))
+            once = functools.partial(function, dataclasses.replace(self.outline, remat=False, lowerings=FAST))
             counted = jax.jit(once).trace(*arguments)
         return Executable(compiled(traced.lower(), self.outline.platform), flops(counted.jaxpr))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from research.allocator import check_variable
 from research.data.batch import Batch
-from research.data.feed import Feed, Reading
+from research.data.feed import Block, Feed, Reading
 from research.data.placing import Shapes
 from research.data.prepare import Data, Examples, Listener, Prepared
 from research.data.resident import ResidentFeed, put
@@ -128,7 +128,7 @@ def set_up(
     if not experiment.algorithm.uses_data:
         _check_nothing_to_share(experiment, execution.parallel)
         cadence = cadence_of(experiment, execution, None, False, extended_to)
-        outline = Outline(0, None, device.platform, remat=remat, lowerings=lowerings_of(execution))
+        outline = Outline(0, None, device.platform, remat=remat, lowerings=lowerings_of(execution, device))
         program = Program(experiment, seed, length_of(experiment, None), outline, None, device)
         return Setup(experiment, seed, execution, device, None, {}, None, None, cadence, program)
     assert experiment.data is not None
@@ -182,16 +182,18 @@ def _placed(
     place, spread = (device, None) if layout is None else (layout.everywhere, layout.rows)
     if pretended and layout is not None:
         place = Shapes(place)
+    cached = device.platform == "cpu" and not pretended
     feed: Feed
     splits: dict[str, Split]
     if streamed:
         feed = StreamingFeed(reading, train, prepared.task, cadence.total, execution.workers, place, spread)
-        splits = dict(streamed_splits(experiment, prepared, place, layout))
+        splits = dict(streamed_splits(experiment, prepared, place, layout, cached))
     else:
         resident = resident_splits(prepared, place)
         feed, splits = ResidentFeed(reading, resident["train"], place), dict(resident)
-    remat, lowerings = remat_of(experiment, execution), lowerings_of(execution)
-    outline = Outline(reading.batch_size, prepared.task, device.platform, layout, remat=remat, lowerings=lowerings)
+    remat, lowerings = remat_of(experiment, execution), lowerings_of(execution, device)
+    known = reading.batch_size, prepared.task, device.platform, layout
+    outline = Outline(*known, remat=remat, lowerings=lowerings, cached=cached)
     program = Program(fitted, seed, length_of(experiment, reading), outline, example, device)
     return Setup(experiment, seed, execution, device, prepared, splits, reading, feed, cadence, program)
 
@@ -244,22 +246,31 @@ def resident_splits(prepared: Prepared, place: Any) -> dict[str, Batch]:
 
 
 def streamed_splits(
-    experiment: Experiment, prepared: Prepared, place: Any, layout: Layout | None = None
+    experiment: Experiment, prepared: Prepared, place: Any, layout: Layout | None, cached: bool
 ) -> dict[str, StreamedSplit]:
     """The splits, to be evaluated block by block, each of which the devices of a layout share evenly.
 
-    A block is a forward pass where they do; else it may be several, for a processor.
+    A block is a forward pass where they do; else it may be several, all of as many rows.
+
+    Args:
+        experiment, prepared: what is evaluated, and on what.
+        place: of the blocks of one device.
+        layout: of several devices.
+        cached: as in `Outline`.
     """
     spread = None if layout is None else layout.rows
-    cached = layout is not None and layout.mesh.devices.flat[0].platform == "cpu"
+
+    def block(examples: Examples) -> Block:
+        count, like = max(len(examples), examples.room), examples.like
+        own = block_of(experiment, layout, count, like, cached)
+        if layout is not None:
+            return own
+        most = block_of(experiment, layout, count, like, False).rows
+        rows = max(own.rows, most // own.rows * own.rows)
+        return Block(rows, rows)
+
     return {
-        name: StreamedSplit(
-            examples,
-            prepared.task,
-            block_of(experiment, layout, max(len(examples), examples.room), examples.like, cached),
-            place,
-            spread,
-        )
+        name: StreamedSplit(examples, prepared.task, block(examples), place, spread)
         for name, examples in prepared.splits.items()
     }
 

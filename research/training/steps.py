@@ -18,7 +18,7 @@ from jaxtyping import Array, Key
 
 from research import keys, metrics
 from research.algorithms.algorithm import State
-from research.context import CUDNN, Context
+from research.context import CUDNN, FAST, REFERENCE, VENDOR, Context
 from research.data.batch import Batch
 from research.data.feed import Block, block_rows
 from research.data.pool import Pooled, inputs_at
@@ -45,6 +45,8 @@ class Outline:
         layout: how rows and parameters are spread over several devices; None on one.
         remat, stacked: as in `research.context.Context`.
         lowerings: ``fast``, ``reference`` or ``vendor``, as in `research.experiment.Execution`.
+        cached: whether evaluation goes by passes that stay in the caches of a processor; see
+            `research.data.feed.block_rows`.
     """
 
     batch_size: int
@@ -53,18 +55,21 @@ class Outline:
     layout: Layout | None = None
     remat: bool = False
     stacked: bool = False
-    lowerings: str = "fast"
+    lowerings: str = FAST
+    cached: bool = False
 
     @property
     def context_platform(self) -> str:
         """As `research.context.Context.platform`."""
-        special = CUDNN if self.platform == "gpu" else self.platform
-        return {"reference": "reference", "vendor": special}.get(self.lowerings, self.platform)
+        by_vendor = CUDNN if self.platform == "gpu" else self.platform
+        return {REFERENCE: REFERENCE, VENDOR: by_vendor}.get(self.lowerings, self.platform)
 
 
 def block_of(spec: Experiment, layout: Layout | None, count: int, like: Any, cached: bool) -> Block:
     """Rows of a forward pass in evaluation; the last three as for `research.data.feed.block_rows`."""
-    programs, compared = 1 if layout is None else layout.programs, spec.loss is not None and spec.loss.compares_rows
+    compared = spec.algorithm.compares_rows or (spec.loss is not None and spec.loss.compares_rows)
+    cached = cached and (spec.model is None or not spec.model.recurrent)
+    programs = 1 if layout is None else layout.programs
     return block_rows(spec.evaluation.batch_size, count, like, programs, compared, cached)
 
 
@@ -332,7 +337,7 @@ def evaluate(
         return spec.algorithm.evaluate(spec, state, None, key, context)
     count = len(split.example)
     like = jax.eval_shape(lambda rows: inputs_at(rows, jnp.zeros(1, jnp.int32)), split)
-    size, filled = block_of(spec, outline.layout, count, like, outline.platform == "cpu")
+    size, filled = block_of(spec, outline.layout, count, like, outline.cached)
 
     def on(batch: Batch) -> dict[str, Array]:
         found = spec.algorithm.evaluate(spec, state, batch, key, context)

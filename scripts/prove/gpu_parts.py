@@ -32,8 +32,12 @@ VARIANTS: dict[str, tuple[Precision, Execution, tuple[float, float]]] = {
 DEEP = ("ResNet", "transformer")
 """Families that have blocks."""
 
-VENDOR = {"LSTM": (Precision(), (FIRST, LAST)), "transformer": (Precision(compute="bfloat16"), ROUNDED)}
-"""Families that `research.models.layers.cudnn` computes, in which type, and the limits of their losses."""
+VENDORS: dict[str, tuple[Precision, tuple[float, float], str]] = {
+    "LSTM": (Precision(), (FIRST, LAST), "cudnn_rnn"),
+    "transformer": (Precision(compute="bfloat16"), ROUNDED, "cudnn$fmha"),
+}
+"""Families that `research.models.layers.cudnn` computes: in which type, limits of their losses, and what the compiled
+program calls then."""
 
 TIMED = 50
 """Updates that are timed of each."""
@@ -114,13 +118,16 @@ def vendor_in(case: str, folder: Path) -> dict[str, Any]:
 
     if not has_vendor(jax.devices()[0]):
         raise SystemExit("This device has no kernels of its vendor.")
-    experiment = experiment_of(case).replace(precision=VENDOR[case][0])
-    assert experiment.model is not None
-    experiment = experiment.replace(model=experiment.model.replace(dropout=None))  # cuDNN drops no weights of attention
+    types, _, kernel = VENDORS[case]
+    experiment = experiment_of(case).replace(precision=types)
     found: dict[str, Any] = {}
     for lowerings in ("fast", "vendor"):
         setup = set_up(experiment, 0, Execution(lowerings=lowerings, parallel=Parallel(data=1)))
-        carry, first = advanced(setup, setup.program.initialise(), 0, 1)
+        assert setup.feed is not None
+        carry = setup.program.initialise()
+        if (kernel in setup.program.text_of_advance(carry, setup.feed.window(0))) != (lowerings == "vendor"):
+            raise SystemExit(f"The program by lowerings={lowerings} calls {kernel}, or should: this compares nothing.")
+        carry, first = advanced(setup, carry, 0, 1)
         carry, _ = advanced(setup, carry, 1, UPDATES - 2)
         carry, last = advanced(setup, carry, UPDATES - 1, 1)
         began = time.perf_counter()

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -89,6 +90,25 @@ def test_host_conversions_grow_with_events_and_not_with_updates(tmp_path: Path, 
     few = conversions(40, 2, tmp_path / "a")
     assert conversions(400, 2, tmp_path / "b") == few
     assert conversions(400, 10, tmp_path / "c") == conversions(40, 10, tmp_path / "d") > few
+
+
+def test_dispatches_grow_to_two_seconds_and_no_more_than_two_are_queued(monkeypatch: Any) -> None:
+    now, queued, most, sizes = 0.0, 0, 0, []
+
+    def wait(_: Any) -> None:
+        nonlocal now, queued
+        now, queued = now + 0.25 * queued, 0
+
+    carry = set_up(EXPERIMENT, 0, QUIET).program.initialise()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(jax, "block_until_ready", wait)
+    pace, step = loop.Pace(), 0
+    for _ in range(20):
+        sizes.append(pace.updates)
+        step, queued = step + pace.updates, queued + pace.updates
+        most = max(most, queued)
+        pace.measure(carry, step)
+    assert sizes == [1, 1] + [8] * 18 and most == 16
 
 
 @pytest.mark.parametrize("feed", ["resident", "streaming"])

@@ -121,6 +121,21 @@ def test_a_run_goes_on_as_it_began_and_is_evaluated_and_used_so(clock: Clock, tm
     assert "computed by lowerings=reference when this run went on and are by fast now" in said
 
 
+def test_a_run_by_the_kernels_of_a_vendor_goes_on_without_them_elsewhere(tmp_path: Path) -> None:
+    result = run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs")
+    recorded, file = RunDirectory(result.directory), result.directory / "execution.json"
+    told = file.read_text(encoding="utf-8")
+    assert told.count('"lowerings": "fast"') == 1
+    file.write_text(told.replace('"lowerings": "fast"', '"lowerings": "vendor"'), encoding="utf-8")
+    assert recorded.execution().lowerings == "vendor"
+    assert evaluate_run(result.directory)[1] == result.report
+    assert TrainedModel(recorded)._program.outline.lowerings == "fast"
+    console = Console(file=io.StringIO(), width=200)
+    run(EXPERIMENT, execution=QUIET, runs=tmp_path / "runs", extend=5, console=console)
+    said = " ".join(console.file.getvalue().split())
+    assert "computed by lowerings=vendor when this run went on and are by fast now" in said
+
+
 def test_a_measurement_that_is_interrupted_closes_what_reads(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from pictures import Dots
 from tiny import EXPERIMENT, QUIET
 
-from research.data import EventData, ImageData, Split, SyntheticRecords
+from research.algorithms import Supervised
+from research.data import EventData, ImageData, Split, SyntheticRecords, feed
+from research.data.streaming import StreamedSplit
 from research.errors import UserError
 from research.experiment import Evaluation, Experiment, Parallel
 from research.losses import CrossEntropy
@@ -19,7 +22,9 @@ from research.models import CNN, MLP, RNN, Model, RecordTransformer, SeriesTrans
 from research.optimizers import Adam
 from research.spec import replace
 from research.task import Task
+from research.training import program
 from research.training.setup import looks_ahead, set_up
+from research.training.steps import block_of
 
 NEXT = Experiment(
     data=EventData(source=SyntheticRecords(patients=60, task="next_code"), vocabulary=64, split=Split(test=0.3)),
@@ -106,3 +111,29 @@ def test_pictures_are_in_memory_up_to_a_limit(
     assert setup.fed.startswith(feed) and f"execution.resident_mib={most}" in setup.fed
     assert not set_up(EXPERIMENT, 0, QUIET.replace(resident_mib=0)).streamed, "tables are not read from disk"
     assert not set_up(pictures, 0, QUIET.replace(feed="resident", resident_mib=0)).streamed
+
+
+def test_blocks_from_disk_are_whole_passes_and_give_the_bits_of_resident_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "CACHED_NUMBERS", 1)
+    monkeypatch.setattr(feed, "CACHED_ROWS", 8)
+    monkeypatch.setattr(program, "_EXECUTABLES", {})
+    experiment = EXPERIMENT.replace(evaluation=EXPERIMENT.evaluation.replace(batch_size=60))
+    resident, streaming = (set_up(experiment, 0, QUIET.replace(feed=each)) for each in ("resident", "streaming"))
+    split = streaming.splits["train"]
+    assert isinstance(split, StreamedSplit) and split.block == feed.Block(56, 56)
+    state = experiment.algorithm.deployed(experiment, resident.program.initialise().state)
+    found = (each.program.predict(state, each.splits["train"]) for each in (resident, streaming))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    streaming.close()
+
+
+def test_passes_of_a_model_that_goes_step_by_step_or_compares_rows_stay_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    like = jax.ShapeDtypeStruct((3000,), np.float32)
+
+    def rows(experiment: Experiment) -> int:
+        return block_of(experiment, None, 9999, like, True).rows
+
+    windowed = Windowed(model=RNN(), length=10)
+    sizes = [rows(EXPERIMENT.replace(model=model)) for model in (EXPERIMENT.model, RNN(), windowed)]
+    monkeypatch.setattr(Supervised, "compares_rows", True)
+    assert [*sizes, rows(EXPERIMENT)] == [64, 699, 699, 699]

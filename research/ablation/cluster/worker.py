@@ -18,6 +18,7 @@ from research.experiment import Execution, Experiment
 from research.spec import from_json
 from research.training.code import code_hash
 from research.training.compilation_cache import use_compilation_cache
+from research.training.lowerings import check_lowerings, offered
 from research.training.provenance import environment
 
 PATIENCE = 120.0
@@ -53,7 +54,8 @@ def train(job: WaveJob) -> None:
             _check_code(wave, job)
         _note_attempt(wave, environment(devices[0], from_json(directory.read_plan()["baseline"])))
         its = _group_of(wave, execution)
-        outline = dataclasses.replace(its.outline, lowerings=wave.lowerings)
+        check_lowerings(execution, devices[0])
+        outline = dataclasses.replace(its.outline, lowerings=offered(wave.lowerings, devices[0]))
         run_wave(wave, its.members, outline, execution, devices, lambda step, record: None)
 
 

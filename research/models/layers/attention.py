@@ -62,8 +62,8 @@ class SelfAttention(nnx.Module):
         if rotation is not None:
             query, key = rotated(query, rotation), rotated(key, rotation)
         dropped = self.dropout.on_pairs(batch, self.heads, steps, forward)
-        plain = dropped is None and forward.attention is None
-        if plain and cudnn.takes_attention(query, mask, forward.context):
+        unseen = dropped is None and forward.attention is None
+        if unseen and cudnn.takes_attention(query, forward.context):
             return self.output(cudnn.attention(query, key, value, mask).reshape(x.shape), forward)
         query, key, value = (_folded(part) for part in (query * (width // self.heads) ** -0.5, key, value))
 

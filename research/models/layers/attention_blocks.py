@@ -30,7 +30,7 @@ class AttentionMask:
     A step that does not count looks at nothing.
 
     Attributes:
-        valid: ``[B, T]``, which steps count.
+        valid: ``[B, T]``, which steps count; the others come last.
         causal: whether a step sees those up to it alone.
     """
 

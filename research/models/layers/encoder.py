@@ -102,7 +102,7 @@ class Encoder(nnx.Module):
 
         Args:
             x: sequences.
-            valid: which steps count; None: all.
+            valid: which steps count; the others come last. None: all.
             forward: what the pass knows besides.
             causal: whether each step sees those up to it alone; needs ``valid``.
             rotation: see `SelfAttention`.

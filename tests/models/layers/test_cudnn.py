@@ -16,15 +16,19 @@ from jax.experimental import rnn
 from tiny import EXPERIMENT, QUIET
 
 from research import keys
-from research.ablation.groups import Stock, group
+from research.ablation import Ablation
+from research.ablation.run import ablate
 from research.context import Context
 from research.errors import UserError
+from research.experiment import Parallel
+from research.models.layers import cudnn
 from research.models.layers.attention import SelfAttention
 from research.models.layers.attention_blocks import AttentionMask
 from research.models.layers.recurrent import Recurrent
 from research.models.model import Forward
 from research.runner import run
-from research.training.steps import Outline
+from research.training.layout import layout_of
+from research.training.steps import Outline, Run, _context
 
 VENDOR, PLAIN = Context(platform="cudnn"), Context(platform="gpu")
 LENGTHS = (7, 1, 4, 0)
@@ -58,6 +62,7 @@ def called(monkeypatch):
         return offered(*given, implementation="xla", **named)
 
     offered = jax.nn.dot_product_attention
+    monkeypatch.setattr(cudnn, "_generation", lambda: 8)
     monkeypatch.setattr(rnn, "lstm", lstm)
     monkeypatch.setattr(jax.nn, "dot_product_attention", attention)
     return found
@@ -106,7 +111,7 @@ def test_attention_agrees_in_value_and_gradients(called, steps, causal):
     assert called == ["attention"]
 
 
-def test_what_the_kernels_do_not_offer_is_computed_without_them(called):
+def test_what_the_kernels_do_not_offer_is_computed_without_them(called, monkeypatch):
     x, valid = jnp.ones((2, 4, 32)), valid_of((4, 2), 4)
     recurrent = Recurrent(32, 8, cell="lstm", rngs=nnx.Rngs(0))
     gru = Recurrent(32, 8, cell="gru", rngs=nnx.Rngs(0))
@@ -116,19 +121,34 @@ def test_what_the_kernels_do_not_offer_is_computed_without_them(called):
     half = x.astype(jnp.bfloat16)
     for changes in ({"stacked": True}, {"spread": True}, {"platform": "gpu"}, {"platform": "reference"}):
         recurrent(x, valid, Forward(context=dataclasses.replace(VENDOR, **changes)))
-    for changes in ({"stacked": True}, {"platform": "gpu"}):
+    for changes in ({"stacked": True}, {"spread": True}, {"platform": "gpu"}):
         attention(half, None, Forward(context=dataclasses.replace(VENDOR, **changes)))
     recurrent(half, valid, Forward(context=VENDOR))
     gru(x, valid, Forward(context=VENDOR))
     attention(x, None, Forward(context=VENDOR))
     narrow(half[..., :16], None, Forward(context=VENDOR))
     attention(half, None, Forward(context=VENDOR, attention={}))
+    monkeypatch.setattr(cudnn, "_generation", lambda: 7)
+    attention(half, None, Forward(context=VENDOR))
+    monkeypatch.setattr(cudnn, "_generation", lambda: 9)
     drawn = keys.example_keys(keys.stream(0, "update", 0), jnp.arange(2))
     dropping(half, None, Forward(train=True, keys=drawn, context=VENDOR))
     assert not called
-    attention(half, None, Forward(context=dataclasses.replace(VENDOR, spread=True)))
+    attention(half, None, Forward(context=VENDOR))
     dropping(half, None, Forward(context=VENDOR))
     assert called == ["attention"] * 2
+
+
+def test_programs_over_several_devices_say_so_unless_each_has_its_own():
+    layouts = {mode: layout_of(Parallel(data=2, mode=mode), jax.devices(), 8) for mode in ("jit", "pmap")}
+    spread = {mode: _context(Outline(8, None, "gpu", each), Run(0, 1)).spread for mode, each in layouts.items()}
+    assert spread == {"jit": True, "pmap": False} and not _context(Outline(8, None, "gpu"), Run(0, 1)).spread
+
+
+def test_series_are_turned_round_without_scattering():
+    x, valid = jnp.ones((2, 4, 3)), valid_of((4, 2), 4)
+    turned = jax.make_jaxpr(jax.grad(lambda x: cudnn._turned(x, valid.sum(1, dtype=jnp.int32)).sum()))(x)
+    assert "scatter" not in str(turned) and "gather" in str(turned)
 
 
 def test_factors_are_rounded_to_tf32_unless_jax_is_told_otherwise(monkeypatch):
@@ -161,4 +181,5 @@ def test_asking_for_them_elsewhere_is_a_mistake_that_is_named(tmp_path):
         run(EXPERIMENT, runs=tmp_path, execution=execution)
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"execution.lowerings: vendor"):
-        group((), Stock(), execution)
+        ablate(Ablation(baseline=EXPERIMENT, seeds=2), ablations=tmp_path, execution=execution)
+    assert not list(tmp_path.rglob("waves"))
