@@ -6,8 +6,13 @@ import sys
 
 import pytest
 
+from tiny import EXPERIMENT, QUIET
+
+from research import allocator
+from research.allocator import large_pages_missed
 from research.errors import UserError
-from research.training.setup import choose_device
+from research.training.preflight import preflight
+from research.training.setup import choose_device, set_up
 
 PROGRAM = """
 import resource
@@ -46,11 +51,53 @@ def test_pages_are_fetched_from_the_system_once():
     assert faults < 0.5 * more
 
 
-def test_a_user_who_chose_is_left_alone():
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "MALLOC_ARENA_MAX": "2"}
+@pytest.mark.parametrize(
+    ("name", "value", "state"),
+    [
+        ("MALLOC_ARENA_MAX", "2", "system"),
+        ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=8", "system"),
+        ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=8", "system, large pages"),
+        pytest.param(
+            "GLIBC_TUNABLES",
+            "glibc.malloc.hugetlb=1",
+            "kept, large pages",
+            marks=pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the GNU C library is asked for"),
+        ),
+    ],
+)
+def test_a_user_who_chose_is_left_alone_but_for_large_pages(name, value, state):
+    environment = {key: each for key, each in os.environ.items() if key != "RESEARCH_ALLOCATOR"}
+    environment |= {"JAX_PLATFORMS": "cpu", name: value}
     program = "from research.allocator import allocator; print(allocator())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.strip() == "system"
+    assert done.stdout.strip() == state
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the GNU C library is asked for")
+def test_large_pages_are_missed_where_they_would_be_had(monkeypatch, tmp_path):
+    offered = tmp_path / "enabled"
+    offered.write_text("always [madvise] never\n")
+    monkeypatch.setattr(allocator, "TRANSPARENT", offered)
+    monkeypatch.setattr(allocator, "_state", allocator.KEPT)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert large_pages_missed(2.0**27) and not large_pages_missed(2.0**26)
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    assert not large_pages_missed(2.0**27)
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    offered.write_text("[always] madvise never\n")
+    assert not large_pages_missed(2.0**27)
+    monkeypatch.setattr(allocator, "TRANSPARENT", tmp_path / "absent")
+    assert not large_pages_missed(2.0**27)
+
+
+def test_the_card_of_a_long_run_names_what_it_would_gain_by(monkeypatch, tmp_path):
+    monkeypatch.setattr("research.training.preflight.large_pages_missed", lambda working: True)
+    setup = set_up(EXPERIMENT, 0, QUIET)
+    carry = setup.program.initialise()
+    assert not preflight(setup, carry, tmp_path).notes
+    monkeypatch.setattr("research.training.preflight.LEAST_TRAINING", 0)
+    (note,) = preflight(setup, carry, tmp_path).notes
+    assert note.startswith("GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command")
 
 
 def test_an_unknown_value_is_named(monkeypatch):

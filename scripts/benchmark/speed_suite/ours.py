@@ -13,10 +13,10 @@ from typing import Any
 import jax
 
 from research.experiment import Execution, Experiment
+from research.training import loop
 from research.training.checkpoint import Checkpoints
 from research.training.compilation_cache import use_compilation_cache
 from research.training.fastest import fastest
-from research.training.loop import train
 from research.training.metrics_log import MetricsLog
 from research.training.pace_log import PaceLog
 from research.training.profiling import Throughput
@@ -27,6 +27,9 @@ from speed_suite.workloads import COMPARED, UPDATES_PER_EPOCH, Workload
 
 FEW = 8
 """Batches of the split that is predicted where the model is large."""
+
+SOME = 4
+"""Updates that tell how long one takes."""
 
 
 class LastTimed(Checkpoints):
@@ -68,7 +71,10 @@ class Contestant:
             carry, record = setup.program.record(carry, None, False)
             losses.append(float(record["train/loss"]))
             first = first or time.perf_counter() - began
-        self.carry = setup.program.initialise()
+        began = time.perf_counter()
+        self.carry = advanced(setup, setup.program.initialise(), 0, SOME)
+        # Each turn begins as a run goes on, not as it begins, feeling its way to how many updates fit into a dispatch.
+        loop.FIRST_DISPATCH = max(1, int(loop.DISPATCH_SECONDS * SOME / (time.perf_counter() - began)))
         self.log = MetricsLog(self.folder / "metrics.jsonl", 0, self.folder / "tensorboard")
         self.last, self.best = LastTimed(self.folder / "last"), Checkpoints(self.folder / "best")
         self.pace = PaceLog(self.folder / "pace.jsonl", 0, functools.partial(_throughput, setup), lambda: 0.0)
@@ -95,7 +101,7 @@ class Contestant:
         evaluate = UPDATES_PER_EPOCH if whole and evaluates else None
         cadence = dataclasses.replace(setup.cadence, total=step + updates, evaluate=evaluate)
         began = time.perf_counter()
-        self.carry = train(
+        self.carry = loop.train(
             setup.program,
             self.carry,
             setup.feed,
