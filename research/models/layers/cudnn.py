@@ -58,8 +58,8 @@ def lstm(
     zeros = jnp.zeros((1, rows, width), x.dtype)
     exact = jax.config.jax_default_matmul_precision in EXACT  # pyright: ignore[reportAttributeAccessIssue]
     precision = jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.HIGH
-    lstm: Any = rnn.lstm
-    hidden, h, c = lstm(
+    kernel: Any = rnn.lstm
+    hidden, h, c = kernel(
         _turned(x, count) if backwards else x,
         zeros,
         zeros,
@@ -67,9 +67,9 @@ def lstm(
         count.clip(1),
         x.shape[2],
         width,
-        1,
-        0.0,
-        False,
+        1,  # layer
+        0.0,  # dropout between layers
+        False,  # one direction
         precision,
     )
     begun = count[:, None] > 0
