@@ -78,10 +78,8 @@ def ablate(
         if workers is not None:
             check_portable([arm.experiment for arm in arms], source)
         here = _here(execution, workers)
-        groups = _groups(members, here, console)
+        groups = _groups(members, here, workers, console)
         devices = devices_of(here)
-        if workers is None:
-            check_lowerings(execution, devices[0])
         if console is not None and workers is None:
             for note in shortcomings(here.deterministic, devices[0].platform):
                 console.print(f"note: {note}", markup=False, style="yellow")
@@ -147,7 +145,7 @@ def plan_only(
     members = ablation.members()
     with _workers(cluster, execution, directory.path) as workers:
         here = _here(execution, workers)
-        groups = _groups(members, here, console)
+        groups = _groups(members, here, workers, console)
         codes = codes_of(arms, members)
         directory.check(_described(ablation, name, arms, notes, members), fresh)
         there, begun = (set(), []) if fresh else _taken(directory, groups, codes, accept_changes, exact)
@@ -203,10 +201,14 @@ def _numbered(groups: Sequence[Group]) -> list[int]:
     return [numbers[id(its)] for its in groups]
 
 
-def _groups(members: Sequence[Member], execution: Execution, console: Console | None) -> tuple[Group, ...]:
+def _groups(
+    members: Sequence[Member], execution: Execution, workers: Workers | None, console: Console | None
+) -> tuple[Group, ...]:
     """The groups of some members, their data prepared."""
     _check_execution(execution)
     use_compilation_cache()
+    if workers is None:
+        check_lowerings(execution, devices_of(execution)[0])
     with contextlib.closing(PreparingDisplay(console)) as told:
         groups = group(members, Stock(told), execution)
     check_comparable(groups)

@@ -50,11 +50,11 @@ def train(job: WaveJob) -> None:
         directory.load_classes()
         use_compilation_cache()
         devices = devices_of(execution)
+        check_lowerings(execution, devices[0])
         if not job.accept_changes:
             _check_code(wave, job)
         _note_attempt(wave, environment(devices[0], from_json(directory.read_plan()["baseline"])))
         its = _group_of(wave, execution)
-        check_lowerings(execution, devices[0])
         outline = dataclasses.replace(its.outline, lowerings=offered(wave.lowerings, devices[0]))
         run_wave(wave, its.members, outline, execution, devices, lambda step, record: None)
 

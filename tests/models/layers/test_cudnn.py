@@ -17,7 +17,7 @@ from tiny import EXPERIMENT, QUIET
 
 from research import keys
 from research.ablation import Ablation
-from research.ablation.run import ablate
+from research.ablation.run import ablate, plan_only
 from research.context import Context
 from research.errors import UserError
 from research.experiment import Parallel
@@ -182,4 +182,6 @@ def test_asking_for_them_elsewhere_is_a_mistake_that_is_named(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"execution.lowerings: vendor"):
         ablate(Ablation(baseline=EXPERIMENT, seeds=2), ablations=tmp_path, execution=execution)
+    with pytest.raises(UserError, match=r"execution.lowerings: vendor"):
+        plan_only(Ablation(baseline=EXPERIMENT, seeds=2), ablations=tmp_path, execution=execution)
     assert not list(tmp_path.rglob("waves"))
