@@ -23,7 +23,8 @@ from research.data.pool import Pooled
 from research.data.prepare import Prepared
 from research.data.resident import ResidentFeed, put, put_pooled
 from research.data.streaming import StreamingFeed
-from research.training.setup import first_row, resident_splits, streamed_splits
+from research.training.setup import first_row
+from research.training.splits import resident_splits, streamed_splits
 from research.training.steps import Split
 
 WINDOW_ENTRIES = 2**20

@@ -224,8 +224,8 @@ def _finite(params: Any) -> Any:
 class Pace:
     """How many updates fit into one dispatch, so that signals and the display are never kept waiting for long.
 
-    It waits for the device in order to measure, a few times at the start and after every second dispatch then: more
-    than two are never queued.
+    It waits for the device in order to measure, a few times at the start and after every second dispatch then: no more
+    than the updates of two is ever queued.
     """
 
     def __init__(self) -> None:

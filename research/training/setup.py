@@ -9,13 +9,12 @@ import jax
 import numpy as np
 
 from research.allocator import check_variable
-from research.data.batch import Batch
-from research.data.feed import Block, Feed, Reading
+from research.data.feed import Feed, Reading
 from research.data.placing import Shapes
 from research.data.prepare import Data, Examples, Listener, Prepared
 from research.data.resident import ResidentFeed, put
 from research.data.shelf import Shelf
-from research.data.streaming import StreamedSplit, StreamingFeed
+from research.data.streaming import StreamingFeed
 from research.errors import UserError
 from research.experiment import Execution, Experiment, Parallel
 from research.models.model import Model
@@ -27,7 +26,8 @@ from research.training.loop import Cadence
 from research.training.lowerings import lowerings_of
 from research.training.processor import pose
 from research.training.program import Program
-from research.training.steps import Outline, Split, block_of, seen_by_model
+from research.training.splits import resident_splits, streamed_splits
+from research.training.steps import Outline, Split, seen_by_model
 from research.training.virtual_devices import Choice
 
 LARGEST_SEED = 2**32 - 1
@@ -238,41 +238,6 @@ def remat_of(experiment: Experiment, execution: Execution) -> bool:
             f"models with blocks: {', '.join(sorted(having))}."
         )
     return True
-
-
-def resident_splits(prepared: Prepared, place: Any) -> dict[str, Batch]:
-    """The splits in the memory of a device, or of several."""
-    return {name: put(examples, prepared.task, place) for name, examples in prepared.splits.items()}
-
-
-def streamed_splits(
-    experiment: Experiment, prepared: Prepared, place: Any, layout: Layout | None, cached: bool
-) -> dict[str, StreamedSplit]:
-    """The splits, to be evaluated block by block, each of which the devices of a layout share evenly.
-
-    A block is a forward pass where they do; else it may be several, all of as many rows.
-
-    Args:
-        experiment, prepared: what is evaluated, and on what.
-        place: of the blocks of one device.
-        layout: of several devices.
-        cached: as in `Outline`.
-    """
-    spread = None if layout is None else layout.rows
-
-    def block(examples: Examples) -> Block:
-        count, like = max(len(examples), examples.room), examples.like
-        own = block_of(experiment, layout, count, like, cached)
-        if layout is not None:
-            return own
-        most = block_of(experiment, layout, count, like, False).rows
-        rows = max(own.rows, most // own.rows * own.rows)
-        return Block(rows, rows)
-
-    return {
-        name: StreamedSplit(examples, prepared.task, block(examples), place, spread)
-        for name, examples in prepared.splits.items()
-    }
 
 
 def reading_of(experiment: Experiment, prepared: Prepared, seed: int) -> Reading:
