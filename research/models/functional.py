@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 
 from research.context import Context
 from research.keys import GENERATOR
+from research.models.layers.flax_convolution import lower_convolutions
 from research.models.model import SHARED, WIDE, Forward, Hyperparameter, Model
 from research.models.placement import Placement
 
@@ -71,6 +72,7 @@ def apply(
         output: type to which the outputs are rounded.
     """
     module = _rebuilt(model, params, model_state, inputs, outputs, key, dtype)
+    lower_convolutions(module, forward.context)
     result = module(_cast_inputs(inputs, dtype), forward).astype(output).astype(jnp.float32)
     new_state = nnx.state(module, _is_model_state)
     return result, nnx.to_pure_dict(new_state)
@@ -113,9 +115,11 @@ def parts(model: Model, params: Tree, model_state: Tree, inputs: Any, outputs: i
         platform: as in `research.context.Context`.
     """
     module = _rebuilt(model, params, model_state, inputs, outputs, jax.random.key(0, impl=GENERATOR), jnp.float32)
+    context = Context(platform=platform)
+    lower_convolutions(module, context)
 
     def forward() -> Forward:
-        return Forward(context=Context(platform=platform))
+        return Forward(context=context)
 
     def whole(x: Any) -> Array:
         return module(x, forward())

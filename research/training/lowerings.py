@@ -24,6 +24,10 @@ LEAST_TRAINING = 1e14
 """FLOPs of a training below which nothing is measured: some ten minutes on two cores. The other program is compiled,
 which takes seconds, and given up after one update where that is much slower."""
 
+MOST_TURNED = 0.01
+"""Share of the reference's arithmetic in turned convolutions above which it is not tried on a processor. There they are
+plain loops, whichever processor it is: of ResNet-18 the first update took 205 s in place of 2, and cannot be ended."""
+
 FOLDER = "lowerings"
 """Where choices are kept, beside the compiled programs."""
 
@@ -79,6 +83,8 @@ def by_fastest(setup: Setup, measured: bool = True) -> Setup:
     # By its arithmetic alone, as in `research.training.virtual_devices`.
     if flops * setup.cadence.total < LEAST_TRAINING:
         return fast
+    if kept is None and _is_hopeless(setup.computing(REFERENCE), flops):
+        return fast
     if not measured and (kept is None or (setup.choice is not None and setup.choice.open)):
         return dataclasses.replace(setup, lowered="fast or reference: measured when the run begins")
     if kept is None:
@@ -91,6 +97,12 @@ def by_fastest(setup: Setup, measured: bool = True) -> Setup:
     parts = ", ".join(f"{took:.3g} ms by {name}" for name, took in kept["milliseconds"].items())
     told = f"{kept['lowerings']}; an update took {parts} ({kept['day']})"
     return dataclasses.replace(fast if kept["lowerings"] == FAST else setup.computing(REFERENCE), lowered=told)
+
+
+def _is_hopeless(setup: Setup, flops: float) -> bool:
+    """Whether more than a little of an update would be loops of plain XLA."""
+    assert setup.feed is not None
+    return setup.program.turned(setup.program.initialise(), setup.feed.window(0)) > MOST_TURNED * flops
 
 
 def _is_open(setup: Setup) -> bool:

@@ -14,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from research.allocator import LARGE_PAGES, TUNABLES, large_pages_missed
+from research.context import FAST, REFERENCE
 from research.experiment import Precision
 from research.schedules import Schedule
 from research.training.carry import Carry
 from research.training.compiling import barriers_hold
 from research.training.determinism import shortcomings
-from research.training.lowerings import LEAST_TRAINING
+from research.training.lowerings import LEAST_TRAINING, MOST_TURNED
 from research.training.processor import cores, posed
 from research.training.setup import Setup, looks_ahead
 
@@ -114,6 +115,9 @@ def preflight(setup: Setup, carry: Carry, directory: Path, notes: tuple[str, ...
             f"{TUNABLES}={LARGE_PAGES} before the command lets the {quantity(working, 'B')} that it works in come in "
             f"large pages, by which such runs took up to a seventh less time",
         )
+    turned, total = cost["turned_flops"], cost["flops_per_update"]
+    if setup.device.platform == "cpu" and turned > MOST_TURNED * total:
+        notes = (*notes, _slow_convolutions(turned / total, setup.program.outline.lowerings))
     if cadence.total > (total := setup.program.total_updates):
         notes = (*notes, f"extended: after update {total:,} the learning rate stays at {_final_rate(setup):.3g}")
     if layout is not None:
@@ -138,6 +142,17 @@ def _types(precision: Precision) -> str | None:
         "outputs": precision.output,
     }
     return ", ".join(f"{what} in {kind}" for what, kind in parts.items() if kind != "float32") or None
+
+
+def _slow_convolutions(share: float, lowerings: str) -> str:
+    percent = f"{100 * share:.0f} %"
+    told = f"{percent} of the arithmetic are convolutions in forms that are up to a hundred times as slow here"
+    if lowerings == REFERENCE:
+        return f"{told}, by execution.lowerings={REFERENCE}; {FAST} has other ones"
+    return (
+        f"{told}: channels not last, or gradients of jax.lax.conv_general_dilated, as in flax.nnx.ConvTranspose. flax.nnx.Conv and the layers of "
+        f"research.models.layers compute them in another way"
+    )
 
 
 def _final_rate(setup: Setup) -> float:

@@ -30,17 +30,18 @@ from research.experiment import Experiment
 from research.training import steps
 from research.training.carry import Carry
 from research.training.compiling import compiled
-from research.training.flops import flops
+from research.training.flops import flops, turned_flops
 from research.training.layout import ROWS, Layout
 from research.training.replicas import parted
 from research.training.steps import Outline, Run, Split
 
 
 class Executable(NamedTuple):
-    """A compiled program, and its FLOPs as `research.training.flops.flops` counts them."""
+    """A compiled program, and its FLOPs as `research.training.flops` counts them, all and of turned convolutions."""
 
     compiled: Any
     flops: float
+    turned: float
 
 
 _evaluate_block = functools.partial(steps.evaluate, block=True)
@@ -183,8 +184,8 @@ class Program:
         """Compile what training needs, so that mistakes show before the first update.
 
         Returns:
-            FLOPs of one update in matrix products and convolutions, and bytes of memory that the programs of training
-            need beside their arguments.
+            FLOPs of one update in matrix products and convolutions, and of them those of turned convolutions (see
+            `research.training.flops`); bytes of memory that the programs of training need beside their arguments.
         """
         needed = []
         if assess:
@@ -203,9 +204,15 @@ class Program:
         self.flops_per_update = advancing.flops
         return {
             "flops_per_update": advancing.flops,
+            "turned_flops": advancing.turned,
             "temporary_bytes": max(float(getattr(each, "temp_size_in_bytes", math.nan)) for each in needed),
             "argument_bytes": float(getattr(memory, "argument_size_in_bytes", math.nan)),
         }
+
+    def turned(self, carry: Carry, window: Window | None) -> float:
+        """FLOPs of an update in turned convolutions (see `research.training.flops`); compiles nothing."""
+        bound = functools.partial(steps.advance, self.outline)
+        return turned_flops(jax.jit(bound).trace(*self._to_advance(carry, window, 0)).jaxpr)
 
     def initialise_memory(self) -> dict[str, float]:
         """Compile what makes the first carry; bytes on each device of its ``results``, and ``temporary`` beside."""
@@ -267,7 +274,8 @@ class Program:
             # What is computed again is no arithmetic of the model, and that of a vendor's kernels cannot be counted.
             once = functools.partial(function, dataclasses.replace(self.outline, remat=False, lowerings=FAST))
             counted = jax.jit(once).trace(*arguments)
-        return Executable(compiled(traced.lower(), self.outline.platform), flops(counted.jaxpr))
+        made = compiled(traced.lower(), self.outline.platform)
+        return Executable(made, flops(counted.jaxpr), turned_flops(traced.jaxpr))
 
 
 def _beside(function: Callable[..., Any], layout: Layout, rows: Any, order: Any) -> Callable[..., Any]:

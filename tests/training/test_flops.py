@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from research.training.flops import flops
+from research.training.flops import flops, turned_flops
 
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
 PRODUCT = 2 * 3 * 4 * 5
@@ -47,3 +47,28 @@ def test_a_convolution() -> None:
         return jax.lax.conv_general_dilated(x, k, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
     assert of(convolve, images, kernel) == pytest.approx(2 * (2 * 6 * 6 * 5) * (3 * 3 * 3))
+
+
+@pytest.mark.parametrize("space", [1, 2, 3])
+def test_turned_convolutions(space: int) -> None:
+    """Both gradients are, and whatever has not its channels last; a convolution dilated or in groups is not."""
+    letters = "DHW"[3 - space :]
+    last = f"N{letters}C", f"{letters}IO", f"N{letters}C"
+    images, kernel = jnp.ones((2, *(8,) * space, 6)), jnp.ones((*(3,) * space, 6, 6))
+
+    def convolve(x: Any, k: Any, numbers: Any = last, **more: Any) -> Any:
+        return jax.lax.conv_general_dilated(x, k, (1,) * space, "SAME", dimension_numbers=numbers, **more)
+
+    def turned(function: Any, *arguments: Any) -> float:
+        return turned_flops(jax.jit(function).trace(*arguments).jaxpr)
+
+    assert turned(convolve, images, kernel) == 0 < of(convolve, images, kernel)
+    gradients = jax.grad(lambda x, k: convolve(x, k).sum(), argnums=(0, 1))
+    found = turned(gradients, images, kernel)
+    assert found > 0
+    assert found == pytest.approx(of(gradients, images, kernel) - of(convolve, images, kernel))
+    first = f"NC{letters}", f"OI{letters}", f"NC{letters}"
+    assert turned(lambda x, k: convolve(x, k, first), jnp.moveaxis(images, -1, 1), jnp.ones((6, 6, *(3,) * space))) > 0
+    assert turned(lambda x, k: convolve(x, k, rhs_dilation=(2,) * space), images, kernel) == 0
+    assert turned(lambda x, k: convolve(x, k, feature_group_count=6), images, kernel[..., :1, :]) == 0
+    assert turned(jnp.matmul, A, B) == 0

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
+from flax import nnx
+from pictures import Dots
 from rich.console import Console
 from tiny import EXPERIMENT, QUIET
 
+from research.data import ImageData
 from research.experiment import Execution, Parallel
+from research.models import CNN, OwnModule
 from research.results import evaluate_run
 from research.runner import dry_run, run
 from research.trained_model import TrainedModel
@@ -22,6 +27,18 @@ from research.training.run_directory import RunDirectory
 from research.training.setup import Setup, set_up
 
 Clock = Callable[[float, float], None]
+
+
+class ByLax(nnx.Module):
+    """A network that calls JAX's convolution itself."""
+
+    def __init__(self, in_features: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (3, 3, in_features, outputs)))
+
+    def __call__(self, x: Any) -> Any:
+        layout = ("NHWC", "HWIO", "NHWC")
+        y = jax.lax.conv_general_dilated(x, self.kernel[...], (1, 1), "SAME", dimension_numbers=layout)
+        return y.mean((1, 2))
 
 
 @pytest.fixture
@@ -89,6 +106,17 @@ def test_short_trainings_measure_nothing_whatever_a_longer_one_has_left(
     monkeypatch.setattr(lowerings, "LEAST_TRAINING", 1e30)
     setup = by_fastest(made())
     assert taken(setup) == ("fast", "fast") and setup.lowered == ""
+
+
+@pytest.mark.parametrize("model", [CNN(widths=(4,)), OwnModule(module=ByLax)])
+def test_a_program_whose_convolutions_would_be_plain_loops_is_not_tried(
+    clock: Clock, tmp_path: Path, model: Any
+) -> None:
+    """Of a large network its first update would take minutes, in which nothing could be interrupted."""
+    clock(10.0, 5.0)
+    experiment = EXPERIMENT.replace(data=ImageData(source=Dots(count=24)), model=model, batch_size=4)
+    setup = by_fastest(set_up(experiment, 0, QUIET))
+    assert taken(setup) == ("fast", "fast") and setup.lowered == "" and not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_measured_is_not_kept(clock: Clock, tmp_path: Path) -> None:

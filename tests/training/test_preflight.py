@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from pictures import Dots
 from rich.console import Console
 from tiny import EXPERIMENT, QUIET
 
-from research.data import SeriesData, SyntheticVitals
-from research.models import RNN
+from research.data import ImageData, SeriesData, SyntheticVitals
+from research.models import CNN, RNN
 from research.training.preflight import preflight
 from research.training.program import Program
 from research.training.setup import set_up
@@ -22,7 +23,7 @@ from research.training.setup import set_up
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function from an experiment to the lines of its card; programs are not compiled for it."""
-    cost = {"flops_per_update": 1.0, "temporary_bytes": 1.0, "argument_bytes": 1.0}
+    cost = {"flops_per_update": 1.0, "turned_flops": 0.0, "temporary_bytes": 1.0, "argument_bytes": 1.0}
     monkeypatch.setattr(Program, "compile", lambda self, *given: cost)
 
     def shown(experiment: Any) -> list[str]:
@@ -44,6 +45,18 @@ def test_padding_of_series_and_the_lengths_that_batches_are_cut_to(card: Any) ->
     share = 100 * (padded - lengths).sum() / padded.sum()
     assert line.split(None, 1)[1] == f"{share:.0f} % of the steps; batches are cut to 40, 50, 100 steps"
     assert not any(line.startswith("padding") for line in card(EXPERIMENT))
+
+
+@pytest.mark.parametrize("lowerings", ["fast", "reference"])
+def test_slow_convolutions_are_a_note(lowerings: str) -> None:
+    """Those of the reference by that name; by the forms for processors there are none."""
+    data, model = ImageData(source=Dots(count=24)), CNN(widths=(4,))
+    setup = set_up(EXPERIMENT.replace(data=data, model=model, batch_size=4), 0, QUIET.replace(lowerings=lowerings))
+    notes = preflight(setup, setup.program.initialise(), Path("runs")).notes
+    said = [note for note in notes if "convolutions in forms that are up to a hundred times as slow here" in note]
+    assert [note.endswith("by execution.lowerings=reference; fast has other ones") for note in said] == (
+        [] if lowerings == "fast" else [True]
+    )
 
 
 def test_determinism_that_is_asked_for_and_not_given_is_a_note(card: Any, monkeypatch: pytest.MonkeyPatch) -> None:

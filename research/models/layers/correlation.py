@@ -22,16 +22,20 @@ FEW_CHANNELS = 4
 """Up to so many channels a pixel is less than a vector of the processor, and a product of patches is faster."""
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+Pair = tuple[int, int]
 Ends = tuple[tuple[int, int], ...]
 """Rows above and below, columns left and right; negative: taken away."""
+
+NEIGHBOURS = (1, 1)
 
 
 def correlate(
     x: Float[Array, "B H W C"],
     kernel: Float[Array, "R S C D"],
-    strides: tuple[int, int],
+    strides: Pair,
     around: Ends,
     context: Context,
+    spread: Pair = NEIGHBOURS,
 ) -> Float[Array, "B h w D"]:
     """Cross-correlation, lowered as suits the kind of device.
 
@@ -41,111 +45,120 @@ def correlate(
         strides: pixels between neighbouring positions.
         around: zeros added to the maps.
         context: what the pass knows besides.
+        spread: pixels from one of the kernel's to the next; 1: neighbours.
     """
     if context.platform != "cpu":
-        return jax.lax.conv_general_dilated(x, kernel, strides, around, dimension_numbers=LAYOUT)
+        return jax.lax.conv_general_dilated(x, kernel, strides, around, rhs_dilation=spread, dimension_numbers=LAYOUT)
     if kernel.shape[:2] == (1, 1) and around == ((0, 0), (0, 0)):
         return product(shifted(x, (1, 1), strides)[0], kernel[0, 0], context.platform)
     if context.stacked:
         # Convolutions of several kernels at once are slower still than their patches.
-        return _by_patches(x, kernel, strides, around)
-    return _fast(x, kernel, strides, around)
+        return _by_patches(x, kernel, strides, around, spread)
+    return _fast(x, kernel, strides, around, spread)
 
 
 def shifted(
-    x: Float[Array, "B H W C"], window: tuple[int, int], strides: tuple[int, int]
+    x: Float[Array, "B H W C"], window: Pair, strides: Pair, spread: Pair = NEIGHBOURS
 ) -> list[Float[Array, "B h w C"]]:
     """For each pixel of a window, row by row, what it sees as the window moves over the maps."""
     rows, columns = (
-        (size - one) // step * step + 1 for size, one, step in zip(x.shape[1:3], window, strides, strict=True)
+        (size - reach) // step * step + 1
+        for size, reach, step in zip(x.shape[1:3], reaches(window, spread), strides, strict=True)
     )
     return [
         jax.lax.slice(x, (0, i, j, 0), (x.shape[0], i + rows, j + columns, x.shape[3]), (1, *strides, 1))
-        for i in range(window[0])
-        for j in range(window[1])
+        for i in range(0, window[0] * spread[0], spread[0])
+        for j in range(0, window[1] * spread[1], spread[1])
     ]
 
 
+def reaches(window: tuple[int, ...], spread: tuple[int, ...]) -> tuple[int, ...]:
+    """Pixels from the first to the last of a window, along each axis."""
+    return tuple((size - 1) * step + 1 for size, step in zip(window, spread, strict=True))
+
+
 def _by_patches(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "R S C D"], strides: tuple[int, int], around: Ends
+    x: Float[Array, "B H W C"], kernel: Float[Array, "R S C D"], strides: Pair, around: Ends, spread: Pair
 ) -> Float[Array, "B h w D"]:
     height, width, channels, outputs = kernel.shape
-    patches = _patches(x, (height, width), strides, around)
+    patches = _patches(x, (height, width), strides, around, spread)
     return jax.lax.dot_general(patches, kernel.reshape(height * width * channels, outputs), (((3,), (0,)), ((), ())))
 
 
 def _patches(
-    x: Float[Array, "B H W C"], window: tuple[int, int], strides: tuple[int, int], around: Ends
+    x: Float[Array, "B H W C"], window: Pair, strides: Pair, around: Ends, spread: Pair
 ) -> Float[Array, "B h w E"]:
     """All pixels of each window side by side."""
-    return jnp.concatenate(shifted(_padded(x, around), window, strides), axis=-1)
+    return jnp.concatenate(shifted(padded(x, around), window, strides, spread), axis=-1)
 
 
-def _padded(x: Float[Array, "B H W C"], around: Ends) -> Float[Array, "B h w C"]:
+def padded(x: Float[Array, "B H W C"], around: Ends) -> Float[Array, "B h w C"]:
+    """Maps with zeros around them."""
     ends = ((0, 0, 0), *((before, behind, 0) for before, behind in around), (0, 0, 0))
     return jax.lax.pad(x, jnp.zeros((), x.dtype), ends)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _fast(x: Array, kernel: Array, strides: tuple[int, int], around: Ends) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _fast(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) -> Array:
     if kernel.shape[2] <= FEW_CHANNELS:
-        return _by_patches(x, kernel, strides, around)
-    return _convolution(x, kernel, strides, around)
+        return _by_patches(x, kernel, strides, around, spread)
+    return _convolution(x, kernel, strides, around, spread)
 
 
-def _convolution(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, spread: tuple[int, int] = (1, 1)):
+def _convolution(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) -> Array:
     """Where pixels are taken away at an end this comes first: XLA would read numbers from before the array."""
     if min(min(ends) for ends in around) < 0:
-        x = _padded(x, tuple((min(before, 0), min(behind, 0)) for before, behind in around))
+        x = padded(x, tuple((min(before, 0), min(behind, 0)) for before, behind in around))
         around = tuple((max(before, 0), max(behind, 0)) for before, behind in around)
     return jax.lax.conv_general_dilated(
         x, kernel, strides, around, rhs_dilation=spread, dimension_numbers=LAYOUT, preferred_element_type=x.dtype
     )
 
 
-def _forward(x: Array, kernel: Array, strides: tuple[int, int], around: Ends) -> tuple[Array, tuple[Array, Array]]:
+def _forward(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) -> tuple[Array, tuple[Array, Array]]:
     # What makes the maps is not to be computed again inside the loop that turns them round for the gradient.
     x = jax.lax.optimization_barrier(x)
-    return _fast(x, kernel, strides, around), (x, kernel)
+    return _fast(x, kernel, strides, around, spread), (x, kernel)
 
 
 def _backward(
-    strides: tuple[int, int], around: Ends, kept: tuple[Array, Array], gradient: Array
+    strides: Pair, around: Ends, spread: Pair, kept: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     x, kernel = kept
     gradient = jax.lax.optimization_barrier(gradient)
     by_x = _by_columns if max(strides) > 1 else _by_reversed
-    return by_x(x, kernel, strides, around, gradient), _of_kernel(x, kernel, strides, around, gradient)
+    of_x = by_x(x, kernel, strides, around, spread, gradient)
+    return of_x, _of_kernel(x, kernel, strides, around, spread, gradient)
 
 
-def _by_reversed(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, gradient: Array) -> Array:
+def _by_reversed(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair, gradient: Array) -> Array:
     """Gradient of the maps for strides of 1: each pixel was seen by the outputs around it, by the kernel backwards."""
     ends = tuple(
-        (window - 1 - before, size + before - outputs)
-        for window, (before, _), size, outputs in zip(
-            kernel.shape[:2], around, x.shape[1:3], gradient.shape[1:3], strict=True
+        (reach - 1 - before, size + before - outputs)
+        for reach, (before, _), size, outputs in zip(
+            reaches(kernel.shape[:2], spread), around, x.shape[1:3], gradient.shape[1:3], strict=True
         )
     )
-    return _convolution(gradient, kernel[::-1, ::-1].swapaxes(2, 3), strides, ends)
+    return _convolution(gradient, kernel[::-1, ::-1].swapaxes(2, 3), strides, ends, spread)
 
 
-def _by_columns(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, gradient: Array) -> Array:
+def _by_columns(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair, gradient: Array) -> Array:
     """Gradient of the maps by that of their patches, each pixel of which is put back where it came from."""
     (height, width), outputs = kernel.shape[:2], kernel.shape[3]
     of_patches = jax.lax.dot_general(gradient, kernel.reshape(-1, outputs), (((3,), (1,)), ((), ())))
-    (by_x,) = jax.linear_transpose(lambda x: _patches(x, (height, width), strides, around), x)(of_patches)
+    (by_x,) = jax.linear_transpose(lambda x: _patches(x, (height, width), strides, around, spread), x)(of_patches)
     return by_x
 
 
-def _of_kernel(x: Array, kernel: Array, strides: tuple[int, int], around: Ends, gradient: Array) -> Array:
+def _of_kernel(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair, gradient: Array) -> Array:
     """Gradient of the kernel: channels take the place of the batch, rows of the batch that of the channels."""
     ends = tuple(
-        (before, (outputs - 1) * step + window - size - before)
-        for (before, _), outputs, step, window, size in zip(
-            around, gradient.shape[1:3], strides, kernel.shape[:2], x.shape[1:3], strict=True
+        (before, (outputs - 1) * step + reach - size - before)
+        for (before, _), outputs, step, reach, size in zip(
+            around, gradient.shape[1:3], strides, reaches(kernel.shape[:2], spread), x.shape[1:3], strict=True
         )
     )
-    turned = _convolution(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), ends, strides)
+    turned = _convolution(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), spread, ends, strides)
     return turned.transpose(1, 2, 0, 3)
 
 

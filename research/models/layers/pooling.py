@@ -11,9 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from research.errors import UserError
-from research.models.layers.correlation import shifted
-
-Pair = tuple[int, int]
+from research.models.layers.correlation import Pair, shifted
 
 MOST_VIEWS = 16
 
