@@ -150,8 +150,8 @@ def _slow_convolutions(share: float, lowerings: str) -> str:
     if lowerings == REFERENCE:
         return f"{told}, by execution.lowerings={REFERENCE}; {FAST} has other ones"
     return (
-        f"{told}: channels not last, or gradients of jax.lax.conv_general_dilated, as in flax.nnx.ConvTranspose. flax.nnx.Conv and the layers of "
-        f"research.models.layers compute them in another way"
+        f"{told}: channels not last, or gradients of jax.lax.conv_general_dilated, as in flax.nnx.ConvTranspose. "
+        f"flax.nnx.Conv and the layers of research.models.layers compute them in another way"
     )
 
 
