@@ -33,12 +33,13 @@ class OwnModule(Model):
     ``in_features`` is the length of the last axis of one example, or a dict of them where the inputs are a dict. The
     module is switched by its own ``train()`` and ``eval()``. Its arguments are structure: changing one compiles a new
     program. On a processor its ``nnx.Conv`` compute as the layers of this framework do
-    (`research.models.layers.flax_convolution`). Its dropout draws for the batch as a whole, and its batch normalisation
-    counts padding rows; the layers in `research.models.layers` do neither. So a module that holds ``nnx.BatchNorm`` or
-    ``nnx.Dropout`` is refused by ``execution.parallel.mode=pmap`` on several devices: each would take statistics of its
-    own rows, and draw alike for different rows. By ``jit`` the numbers are those of one device; by ``pmap`` too where
-    layers look at one row alone (``nnx.LayerNorm``), or where a `Model` builds on `BatchNorm` and `Dropout` of
-    `research.models.layers`.
+    (`research.models.layers.flax_convolution`), which leaves out derivatives forward (``jax.jvp``); give it
+    ``conv_general_dilated=`` a function of your own, or ``execution.lowerings=reference``, for these. Its dropout draws
+    for the batch as a whole, and its batch normalisation counts padding rows; the layers in `research.models.layers` do
+    neither. So a module that holds ``nnx.BatchNorm`` or ``nnx.Dropout`` is refused by ``execution.parallel.mode=pmap``
+    on several devices: each would take statistics of its own rows, and draw alike for different rows. By ``jit`` the
+    numbers are those of one device; by ``pmap`` too where layers look at one row alone (``nnx.LayerNorm``), or where a
+    `Model` builds on `BatchNorm` and `Dropout` of `research.models.layers`.
 
     A module of pictures whose answers are to be explained by Grad-CAM has two further methods, one after the other
     being its call: ``features(self, x) -> [B, h, w, C]``, the last feature maps, and ``head(self, maps) -> [B, K]``.

@@ -8,6 +8,8 @@ from typing import Any
 
 from jax.extend import core
 
+from research.models.layers.correlation import has_channels_last
+
 Asked = Callable[[Any], bool]
 
 
@@ -19,7 +21,8 @@ def flops(jaxpr: Any, asked: Asked = _every) -> float:
     """Floating-point operations of the matrix products and convolutions of a program, from its jaxpr.
 
     A scan counts as often as it goes round, which the compiler's own count leaves out; of the branches of a choice the
-    largest counts; a loop whose rounds are not known counts once. What each of several devices does is added up.
+    largest counts; a loop whose rounds are not known counts once. What each of several devices does is added up. A
+    convolution of each channel by itself is no product on a processor, and counts nothing there.
 
     Args:
         jaxpr: of the program.
@@ -42,10 +45,7 @@ def turned_flops(jaxpr: Any) -> float:
 def _is_turned(equation: Any) -> bool:
     if equation.primitive.name != "conv_general_dilated":
         return False
-    numbers, rank = equation.params["dimension_numbers"], equation.outvars[0].aval.ndim
-    space = tuple(range(1, rank - 1))
-    last, kernel = (0, rank - 1, *space), (rank - 1, rank - 2, *range(rank - 2))
-    return (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec) != (last, kernel, last)
+    return not has_channels_last(equation.params["dimension_numbers"])
 
 
 def _of_equation(equation: Any, asked: Asked) -> float:

@@ -81,7 +81,7 @@ def by_fastest(setup: Setup, measured: bool = True) -> Setup:
     kept = _valid(trials.read_kept(FOLDER, name))
     flops = trials.flops_of(setup) if kept is None else kept["flops"]
     # By its arithmetic alone, as in `research.training.virtual_devices`.
-    if flops * setup.cadence.total < LEAST_TRAINING:
+    if setup.cadence.total < trials.LEAST_UPDATES or flops * setup.cadence.total < LEAST_TRAINING:
         return fast
     if kept is None and _is_hopeless(setup.computing(REFERENCE), flops):
         return fast
@@ -102,7 +102,7 @@ def by_fastest(setup: Setup, measured: bool = True) -> Setup:
 def _is_hopeless(setup: Setup, flops: float) -> bool:
     """Whether more than a little of an update would be loops of plain XLA."""
     assert setup.feed is not None
-    return setup.program.turned(setup.program.initialise(), setup.feed.window(0)) > MOST_TURNED * flops
+    return setup.program.turned(setup.program.carry_like(), setup.feed.window(0)) > MOST_TURNED * flops
 
 
 def _is_open(setup: Setup) -> bool:

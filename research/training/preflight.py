@@ -146,12 +146,12 @@ def _types(precision: Precision) -> str | None:
 
 def _slow_convolutions(share: float, lowerings: str) -> str:
     percent = f"{100 * share:.0f} %"
-    told = f"{percent} of the arithmetic are convolutions in forms that are up to a hundred times as slow here"
+    told = f"{percent} of the arithmetic are convolutions in forms that are five to two hundred times as slow here"
     if lowerings == REFERENCE:
         return f"{told}, by execution.lowerings={REFERENCE}; {FAST} has other ones"
     return (
         f"{told}: channels not last, or gradients of jax.lax.conv_general_dilated, as in flax.nnx.ConvTranspose. "
-        f"flax.nnx.Conv and the layers of research.models.layers compute them in another way"
+        f"flax.nnx.Conv without input_dilation, and the layers of research.models.layers, have other ones"
     )
 
 

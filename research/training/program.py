@@ -272,10 +272,11 @@ class Program:
         counted = traced
         if (self.outline.remat or self.outline.lowerings == VENDOR) and name == "advance":
             # What is computed again is no arithmetic of the model, and that of a vendor's kernels cannot be counted.
-            once = functools.partial(function, dataclasses.replace(self.outline, remat=False, lowerings=FAST))
+            lowerings = FAST if self.outline.lowerings == VENDOR else self.outline.lowerings
+            once = functools.partial(function, dataclasses.replace(self.outline, remat=False, lowerings=lowerings))
             counted = jax.jit(once).trace(*arguments)
         made = compiled(traced.lower(), self.outline.platform)
-        return Executable(made, flops(counted.jaxpr), turned_flops(traced.jaxpr))
+        return Executable(made, flops(counted.jaxpr), turned_flops(counted.jaxpr))
 
 
 def _beside(function: Callable[..., Any], layout: Layout, rows: Any, order: Any) -> Callable[..., Any]:

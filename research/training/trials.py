@@ -33,6 +33,10 @@ ADVANTAGE = 1.05
 MUCH_SLOWER = 2
 """How many times slower the first update of a program must be for no more to be made of it."""
 
+LEAST_UPDATES = 50
+"""Updates of a training below which nothing is tried: where one takes longer than `MEASURED_SECONDS`, a trial takes up
+to eight of them, and two compilations."""
+
 MEASURED_SECONDS = 0.5
 ROUNDS = 3
 

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 LEAST_UPDATE, LEAST_TRAINING = 2e8, 1e12
 """FLOPs of an update and of a training below which nothing is measured: some 2 ms and 10 s on a core."""
 
-LEAST_UPDATES = 50
-"""Updates of a training below which nothing is measured: that alone takes up to nine for each number of devices."""
-
 FOLDER = "virtual_devices"
 """Where choices are kept, beside the compiled programs."""
 
@@ -81,7 +78,7 @@ def over_fastest(setup: Setup, known: int | None = None, measured: bool = True) 
     # By its arithmetic, not by the clock, and whatever is kept: a short training must not change its bits because a
     # long one came before it.
     total = setup.cadence.total
-    if flops < LEAST_UPDATE or total < LEAST_UPDATES or flops * total < LEAST_TRAINING:
+    if flops < LEAST_UPDATE or total < trials.LEAST_UPDATES or flops * total < LEAST_TRAINING:
         return dataclasses.replace(setup, choice=Choice(1, flops=flops))
     if kept is None and not measured:
         return dataclasses.replace(setup, choice=Choice(1, flops=flops, open=tuple(tried)))

@@ -45,6 +45,7 @@ class ByLax(nnx.Module):
 def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     """A processor on which updates take as long as a test says, by ``fast`` and by ``reference``; all are long."""
     monkeypatch.setattr(lowerings, "LEAST_TRAINING", 0)
+    monkeypatch.setattr(trials, "LEAST_UPDATES", 0)
     monkeypatch.setattr(trials, "folder_of", lambda kind: tmp_path / kind)
 
     def takes(fast: float, reference: float) -> None:

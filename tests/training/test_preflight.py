@@ -53,7 +53,7 @@ def test_slow_convolutions_are_a_note(lowerings: str) -> None:
     data, model = ImageData(source=Dots(count=24)), CNN(widths=(4,))
     setup = set_up(EXPERIMENT.replace(data=data, model=model, batch_size=4), 0, QUIET.replace(lowerings=lowerings))
     notes = preflight(setup, setup.program.initialise(), Path("runs")).notes
-    said = [note for note in notes if "convolutions in forms that are up to a hundred times as slow here" in note]
+    said = [note for note in notes if "convolutions in forms that are five to two hundred times as slow here" in note]
     assert [note.endswith("by execution.lowerings=reference; fast has other ones") for note in said] == (
         [] if lowerings == "fast" else [True]
     )

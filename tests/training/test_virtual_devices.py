@@ -48,7 +48,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     monkeypatch.setattr(processor, "_posed", True)
     monkeypatch.setattr(virtual_devices, "LEAST_UPDATE", 0)
     monkeypatch.setattr(virtual_devices, "LEAST_TRAINING", 0)
-    monkeypatch.setattr(virtual_devices, "LEAST_UPDATES", 0)
+    monkeypatch.setattr(trials, "LEAST_UPDATES", 0)
     monkeypatch.setattr(trials, "folder_of", lambda kind: tmp_path)
 
     def takes(milliseconds: dict[int, float]) -> None:
@@ -106,13 +106,16 @@ def test_a_measurement_gives_the_time_of_an_update_over_each_number(
     assert setup.choice.devices == setup.programs
 
 
-@pytest.mark.parametrize("least", ["LEAST_UPDATE", "LEAST_TRAINING", "LEAST_UPDATES"])
+@pytest.mark.parametrize(
+    ("module", "least"),
+    [(virtual_devices, "LEAST_UPDATE"), (virtual_devices, "LEAST_TRAINING"), (trials, "LEAST_UPDATES")],
+)
 def test_small_trainings_take_one_program_whatever_a_longer_one_has_left(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, least: str
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, module: Any, least: str
 ) -> None:
     clock({1: 10.0, 2: 5.0})
     assert over_fastest(made()).programs == 2
-    monkeypatch.setattr(virtual_devices, least, 1e30)
+    monkeypatch.setattr(module, least, 1e30)
     setup = over_fastest(made())
     assert setup.choice is not None and str(setup.choice) == "" and setup.programs == 1
 

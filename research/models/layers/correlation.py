@@ -10,6 +10,8 @@ goes by products of patches, which were faster there, as they were for inputs of
 from __future__ import annotations
 
 import functools
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +23,18 @@ from research.models.layers.products import product
 FEW_CHANNELS = 4
 """Up to so many channels a pixel is less than a vector of the processor, and a product of patches is faster."""
 
+FEW_SEEN = 256
+"""Up to so many numbers are seen by a window of few channels for that; patches of more take too long to lay out."""
+
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pair = tuple[int, int]
+"""Downwards and to the right."""
+
 Ends = tuple[tuple[int, int], ...]
 """Rows above and below, columns left and right; negative: taken away."""
 
 NEIGHBOURS = (1, 1)
+"""How far apart the pixels of a kernel are that is not dilated."""
 
 
 def correlate(
@@ -72,6 +80,17 @@ def shifted(
     ]
 
 
+def has_channels_last(numbers: Any) -> bool:
+    """Whether the maps of a convolution have their channels last, and its kernel inputs before outputs at the end.
+
+    Args:
+        numbers: its `jax.lax.ConvDimensionNumbers`.
+    """
+    rank = len(numbers.lhs_spec)
+    last, kernel = (0, rank - 1, *range(1, rank - 1)), (rank - 1, rank - 2, *range(rank - 2))
+    return (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec) == (last, kernel, last)
+
+
 def reaches(window: tuple[int, ...], spread: tuple[int, ...]) -> tuple[int, ...]:
     """Pixels from the first to the last of a window, along each axis."""
     return tuple((size - 1) * step + 1 for size, step in zip(window, spread, strict=True))
@@ -100,7 +119,7 @@ def padded(x: Float[Array, "B H W C"], around: Ends) -> Float[Array, "B h w C"]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _fast(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) -> Array:
-    if kernel.shape[2] <= FEW_CHANNELS:
+    if kernel.shape[2] <= FEW_CHANNELS and math.prod(kernel.shape[:3]) <= FEW_SEEN:
         return _by_patches(x, kernel, strides, around, spread)
     return _convolution(x, kernel, strides, around, spread)
 
