@@ -3,9 +3,9 @@
     python scripts/benchmark/scaling.py [NAME ...] [--rounds 3] [--seconds 0.5]
 
 This framework's compiled updates, for a few sizes each, measured in turns; the exponent is the slope of a line through
-the logarithms (1: the time is proportional to the size; 0: it does not depend on it). Of ``attention`` the memory that
-the program needs beside its arguments is fitted too. At small sizes what does not grow weighs in, so the last slope,
-between the two largest sizes, is given beside that of all.
+the logarithms (1: the time is proportional to the size; 0: it does not depend on it). That of the arithmetic and of the
+memory that the program needs beside its arguments are given too. At small sizes what does not grow weighs in, so the
+last slope, between the two largest sizes, is given beside that of all.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from research.training.provenance import machine
 from research.training.setup import set_up
 
 BATCHES = 8
+LENGTHS = (64, 128, 256, 512, 1024, 2048)
+"""Of the encoder, in the two longest of which attention goes by blocks of queries."""
+
 Run = Callable[[int], None]
 
 
@@ -56,14 +59,14 @@ SERIES: dict[str, tuple[str, tuple[int, ...], Callable[[int], tuple[Workload, in
     "width, encoder": ("features", (32, 64, 128, 256), lambda n: (changed("encoder", width=n), BATCHES)),
     "length, lstm": ("steps", (62, 125, 250, 500), lambda n: (changed("lstm", shape=(n, 12)), BATCHES)),
     "length, fcn": ("steps", (70, 140, 280, 560), lambda n: (changed("fcn", shape=(n, 1)), BATCHES)),
-    "length, encoder": ("steps", (64, 128, 256, 512), lambda n: (changed("encoder", shape=(n, 12), batch=8), BATCHES)),
+    "length, encoder": ("steps", LENGTHS, lambda n: (changed("encoder", shape=(n, 12), batch=8), BATCHES)),
     "examples, perceptron": ("batches", (100, 400, 1600, 6400), lambda n: (WORKLOADS["perceptron"], n)),
 }
 MEMBERS = ("members, perceptron", (8, 32, 128, 512))
 
 
-def updates_of(workload: Workload, batches: int) -> tuple[Run, float]:
-    """What makes so many updates, and the bytes that its program needs beside its arguments."""
+def updates_of(workload: Workload, batches: int) -> tuple[Run, float, float]:
+    """What makes so many updates, and of one the bytes that its program needs beside its arguments and its FLOPs."""
     setup = set_up(experiment_of(workload, batches), 0, Execution())
     assert setup.feed is not None
     carry = setup.program.initialise()
@@ -74,11 +77,11 @@ def updates_of(workload: Workload, batches: int) -> tuple[Run, float]:
         nonlocal carry, step
         carry, step = advanced(setup, carry, step, updates), step + updates
 
-    return run, facts["temporary_bytes"]
+    return run, facts["temporary_bytes"], facts["flops_per_update"]
 
 
-def members_of(count: int) -> tuple[Run, float]:
-    """The same of the members of an ablation."""
+def members_of(count: int) -> tuple[Run, float, float]:
+    """The same of the members of an ablation, without bytes and FLOPs."""
     members = Ablation(baseline=experiment_of(WORKLOADS["perceptron"]).replace(steps=1200), seeds=count).members()
     (its,) = group(members, Stock(), Execution())
     choice = choose_way(its, its.members, jax.devices(), "auto", False, {})
@@ -95,7 +98,7 @@ def members_of(count: int) -> tuple[Run, float]:
             step += made
         jax.block_until_ready(carry)
 
-    return run, float("nan")
+    return run, float("nan"), float("nan")
 
 
 def times(runs: list[Run], rounds: int, seconds: float) -> list[float]:
@@ -133,7 +136,8 @@ def main() -> None:
     if unknown:
         parser.error(f"not known: {'; '.join(unknown)}; known: {'; '.join(names)}")
     print(f"{time.strftime('%Y-%m-%d')}, {machine()}; {options.rounds} rounds of about {options.seconds:g} s\n")
-    print("| of what | sizes | ms an update | exponent | MiB beside arguments | exponent |\n|---|---|---|---|---|---|")
+    print("| of what | sizes | ms an update | exponent | of its FLOPs | MiB beside arguments | exponent |")
+    print("|---|---|---|---|---|---|---|")
     for name in options.names or names:
         if name == MEMBERS[0]:
             unit, sizes = "members", MEMBERS[1]
@@ -141,11 +145,12 @@ def main() -> None:
         else:
             unit, sizes, of = SERIES[name]
             made = [updates_of(*of(size)) for size in sizes]
-        found = times([run for run, _ in made], options.rounds, options.seconds)
-        memory = [each / 2**20 for _, each in made]
+        found = times([run for run, _, _ in made], options.rounds, options.seconds)
+        memory, flops = [each / 2**20 for _, each, _ in made], [each for _, _, each in made]
         cells = [f"{name} ({unit})", ", ".join(map(str, sizes)), ", ".join(f"{1e3 * each:.3g}" for each in found)]
         cells.append(slopes(sizes, found))
         known = all(each > 0 for each in memory)
+        cells.append(slopes(sizes, flops) if known else "")
         cells += [", ".join(f"{each:.3g}" for each in memory) if known else "", slopes(sizes, memory) if known else ""]
         print(f"| {' | '.join(cells)} |", flush=True)
 
