@@ -45,7 +45,7 @@ def check(layer: nnx.Conv, x: Any) -> None:
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * max(float(jnp.abs(other).max()), 0.1))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_a_layer_agrees_with_flax(data: Any) -> None:
     space = data.draw(st.integers(1, 3))

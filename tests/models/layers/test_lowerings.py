@@ -30,7 +30,7 @@ from research.training.compiling import compiled
 
 CPU, OTHER = Context(platform="cpu"), Context(platform="gpu")
 PATCHES = Context(platform="cpu", stacked=True)
-FEW = settings(max_examples=12, deadline=None)
+FEW = settings(max_examples=8, deadline=None)
 SIZES = st.integers(1, 9)
 
 
