@@ -204,9 +204,9 @@ class Execution(Spec):
     lowerings: Literal["auto", "fast", "reference", "vendor"] = field(
         "auto",
         help="how layers compute on a processor; fast: in the forms that were measured to be fast there; reference: "
-        "in those of accelerators, up to ten times as slow, the same numbers up to rounding; auto: fast, but for a "
-        "long run of its own whichever is measured to be faster here; vendor: on an NVIDIA GPU, LSTMs and attention by "
-        "cuDNN where it has them",
+        "in those of accelerators, up to a hundred times as slow, the same numbers up to rounding; auto: fast, but for "
+        "a long run of its own whichever is measured to be faster here; vendor: on an NVIDIA GPU, LSTMs and attention "
+        "by cuDNN where it has them",
     )
     feed: Literal["auto", "resident", "streaming"] = field(
         "auto",

@@ -71,8 +71,7 @@ def apply(
             keep in float32.
         output: type to which the outputs are rounded.
     """
-    module = _rebuilt(model, params, model_state, inputs, outputs, key, dtype)
-    lower_convolutions(module, forward.context)
+    module = _rebuilt(model, params, model_state, inputs, outputs, key, dtype, forward.context)
     result = module(_cast_inputs(inputs, dtype), forward).astype(output).astype(jnp.float32)
     new_state = nnx.state(module, _is_model_state)
     return result, nnx.to_pure_dict(new_state)
@@ -114,9 +113,8 @@ def parts(model: Model, params: Tree, model_state: Tree, inputs: Any, outputs: i
         inputs: arrays ``[B, ...]``, for their shapes.
         platform: as in `research.context.Context`.
     """
-    module = _rebuilt(model, params, model_state, inputs, outputs, jax.random.key(0, impl=GENERATOR), jnp.float32)
-    context = Context(platform=platform)
-    lower_convolutions(module, context)
+    context, key = Context(platform=platform), jax.random.key(0, impl=GENERATOR)
+    module = _rebuilt(model, params, model_state, inputs, outputs, key, jnp.float32, context)
 
     def forward() -> Forward:
         return Forward(context=context)
@@ -135,9 +133,16 @@ def parts(model: Model, params: Tree, model_state: Tree, inputs: Any, outputs: i
 
 
 def _rebuilt(
-    model: Model, params: Tree, model_state: Tree, inputs: Any, outputs: int, key: Key[Array, ""], dtype: Any
+    model: Model,
+    params: Tree,
+    model_state: Tree,
+    inputs: Any,
+    outputs: int,
+    key: Key[Array, ""],
+    dtype: Any,
+    context: Context,
 ) -> Any:
-    """The module, with the given values in place of initial ones."""
+    """The module, with the given values in place of initial ones, and its convolutions as suits the device."""
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
     graph, param_like, numbers, draws, state_like = _split(
         model, shapes, outputs, jax.random.key(0, impl=GENERATOR), key
@@ -145,7 +150,9 @@ def _rebuilt(
     nnx.replace_by_pure_dict(param_like, params)
     _bring(param_like, dtype)
     nnx.replace_by_pure_dict(state_like, model_state)
-    return nnx.merge(graph, param_like, numbers, draws, state_like, copy=True)
+    module = nnx.merge(graph, param_like, numbers, draws, state_like, copy=True)
+    lower_convolutions(module, context)
+    return module
 
 
 def _split(model: Model, inputs: Any, outputs: int, key: Key[Array, ""], draws: Key[Array, ""]) -> Any:

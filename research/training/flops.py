@@ -43,9 +43,8 @@ def turned_flops(jaxpr: Any) -> float:
 
 
 def _is_turned(equation: Any) -> bool:
-    if equation.primitive.name != "conv_general_dilated":
-        return False
-    return not has_channels_last(equation.params["dimension_numbers"])
+    is_convolution = equation.primitive.name == "conv_general_dilated"
+    return is_convolution and not has_channels_last(equation.params["dimension_numbers"])
 
 
 def _of_equation(equation: Any, asked: Asked) -> float:
