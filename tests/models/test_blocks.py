@@ -100,6 +100,29 @@ def test_numbers_draws_and_statistics_are_the_same_in_less_memory(name: str) -> 
     assert after < 0.6 * before
 
 
+def evaluation(model: Model, inputs: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A function of parameters, state, inputs and a number that gives outputs, and its arguments."""
+    _, given = step(model, inputs, False)
+
+    def run(params: Any, state: Any, inputs: Any, _: Any) -> Any:
+        forward = Forward(context=Context(platform="cpu"))
+        return functional.apply(model, params, state, inputs, 2, forward, jax.random.key(2))[0]
+
+    return run, given
+
+
+@pytest.mark.parametrize("kind", ["training", "rematerialised", "evaluation"])
+def test_no_block_computes_again_what_came_before_it(kind: str) -> None:
+    """The longest loop of the compiled program is as long for three blocks as for nine."""
+    longest = []
+    for blocks in (3, 9):
+        model = XResNet1D(depth=18, blocks=(blocks,), width=4, stem=(4,), dense_widths=())
+        made = evaluation(model, SERIES) if kind == "evaluation" else step(model, SERIES, kind != "training")
+        text = compiled(jax.jit(made[0]).lower(*made[1]), "cpu").as_text()
+        longest.append(max(part.count("\n") for part in text.split("\n\n") if "fused_computation" in part[:40]))
+    assert longest[1] <= longest[0] + 8, longest
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_with_blocks_computes_each_of_them_again(name: str) -> None:
     """Each block is in a part that JAX marks as computed again."""

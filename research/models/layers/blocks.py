@@ -1,4 +1,4 @@
-"""The blocks of deep models, and the seam in which what they keep for the backward pass is decided."""
+"""The blocks of deep models, and the seam in which is decided what they keep, and what is not computed again."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def through_block(block: nnx.Module, forward: Forward, *arguments: Any, **option
     keeps n inputs and the insides of one block. What is drawn is the same, for draws are a function of the layer and
     the example, and batch statistics move once.
 
+    On a processor what a block gives is laid down in memory. Where a block reads its input twice, the compiler would
+    compute each input anew from the one before, from the first block on: of the 33 blocks of an xresnet1d-101 that took
+    three quarters of prediction and half of training.
+
     Args:
         block: a module with one array as its result; it may move batch statistics.
         forward: what the pass knows besides.
@@ -30,7 +34,7 @@ def through_block(block: nnx.Module, forward: Forward, *arguments: Any, **option
     called: Any = block
     # Attention weights are noted for evaluation, where nothing is kept anyway.
     if not (forward.train and forward.context.remat) or forward.attention is not None:
-        return called(*arguments, forward=forward, **options)
+        return _laid_down(called(*arguments, forward=forward, **options), forward)
     graph, values = nnx.split(block)
     context = forward.context
     known = forward.keys, forward.mask, jnp.asarray(context.total_updates)
@@ -50,4 +54,8 @@ def through_block(block: nnx.Module, forward: Forward, *arguments: Any, **option
     # On a processor JAX's barriers hold because of an option of the compiler: `research.training.compiling`.
     result, moved = jax.checkpoint(once)(values, arguments, options, known)
     nnx.update(block, moved)
-    return result
+    return _laid_down(result, forward)
+
+
+def _laid_down(result: Array, forward: Forward) -> Array:
+    return jax.lax.optimization_barrier(result) if forward.context.platform == "cpu" else result
