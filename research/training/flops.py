@@ -59,12 +59,19 @@ def _of_equation(equation: Any, asked: Asked) -> float:
         kernel = equation.invars[1].aval.shape
         outputs = kernel[params["dimension_numbers"].rhs_spec[0]]
         return 2.0 * math.prod(kernel) / outputs * math.prod(equation.outvars[0].aval.shape)
+    if params.get("name") == "neighbours_at_once":
+        return _of_neighbours(*equation.invars, *equation.outvars) if asked is _every else 0.0
     if name == "cond":
         return max(flops(branch, asked) for branch in params["branches"])
     inner = sum(flops(part, asked) for value in params.values() for part in _programs(value))
     if name == "shard_map":
         return inner * params["mesh"].size  # of each device
     return inner * params["length"] if name == "scan" else inner
+
+
+def _of_neighbours(x: Any, kernel: Any, outputs: Any) -> float:
+    """Of `research.models.layers.correlation.neighbours_at_once`, without the products with zeros."""
+    return 2.0 * math.prod(kernel.aval.shape[-4:-1]) * math.prod(outputs.aval.shape)
 
 
 def _programs(value: Any) -> list[Any]:

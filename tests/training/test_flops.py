@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from research.context import Context
+from research.models.layers.correlation import correlate
 from research.training.flops import flops, turned_flops
 
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
@@ -47,6 +49,22 @@ def test_a_convolution() -> None:
         return jax.lax.conv_general_dilated(x, k, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
     assert of(convolve, images, kernel) == pytest.approx(2 * (2 * 6 * 6 * 5) * (3 * 3 * 3))
+
+
+def test_zeros_of_a_wider_kernel_do_not_count() -> None:
+    """Neighbouring outputs are computed at once, in training of a convolution by both gradients too."""
+    images, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 5))
+
+    def of_platform(platform: str) -> tuple[float, float, str]:
+        def loss(x: Any, k: Any) -> Any:
+            return correlate(x, k, (1, 1), ((1, 1), (1, 1)), Context(platform=platform)).sum()
+
+        forward, both = (jax.make_jaxpr(each)(images, kernel) for each in (loss, jax.grad(loss, (0, 1))))
+        return flops(forward), flops(both), str(both)
+
+    *found, text = of_platform("cpu")
+    assert "neighbours_at_once" in text
+    assert found == list(of_platform("gpu")[:2]) == [2 * (2 * 8 * 8 * 5) * (3 * 3 * 3) * passes for passes in (1, 3)]
 
 
 @pytest.mark.parametrize("space", [1, 2, 3])

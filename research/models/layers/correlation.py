@@ -4,7 +4,9 @@ On accelerators it is the vendor's convolution, gradients and all. On a processo
 form is narrow: rows of the batch first, channels last, no kernel read backwards. What JAX derives for gradients has
 another form, for which XLA falls back, within a loop, to one that takes up to two hundred times as long. So here the
 gradients are written as convolutions of the fast form; where the kernel moves by more than one pixel, that of the maps
-goes by products of patches, which were faster there, as they were for inputs of few channels.
+goes by products of patches, which were faster there, as they were for one or two channels. From few channels to few
+others neighbouring outputs are computed at once: a pixel of few channels is less than a vector of the processor, and
+what it takes to lay out a window is shared by them.
 """
 
 from __future__ import annotations
@@ -21,10 +23,19 @@ from research.context import Context
 from research.models.layers.products import product
 
 FEW_CHANNELS = 4
-"""Up to so many channels a pixel is less than a vector of the processor, and a product of patches is faster."""
+"""Up to so many channels a product of patches is faster."""
 
 FEW_SEEN = 256
 """Up to so many numbers are seen by a window of few channels for that; patches of more take too long to lay out."""
+
+FEW_PAIRS = 192
+"""Up to so many pairs of channels, one of the maps and one of the output, neighbouring outputs are computed at once."""
+
+LEAST_CHANNELS = 3
+"""Of the maps, for that; with fewer a product of patches is as fast or faster."""
+
+AT_ONCE = (2, 3)
+"""How many neighbours: the first number that divides the outputs of a row."""
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pair = tuple[int, int]
@@ -119,9 +130,43 @@ def padded(x: Float[Array, "B H W C"], around: Ends) -> Float[Array, "B h w C"]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _fast(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) -> Array:
+    count = _at_once(x, kernel, strides, around, spread)
+    if count > 1:
+        return neighbours_at_once(x, kernel, around, count)
     if kernel.shape[2] <= FEW_CHANNELS and math.prod(kernel.shape[:3]) <= FEW_SEEN:
         return _by_patches(x, kernel, strides, around, spread)
     return _convolution(x, kernel, strides, around, spread)
+
+
+def _at_once(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) -> int:
+    """How many neighbouring outputs are computed at once; 1 where that is not faster."""
+    width, channels, outputs = kernel.shape[1:]
+    few = channels >= LEAST_CHANNELS and channels * outputs <= FEW_PAIRS
+    if not few or strides != NEIGHBOURS or spread != NEIGHBOURS:
+        return 1
+    row = x.shape[2] + sum(around[1]) - width + 1
+    return next((count for count in AT_ONCE if row % count == 0), 1)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def neighbours_at_once(
+    x: Float[Array, "B H W C"], kernel: Float[Array, "R S C D"], around: Ends, count: int
+) -> Float[Array, "B h w D"]:
+    """Cross-correlation by windows that move over ``count`` pixels, from each of which come the outputs of all of them.
+
+    The kernel is there ``count`` times, one pixel further each, with zeros beside it: twice two thirds of the
+    multiplications for two neighbours of a kernel of three pixels. `research.training.flops` knows it by its name, and
+    does not count those of the zeros.
+
+    Args:
+        x: maps.
+        kernel: whose pixels are neighbours.
+        around: zeros added to the maps.
+        count: divides the outputs of a row.
+    """
+    moved = [jnp.pad(kernel, ((0, 0), (left, count - 1 - left), (0, 0), (0, 0))) for left in range(count)]
+    y = _convolution(x, jnp.concatenate(moved, axis=-1), (1, count), around, NEIGHBOURS)
+    return y.reshape(*y.shape[:2], -1, kernel.shape[3])
 
 
 def _convolution(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) -> Array:
@@ -158,7 +203,7 @@ def _by_reversed(x: Array, kernel: Array, strides: Pair, around: Ends, spread: P
             reaches(kernel.shape[:2], spread), around, x.shape[1:3], gradient.shape[1:3], strict=True
         )
     )
-    return _convolution(gradient, kernel[::-1, ::-1].swapaxes(2, 3), strides, ends, spread)
+    return _fast(gradient, kernel[::-1, ::-1].swapaxes(2, 3), strides, ends, spread)
 
 
 def _by_columns(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair, gradient: Array) -> Array:
