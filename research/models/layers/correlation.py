@@ -154,9 +154,9 @@ def neighbours_at_once(
 ) -> Float[Array, "B h w D"]:
     """Cross-correlation by windows that move over ``count`` pixels, from each of which come the outputs of all of them.
 
-    The kernel is there ``count`` times, one pixel further each, with zeros beside it: twice two thirds of the
-    multiplications for two neighbours of a kernel of three pixels. `research.training.flops` knows it by its name, and
-    does not count those of the zeros.
+    The kernel is there ``count`` times, one pixel further each, with zeros beside it; so two neighbours of a kernel of
+    three pixels take four thirds of the multiplications. `research.training.flops` knows this function by its name,
+    and does not count those with zeros.
 
     Args:
         x: maps.
