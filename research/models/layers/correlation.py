@@ -23,7 +23,7 @@ from research.context import Context
 from research.models.layers.products import product
 
 FEW_CHANNELS = 4
-"""Up to so many channels a product of patches is faster."""
+"""Up to so many channels a product of patches is faster than a convolution of one output at a time."""
 
 FEW_SEEN = 256
 """Up to so many numbers are seen by a window of few channels for that; patches of more take too long to lay out."""
@@ -141,7 +141,7 @@ def _fast(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) ->
 def _at_once(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) -> int:
     """How many neighbouring outputs are computed at once; 1 where that is not faster."""
     width, channels, outputs = kernel.shape[1:]
-    few = channels >= LEAST_CHANNELS and channels * outputs <= FEW_PAIRS
+    few = width > 1 and channels >= LEAST_CHANNELS and channels * outputs <= FEW_PAIRS
     if not few or strides != NEIGHBOURS or spread != NEIGHBOURS:
         return 1
     row = x.shape[2] + sum(around[1]) - width + 1
@@ -155,7 +155,8 @@ def neighbours_at_once(
     """Cross-correlation by windows that move over ``count`` pixels, from each of which come the outputs of all of them.
 
     The kernel is there ``count`` times, one pixel further each, with zeros beside it; so two neighbours of a kernel of
-    three pixels take four thirds of the multiplications. `research.training.flops` knows this function by its name,
+    three pixels take four thirds of the multiplications, ``(S + count - 1) / S``. A pixel that is not finite makes the
+    outputs beside those that see it NaN too. `research.training.flops` knows this function by its name,
     and does not count those with zeros.
 
     Args:
@@ -166,7 +167,7 @@ def neighbours_at_once(
     """
     moved = [jnp.pad(kernel, ((0, 0), (left, count - 1 - left), (0, 0), (0, 0))) for left in range(count)]
     y = _convolution(x, jnp.concatenate(moved, axis=-1), (1, count), around, NEIGHBOURS)
-    return y.reshape(*y.shape[:2], -1, kernel.shape[3])
+    return y.reshape(*y.shape[:2], y.shape[2] * count, kernel.shape[3])
 
 
 def _convolution(x: Array, kernel: Array, strides: Pair, around: Ends, spread: Pair) -> Array:

@@ -77,12 +77,26 @@ def test_correlation_agrees_with_products_of_patches(batch, image, window, chann
     agree(*forms, x, kernel)
 
 
+@pytest.mark.parametrize("outputs", [2, 3, 30])  # the gradient goes by patches, or as a convolution
 @pytest.mark.parametrize("channels", [3, 8])
-def test_more_padding_than_the_kernel_sees(channels):
+def test_more_padding_than_the_kernel_sees(channels, outputs):
     """XLA's own convolution, and JAX's gradient of it, read numbers from before the array there."""
     for seed in range(5):
-        x, kernel = drawn(seed, (1, 1, 2, channels), (4, 1, channels, 2))
+        x, kernel = drawn(seed, (1, 1, 2, channels), (4, 1, channels, outputs))
         agree(*(functools.partial(_correlated, (1, 1), ((4, 2), (0, 0)), form) for form in (CPU, PATCHES)), x, kernel)
+
+
+@pytest.mark.parametrize(("row", "count"), [(8, 2), (9, 3), (7, 1)])
+@pytest.mark.parametrize("ends", [(1, 1), (4, -2)])
+def test_neighbouring_outputs_computed_at_once(row, count, ends):
+    """As one by one, also under `jax.vmap`, where no row is left, and in the gradient of the gradient."""
+    forms = [functools.partial(_correlated, (1, 1), ((1, 1), ends), context) for context in (CPU, PATCHES)]
+    x, kernel = drawn(row, (2, 4, row, 3), (3, 3, 3, 5))
+    assert str(jax.make_jaxpr(forms[0])(x, kernel)).count("name=neighbours_at_once") == (count > 1)
+    agree(*forms, x, kernel)
+    agree(*(jax.vmap(form) for form in forms), jnp.stack([x, 2 * x]), jnp.stack([kernel, -kernel]))
+    agree(*(jax.grad(lambda x, k, form=form: jnp.sin(form(x, k)).sum(), 1) for form in forms), x, kernel, within=1e-4)
+    assert forms[0](x[:0], kernel).shape == (0, 4, row, 5)
 
 
 def _correlated(strides, around, context, x, kernel):
