@@ -1,4 +1,4 @@
-"""The blocks of deep models, and the seam in which is decided what they keep, and what is not computed again."""
+"""The blocks of deep models, and the seam that decides what they keep and what is not computed again."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def through_block(block: nnx.Module, forward: Forward, *arguments: Any, **option
         return result, nnx.state(module, nnx.BatchStat)
 
     before = forward.drawn
-    # On a processor JAX's barriers hold because of an option of the compiler: `research.training.compiling`.
     result, moved = jax.checkpoint(once)(values, arguments, options, known)
     nnx.update(block, moved)
     return _laid_down(result, forward)
 
 
 def _laid_down(result: Array, forward: Forward) -> Array:
+    # As in JAX's checkpoint, the barrier holds because of an option of the compiler: `research.training.compiling`.
     return jax.lax.optimization_barrier(result) if forward.context.platform == "cpu" else result

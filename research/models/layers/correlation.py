@@ -156,8 +156,8 @@ def neighbours_at_once(
 
     The kernel is there ``count`` times, one pixel further each, with zeros beside it; so two neighbours of a kernel of
     three pixels take four thirds of the multiplications, ``(S + count - 1) / S``. A pixel that is not finite makes the
-    outputs beside those that see it NaN too. `research.training.flops` knows this function by its name,
-    and does not count those with zeros.
+    outputs beside those that see it NaN too. `research.training.flops` knows this function by its name, and leaves
+    multiplications by those zeros out.
 
     Args:
         x: maps.
