@@ -119,3 +119,22 @@ def test_the_table_is_written_before_older_ones_and_only_from_a_gpu(
         assert main(["--only", "speed", "--device", device]) == expected
         assert ("NVIDIA X1" in copy.read_text(encoding="utf-8")) == (device == "gpu")
     assert "| s |  |  |  | MISSED |" in capsys.readouterr().out
+
+
+def test_rows_are_kept_where_the_script_is_cut_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    copy = tmp_path / "gpu.md"
+    copy.write_text(f"{MARK}\n{NONE_YET}", encoding="utf-8")
+    monkeypatch.setattr(gpu_check, "DOCUMENT", copy)
+    facts = {"platform": "gpu", "count": 1, "kind": "NVIDIA X1", "runtime": "", "packages": {}}
+    monkeypatch.setattr(Machine, "run", lambda *given, **variables: facts)
+
+    def cut_off(*given: Any) -> Any:
+        yield Row("speed", "the first", "", "", "measured")
+        yield Row("speed", "the second", "", "", "measured")
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(gpu_check.RUN, "speed", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--only", "speed"])
+    kept = copy.read_text(encoding="utf-8")
+    assert kept.count("### ") == 1 and kept.count("not ended") == 1 and "the first" in kept and "the second" in kept

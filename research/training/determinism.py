@@ -8,7 +8,8 @@ fit, it takes the first. So there are no results of measurements that would have
 several processes, which each compile, agree without exchanging any. JAX's cache of measured choices, which other runs
 of this machine fill, is left out as well.
 
-What it costs: the first kernel is not always the fastest, and scatters are slower; XLA refuses to compile what has no
+What it costs: the first kernel is not always the fastest (docs/gpu.md has a transformer whose products it made slow),
+and scatters are slower; XLA refuses to compile what has no
 deterministic form (the gradient of ``jax.lax.reduce_window`` with a maximum; `research.models.layers.pooling` does
 without it). ``execution.deterministic=false`` gives it up, and with it equality to the bit.
 

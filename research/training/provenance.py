@@ -32,8 +32,11 @@ PACKAGES = (
     "scikit-learn",
 )
 
-GPU_PACKAGES = ("jax-cuda12-plugin", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-nccl-cu12")
-"""Where the kernels of a GPU come from; recorded where one trains."""
+GPU_PACKAGES = (
+    *("jax-cuda12-plugin", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-nccl-cu12"),
+    *("jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-nccl-cu13"),
+)
+"""Where the kernels of a GPU come from, by CUDA 12 or 13; those that are installed are recorded where one trains."""
 
 
 def environment(device: Any, experiment: Spec) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def environment(device: Any, experiment: Spec) -> dict[str, Any]:
         experiment: the experiment, for the code that it is made of.
     """
     code, unreadable = code_hash(experiment)
-    on_gpu = GPU_PACKAGES if device.platform == "gpu" else ()
+    on_gpu = [name for name in GPU_PACKAGES if version(name)] if device.platform == "gpu" else ()
     # As how many devices a processor poses is its execution's choice.
     count = 1 if posed(device.platform) else jax.device_count(device.platform)
     return {

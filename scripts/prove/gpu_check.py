@@ -43,6 +43,9 @@ TAIL = 3000
 STEPS = ("perceptron", "perceptron-dropout")
 """Of `scripts/benchmark/speed.py`."""
 
+CHANGES = ("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/gpu.md")
+"""Says what has been changed since the commit, but for the table that is written here."""
+
 HIGHEST = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 
 
@@ -93,11 +96,12 @@ class Machine:
 
     def output(self, command: list[str], file: Path, device: str, variables: dict[str, str]) -> str:
         """What a command wrote into a file, on the device that is asked for and no other."""
+        flags = " ".join(where.get("XLA_FLAGS", "") for where in (os.environ, variables)).strip()
         environment = {**os.environ, "RESEARCH_CACHE_DIR": str(self.folder / "cache"), **variables}
+        environment |= {"XLA_FLAGS": flags} if flags else {}
         environment["JAX_PLATFORMS"] = "cpu" if device == "cpu" else "cuda,cpu"
         environment["JAX_TRACEBACK_FILTERING"] = "off"  # or else the last line would be about that
         if self.device == "cpu":
-            flags = environment.get("XLA_FLAGS", "")
             environment["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=2".strip()
         try:
             done = subprocess.run(
@@ -192,7 +196,8 @@ def speed(machine: Machine, count: int) -> Iterator[Row]:
     for model in DEEP:
         for kind in KINDS if machine.device == "gpu" else ("float32",):
             try:
-                found = machine.run("speed", f"{model}; {kind}; {'small' if machine.device == 'cpu' else ''}")
+                small = "small" if machine.device == "cpu" else ""
+                found = machine.run("speed", f"{model}; {kind}; {small}", **KINDS[kind][2])
             except Failed as error:
                 yield Row("speed", f"{model}, {kind}", "", "", f"FAILED: {error}")
                 continue
@@ -244,14 +249,17 @@ def verdict(right: bool) -> str:
     return "met" if right else "MISSED"
 
 
-def checked(machine: Machine, checks: list[str], count: int) -> list[Row]:
-    """All rows of the checks; what goes wrong in one is a row of its own."""
+def checked(
+    machine: Machine, checks: list[str], count: int, keep: Callable[[list[Row]], None] = lambda rows: None
+) -> list[Row]:
+    """All rows of the checks, given to ``keep`` whenever there is one more; what goes wrong in one is a row."""
     rows: list[Row] = []
     for name in checks:
         try:
             for row in RUN[name](machine, count):
                 rows.append(row)
                 machine.say(f"    {row.case}: {row.found} {row.verdict}")
+                keep(rows)
         except Exception as error:
             kind = "" if isinstance(error, Failed) else f"{type(error).__name__}: "
             rows.append(Row(name, "", "", "", f"FAILED: {kind}{error}"))
@@ -281,7 +289,7 @@ def described(found: dict[str, Any], seconds: float) -> str:
     said = _said("nvidia-smi", "--query-gpu=driver_version,memory.total", "--format=csv,noheader").splitlines()
     driver = f", driver and memory {said[0]}" if said and found["platform"] == "gpu" else ""
     packages = ", ".join(f"{name} {number}" for name, number in found["packages"].items())
-    changed = " with changes" if _said("git", "status", "--porcelain", "--untracked-files=no") else ""
+    changed = " with changes" if _said(*CHANGES) else ""
     commit = f"commit {_said('git', 'rev-parse', '--short=10', 'HEAD') or 'not known'}{changed}"
     chips = f"{found['count']} x {found['kind']}{driver}, {found['runtime']}"
     return f"{chips}; {machine()}; {packages}; {commit}; {seconds:.0f} s"
@@ -314,12 +322,20 @@ def main(arguments: list[str] | None = None) -> int:
                 file=sys.stderr,
             )
             return 2
-        rows = checked(machine, options.only, found["count"])
         title = f"{time.strftime('%Y-%m-%d')}, {found['kind']}"
-        text = table(rows, title, described(found, time.perf_counter() - machine.began))
+        document = DOCUMENT.read_text(encoding="utf-8") if found["platform"] == "gpu" or options.write else None
+
+        def keep(rows: list[Row], state: str = "; not ended") -> str:
+            """The table so far, written too: nothing is lost where a job's time is over before all is done."""
+            text = table(rows, title, described(found, time.perf_counter() - machine.began) + state)
+            if document is not None:
+                DOCUMENT.write_text(written(document, text), encoding="utf-8")
+            return text
+
+        rows = checked(machine, options.only, found["count"], keep)
+        text = keep(rows, "")
     print(f"\n{text}")
-    if found["platform"] == "gpu" or options.write:
-        DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), text), encoding="utf-8")
+    if document is not None:
         print(f"written into {DOCUMENT}")
     return int(any(row.wrong for row in rows))
 

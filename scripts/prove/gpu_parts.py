@@ -47,12 +47,18 @@ SHORT = {
     "synthetic_vitals_gru": ("data.source.patients=400", "epochs=8"),
     "synthetic_records_transformer": ("data.source.patients=800", "epochs=8"),
 }
-KINDS: dict[str, tuple[Precision, bool]] = {
-    "float32": (Precision(), True),
-    "bfloat16": (Precision(compute="bfloat16"), True),
-    "bfloat16, deterministic=false": (Precision(compute="bfloat16"), False),
+CUBLAS = {"XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false"}
+"""Matrix products by cuBLAS alone, where XLA otherwise offers Triton's kernels first."""
+
+KINDS: dict[str, tuple[Precision, bool, dict[str, str]]] = {
+    "float32": (Precision(), True, {}),
+    "float32, products by cuBLAS": (Precision(), True, CUBLAS),
+    "float32, deterministic=false": (Precision(), False, {}),
+    "bfloat16": (Precision(compute="bfloat16"), True, {}),
+    "bfloat16, products by cuBLAS": (Precision(compute="bfloat16"), True, CUBLAS),
+    "bfloat16, deterministic=false": (Precision(compute="bfloat16"), False, {}),
 }
-"""What is timed of each model: types, and whether the kernels are deterministic."""
+"""What is timed of each model: types, whether the kernels are deterministic, and environment variables."""
 
 
 def places(count: int) -> dict[str, tuple[int, int, Parallel]]:
@@ -157,7 +163,7 @@ def speed_in(case: str, folder: Path) -> dict[str, Any]:
     import research
 
     model, kind, small = case.split("; ")
-    types, deterministic = KINDS[kind]
+    types, deterministic, _ = KINDS[kind]
     experiment = speed_experiment(model, bool(small)).replace(precision=types)
     execution = Execution(deterministic=deterministic, tensorboard=False, figures=False, parallel=Parallel(data=1))
     return research.run(experiment, runs=folder, execution=execution).summary["throughput"]
