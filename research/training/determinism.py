@@ -8,8 +8,12 @@ fit, it takes the first. So there are no results of measurements that would have
 several processes, which each compile, agree without exchanging any. JAX's cache of measured choices, which other runs
 of this machine fill, is left out as well.
 
-What it costs: the first kernel is not always the fastest (docs/gpu.md has a transformer whose products it made slow),
-and scatters are slower; XLA refuses to compile what has no
+Matrix products would be Triton's then, for XLA offers Triton's kernels first, and of those the first is a poor one for
+large products: on an H200 an update of a transformer of 50 million parameters took 314 ms in float32 and 237 in
+bfloat16, and takes 34 and 20 by cuBLAS, whose first kernel is the one that it expects to be fastest (docs/gpu.md). So
+products are left to cuBLAS, unless the user's flags say otherwise.
+
+What it costs: the first kernel is not always the fastest, and scatters are slower; XLA refuses to compile what has no
 deterministic form (the gradient of ``jax.lax.reduce_window`` with a maximum; `research.models.layers.pooling` does
 without it). ``execution.deterministic=false`` gives it up, and with it equality to the bit.
 
@@ -27,6 +31,10 @@ import jax
 FLAGS = ("--xla_gpu_deterministic_ops", "--xla_gpu_exclude_nondeterministic_ops")
 """Flags of XLA that must be true. Each asks for deterministic kernels; the second also keeps the autotuner from
 compiling several emitters for every other fusion, of which it would take the first anyway."""
+
+TRITON = "--xla_gpu_enable_triton_gemm"
+"""Flag of XLA by which products may be Triton's: false where those of `FLAGS` are true. Bits depend on it, but are the
+same each time by either."""
 
 VARIABLE = "XLA_FLAGS"
 AUTOTUNE_CACHE = "jax_persistent_cache_enable_xla_caches"
@@ -50,16 +58,20 @@ def make_deterministic(device: str) -> None:
         return
     if not _has_started():
         os.environ[VARIABLE] = with_flags(os.environ.get(VARIABLE, ""))
-    if not _lacking():
+    if not _lacking(os.environ.get(VARIABLE, "")):
         # A choice that was measured by a run without these flags would be taken from there unseen.
         jax.config.update(AUTOTUNE_CACHE, "none")
 
 
 def with_flags(text: str) -> str:
-    """The value of ``XLA_FLAGS`` with those of `FLAGS` that it does not set; the name of a file stays."""
+    """The value of ``XLA_FLAGS`` with those of `FLAGS` and `TRITON` that it does not set; the name of a file stays."""
     if text.strip() and not text.strip().startswith("-"):
         return text
-    return " ".join([*text.split(), *(f"{flag}=true" for flag in FLAGS if flag not in _given(text))])
+    given = _given(text)
+    added = [f"{flag}=true" for flag in FLAGS if flag not in given]
+    if TRITON not in given and not _lacking(" ".join([text, *added])):
+        added.append(f"{TRITON}=false")
+    return " ".join([*text.split(), *added])
 
 
 def expects_gpu(device: str) -> bool:
@@ -73,9 +85,10 @@ def expects_gpu(device: str) -> bool:
 
 
 def in_force() -> str:
-    """Which of `FLAGS` XLA was told, as text that is equal on two processes whose programs agree."""
-    lacking = _lacking()
-    return " ".join(flag for flag in FLAGS if flag not in lacking)
+    """Which of `FLAGS` XLA was told, and `TRITON`, as text that is equal on two processes whose programs agree."""
+    text = os.environ.get(VARIABLE, "")
+    lacking, triton = _lacking(text), _given(text).get(TRITON)
+    return " ".join([*(flag for flag in FLAGS if flag not in lacking), *([f"{TRITON}={triton}"] if triton else [])])
 
 
 def shortcomings(deterministic: bool, platform: str) -> tuple[str, ...]:
@@ -85,7 +98,7 @@ def shortcomings(deterministic: bool, platform: str) -> tuple[str, ...]:
         deterministic: whether it was asked for.
         platform: of the device that is used, as JAX names it.
     """
-    lacking = _lacking()
+    lacking = _lacking(os.environ.get(VARIABLE, ""))
     if not deterministic or platform != "gpu" or not lacking:
         return ()
     given = _given(os.environ.get(VARIABLE, ""))
@@ -94,15 +107,16 @@ def shortcomings(deterministic: bool, platform: str) -> tuple[str, ...]:
             f"execution.deterministic: {VARIABLE} says {' '.join(own)}, which stands: two runs may differ in their "
             f"bits. Take it out, or set execution.deterministic=false.",
         )
-    needed = " ".join(f"{flag}=true" for flag in FLAGS)
     return (
         f"execution.deterministic: XLA had started before it could be told to be deterministic, so two runs may differ "
-        f"in their bits. Start Python with {VARIABLE}='{needed}', or run this before anything else that uses JAX.",
+        f"in their bits. Start Python with {VARIABLE}='{with_flags('')}', or run this before anything else that uses "
+        f"JAX.",
     )
 
 
-def _lacking() -> tuple[str, ...]:
-    given = _given(os.environ.get(VARIABLE, ""))
+def _lacking(text: str) -> tuple[str, ...]:
+    """Those of `FLAGS` that are not true in the value of `VARIABLE`."""
+    given = _given(text)
     return tuple(flag for flag in FLAGS if given.get(flag, "false").lower() not in ("true", "1"))
 
 

@@ -250,7 +250,7 @@ def verdict(right: bool) -> str:
 
 
 def checked(
-    machine: Machine, checks: list[str], count: int, keep: Callable[[list[Row]], None] = lambda rows: None
+    machine: Machine, checks: list[str], count: int, keep: Callable[[list[Row]], object] = lambda rows: None
 ) -> list[Row]:
     """All rows of the checks, given to ``keep`` whenever there is one more; what goes wrong in one is a row."""
     rows: list[Row] = []

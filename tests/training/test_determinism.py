@@ -13,10 +13,11 @@ import jax
 import pytest
 from tiny import EXPERIMENT
 
-from research.training import determinism
+from research.training import determinism, provenance
 from research.training.determinism import (
     AUTOTUNE_CACHE,
     FLAGS,
+    TRITON,
     VARIABLE,
     expects_gpu,
     in_force,
@@ -26,7 +27,8 @@ from research.training.determinism import (
 )
 from research.training.provenance import environment
 
-BOTH = " ".join(f"{flag}=true" for flag in FLAGS)
+CUBLAS = f"{TRITON}=false"
+BOTH = " ".join([*(f"{flag}=true" for flag in FLAGS), CUBLAS])
 OTHER = "--xla_dump_to=/somewhere"
 
 
@@ -56,7 +58,7 @@ def set_platforms(text: str) -> None:
 @pytest.mark.parametrize("device", ["auto", "gpu"])
 def test_on_a_gpu_both_flags_are_set_beside_those_of_the_user(gpu: pytest.MonkeyPatch, device: str) -> None:
     make_deterministic(device)
-    assert os.environ[VARIABLE] == f"{OTHER} {BOTH}" and in_force() == " ".join(FLAGS)
+    assert os.environ[VARIABLE] == f"{OTHER} {BOTH}" and in_force() == f"{' '.join(FLAGS)} {CUBLAS}"
     assert jax.config.values[AUTOTUNE_CACHE] == "none"
     make_deterministic(device)
     assert os.environ[VARIABLE] == f"{OTHER} {BOTH}"
@@ -87,7 +89,8 @@ def test_nothing_is_set_where_no_gpu_would_be_used(gpu: pytest.MonkeyPatch) -> N
     ("given", "expected"),
     [
         ("", BOTH),
-        (f"{FLAGS[0]}", f"{FLAGS[0]} {FLAGS[1]}=true"),
+        (f"{FLAGS[0]}", f"{FLAGS[0]} {FLAGS[1]}=true {CUBLAS}"),
+        (f"{TRITON}=true", f"{TRITON}=true {FLAGS[0]}=true {FLAGS[1]}=true"),
         (f"{FLAGS[1]}=false", f"{FLAGS[1]}=false {FLAGS[0]}=true"),
         ("flags.txt", "flags.txt"),
     ],
@@ -116,8 +119,12 @@ def test_a_backend_that_has_started_is_said(gpu: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_packages_of_kernels_are_recorded_where_they_matter(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "device_count", lambda platform: 1)
+    kernels = {"nvidia-cublas": "13.1", "nvidia-cudnn-cu13": "9.19"}
+    there = provenance.version
+    monkeypatch.setattr(provenance, "version", lambda package: kernels.get(package) or there(package))
     packages = environment(SimpleNamespace(platform=platform, device_kind="a chip"), EXPERIMENT)["packages"]
-    assert ("nvidia-cudnn-cu12" in packages) == (platform == "gpu") and packages["jax"]
+    assert (kernels.items() <= packages.items()) == (platform == "gpu") and packages["jax"]
+    assert "nvidia-cudnn-cu12" not in packages
 
 
 RUN = """
