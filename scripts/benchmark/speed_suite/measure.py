@@ -38,10 +38,13 @@ Say = Callable[[str], None]
 
 
 class Running:
-    """A contestant that is prepared, how many updates make a turn, and the seconds per update found so far."""
+    """A contestant that is prepared, how many updates make a turn, and the seconds per update found so far.
+
+    Of ``loop`` also which share of a turn was none of its updates.
+    """
 
     def __init__(self, entry: Entry, workload: str, mode: str, given: Path, seconds: float) -> None:
-        self.entry, self.times = entry, []
+        self.entry, self.times, self.loop_shares = entry, [], []
         self.worker = Worker(entry, workload, mode, given)
         try:
             self.told = self.worker.ask("prepare")
@@ -62,7 +65,7 @@ class Running:
             if took >= seconds / 4:
                 break
             count *= max(2, min(16, int(seconds / 2 / max(took, 1e-4))))
-        fitting = max(FEWEST, round(seconds * count / took))
+        fitting = max(self.told.get("fewest", FEWEST), round(seconds * count / took))
         if fitting >= self.epoch or self.whole:
             fitting = max(1, fitting // self.epoch) * self.epoch
         return fitting, found["seconds"] / count
@@ -71,7 +74,10 @@ class Running:
         """One measurement, after a little work: caches are others', and the system may have taken idle memory."""
         unit = self.epoch if self.whole else 1
         self.worker.ask("run", updates=max(1, int(WARM * self.updates / unit)) * unit)
-        self.times.append(self.worker.ask("run", updates=self.updates)["seconds"] / self.updates)
+        found = self.worker.ask("run", updates=self.updates)
+        self.times.append(found["seconds"] / self.updates)
+        if "alone" in found:
+            self.loop_shares.append(1 - found["alone"] / found["seconds"])
 
     def found(self) -> dict[str, Any]:
         """What it came to; the process ends."""
@@ -84,6 +90,7 @@ class Running:
             "rounds": self.times,
             "updates": self.updates,
             "memory_peak": memory["peak"],
+            **({"loop_shares": self.loop_shares} if self.loop_shares else {}),
             **self.told,
         }
 

@@ -31,6 +31,9 @@ FEW = 8
 SOME = 4
 """Updates that tell how long one takes."""
 
+OF_LOOP = 20
+"""Updates in a measurement of the loop at least, for what a training does once, where it begins, is no part of it."""
+
 
 class LastTimed(Checkpoints):
     """Checkpoints that note when the device had come to the last save, which a training ends with."""
@@ -50,10 +53,16 @@ class Contestant:
     A turn of whole epochs holds their evaluations, lines of the log and TensorBoard events. Where an epoch is longer
     than a turn, what one evaluation costs is measured apart, and its share is added. The checkpoint at the end of a
     turn stands for one every five minutes, so of what it takes the share that a turn has of five minutes is added.
+
+    Attributes:
+        alone: seconds that the same number of updates took without the loop, before or after the last turn by turns, in
+            the same process: two processes may have chosen other layouts, and have other memory. None but of ``loop``.
     """
 
+    alone: float | None = None
+
     def __init__(self, workload: Workload, mode: str, given: Path, options: dict[str, Any]) -> None:
-        self.workload, self.mode, self.part = workload, mode, options.get("part")
+        self.workload, self.mode, self.part, self.turns = workload, mode, options.get("part"), 0
         self.folder = Path(tempfile.mkdtemp(dir=given.parent))
 
     def prepare(self) -> dict[str, Any]:
@@ -82,6 +91,7 @@ class Contestant:
         parameters = sum(leaf.size for leaf in jax.tree.leaves(carry.state.params))
         told = {"parameters": parameters, "losses": losses, "first_step_seconds": first, "event_seconds": self.event}
         devices = 1 if setup.choice is None else setup.choice.devices
+        told |= {"fewest": OF_LOOP} if self.part == "loop" else {}
         return told | {"flops": facts["flops_per_update"], "epoch": UPDATES_PER_EPOCH, "virtual_devices": devices}
 
     def _made(self, experiment: Experiment, execution: Execution) -> Setup:
@@ -93,7 +103,16 @@ class Contestant:
         """Seconds that so many updates take."""
         if self.mode != "train":
             return self._predict(updates)
-        return self._updates(updates) if self.part == "updates" else self._train(updates)
+        if self.part == "updates":
+            return self._updates(updates)
+        if self.part != "loop":
+            return self._train(updates)
+        self.turns += 1
+        if self.turns % 2:
+            self.alone = self._updates(updates)
+            return self._train(updates)
+        seconds, self.alone = self._train(updates), self._updates(updates)
+        return seconds
 
     def _train(self, updates: int) -> float:
         setup, step = self.setup, int(self.carry.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,15 @@ def verdicts(results: list[dict[str, Any]]) -> str:
     rows = []
     for result in results:
         name, train = result["workload"]["name"], result["mode"] == "train"
+        label = name if train else f"{name}, inference of {result['batch']}"
+        loop = best(result, "loop")
+        if loop is not None and (shares := loop.get("loop_shares")):
+            share = statistics.median(shares)
+            found = f"{share:.1%} ({min(shares):.1%} to {max(shares):.1%})"
+            rows.append((label, "share of the loop", f"at most {LOOP:.0%}", found, share <= LOOP))
         ours = best(result, "research")
         if ours is None:
             continue
-        label = name if train else f"{name}, inference of {result['batch']}"
         for group, wanted in TARGETS.get(name, ()) if train else INFERENCE:
             found = ratio(result, ours, group)
             if found is not None:
@@ -114,10 +120,6 @@ def verdicts(results: list[dict[str, Any]]) -> str:
             flops, rate = rates(result)
             share = flops / ours["seconds"] / rate
             rows.append((label, "share of matmul", f"{SHARES[name]:.0%}", f"{share:.0%}", share >= SHARES[name]))
-        alone, loop = best(result, "updates"), best(result, "loop")
-        if alone is not None and loop is not None:
-            share = 1 - alone["seconds"] / loop["seconds"]
-            rows.append((label, "share of the loop", f"at most {LOOP:.0%}", f"{share:.1%}", share <= LOOP))
     lines = ["| workload | what | asked | found | verdict |", "|---|---|---|---|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(r[:4])} | {'met' if r[4] else 'MISSED'} |" for r in rows)])
 

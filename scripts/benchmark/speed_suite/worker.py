@@ -45,6 +45,8 @@ def main() -> None:
                 began = time.perf_counter()
                 answer = {"seconds": contestant.run(command["updates"])}
                 answer["wall"] = time.perf_counter() - began
+                if (alone := getattr(contestant, "alone", None)) is not None:
+                    answer["alone"] = alone
             else:
                 answer = high_water()
         except Exception as error:

@@ -130,7 +130,8 @@ class Entry:
 
 
 CONTESTANTS = ("research", "loop", "updates", "jit", "nnx", "keras", "torch", "lightning")
-"""``loop`` is ``research`` without evaluations, ``updates`` without the loop: the compiled updates alone.
+"""``loop`` is ``research`` without evaluations, in turns with its updates alone in the same process, which says what
+share of the time is the loop's; ``updates`` is the compiled updates alone in a process of their own.
 ``jit`` is the step of ``nnx`` under plain ``jax.jit``, of light models."""
 
 EAGER = "torch-eager"
