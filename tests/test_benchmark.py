@@ -16,6 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "scripts" / "benchmark"))
 
 from speed_suite import report
 from speed_suite.measure import Running, agreement, quartiles
+from speed_suite.ours import Contestant
 from speed_suite.protocol import Failed, Worker
 from speed_suite.weights import Given
 from speed_suite.workloads import WORKLOADS, Entry, entries
@@ -58,12 +59,35 @@ def test_ours_is_measured_and_says_what_it_did(given: tuple[Path, dict[str, Any]
 def test_the_loop_is_measured_beside_its_updates_in_one_process(given: tuple[Path, dict[str, Any]]) -> None:
     (entry,) = entries(PERCEPTRON, ("loop",), False)
     running = Running(entry, PERCEPTRON.name, "train", given[0], SECONDS)
-    for _ in range(2):
+    asked: list[bool] = []
+    ask = running.worker.ask
+
+    def noted(command: str, **given: Any) -> dict[str, Any]:
+        found = ask(command, **given)
+        if "alone_first" not in given:
+            return found
+        asked.append(given["alone_first"])
+        assert found["alone"] > 0 and found["wall"] >= found["alone"] + found["seconds"]
+        return found | {"seconds": 4.0, "alone": 3.0}
+
+    running.worker.ask = noted
+    for _ in range(3):
         running.turn()
     found = running.found()
-    assert (
-        found["updates"] >= 20 and len(found["loop_shares"]) == 2 and all(share < 1 for share in found["loop_shares"])
-    )
+    assert asked == [False, True, False] and found["loop_shares"] == [0.25] * 3 and found["updates"] >= 20
+
+
+@pytest.mark.parametrize("alone_first", [False, True])
+def test_updates_alone_come_first_where_that_is_asked_for(
+    alone_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(Contestant, "_train", lambda self, updates: made.append("loop") or 2.0)
+    monkeypatch.setattr(Contestant, "_updates", lambda self, updates: made.append("alone") or 1.0)
+    contestant = Contestant(PERCEPTRON, "train", tmp_path / "given.npz", {"part": "loop"})
+    contestant.alone_first = alone_first
+    assert contestant.run(20) == 2.0 and contestant.alone == 1.0
+    assert made == (["alone", "loop"] if alone_first else ["loop", "alone"])
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

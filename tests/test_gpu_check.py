@@ -138,3 +138,27 @@ def test_rows_are_kept_where_the_script_is_cut_off(monkeypatch: pytest.MonkeyPat
         main(["--only", "speed"])
     kept = copy.read_text(encoding="utf-8")
     assert kept.count("### ") == 1 and kept.count("not ended") == 1 and "the first" in kept and "the second" in kept
+
+
+def test_a_document_without_a_place_is_said_before_anything_is_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "gpu.md"
+    copy.write_text("no mark", encoding="utf-8")
+    monkeypatch.setattr(gpu_check, "DOCUMENT", copy)
+    facts = {"platform": "gpu", "count": 1, "kind": "NVIDIA X1", "runtime": "", "packages": {}}
+    monkeypatch.setattr(Machine, "run", lambda *given, **variables: facts)
+    monkeypatch.setitem(gpu_check.RUN, "speed", lambda *given: pytest.fail("it ran"))
+    assert main(["--only", "speed"]) == 1
+    assert "is missing" in capsys.readouterr().err and copy.read_text(encoding="utf-8") == "no mark"
+
+
+def test_what_others_write_into_the_document_meanwhile_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    copy = tmp_path / "gpu.md"
+    copy.write_text(f"{MARK}\nolder\n", encoding="utf-8")
+    monkeypatch.setattr(gpu_check, "DOCUMENT", copy)
+    gpu_check.replace_table("", "first row\n")
+    copy.write_text("a heading\n" + copy.read_text(encoding="utf-8"), encoding="utf-8")
+    gpu_check.replace_table("first row\n", "first row\nsecond row\n")
+    kept = copy.read_text(encoding="utf-8").split("\n")
+    assert [line for line in kept if line] == ["a heading", MARK.strip(), "first row", "second row", "older"]

@@ -87,21 +87,31 @@ def expects_gpu(device: str) -> bool:
 def in_force() -> str:
     """Which of `FLAGS` XLA was told, and `TRITON`, as text that is equal on two processes whose programs agree."""
     text = os.environ.get(VARIABLE, "")
-    lacking, triton = _lacking(text), _given(text).get(TRITON)
-    return " ".join([*(flag for flag in FLAGS if flag not in lacking), *([f"{TRITON}={triton}"] if triton else [])])
+    lacking = _lacking(text)
+    return " ".join(
+        [*(flag for flag in FLAGS if flag not in lacking), *([f"{TRITON}=false"] if _by_cublas(text) else [])]
+    )
 
 
 def shortcomings(deterministic: bool, platform: str) -> tuple[str, ...]:
-    """A note where determinism was asked for on a GPU and is not given.
+    """A note where determinism was asked for on a GPU and is not given, or by slow products.
 
     Args:
         deterministic: whether it was asked for.
         platform: of the device that is used, as JAX names it.
     """
-    lacking = _lacking(os.environ.get(VARIABLE, ""))
-    if not deterministic or platform != "gpu" or not lacking:
+    text = os.environ.get(VARIABLE, "")
+    lacking, given = _lacking(text), _given(text)
+    if not deterministic or platform != "gpu":
         return ()
-    given = _given(os.environ.get(VARIABLE, ""))
+    if not lacking:
+        if TRITON in given:
+            return ()
+        return (
+            f"execution.deterministic: XLA had started before it could be told to leave matrix products to cuBLAS, "
+            f"which are several times slower without where they are large. Start Python with "
+            f"{VARIABLE}='{with_flags(text)}', or run this before anything else that uses JAX.",
+        )
     if own := [f"{flag}={given[flag]}" for flag in lacking if flag in given]:
         return (
             f"execution.deterministic: {VARIABLE} says {' '.join(own)}, which stands: two runs may differ in their "
@@ -109,7 +119,7 @@ def shortcomings(deterministic: bool, platform: str) -> tuple[str, ...]:
         )
     return (
         f"execution.deterministic: XLA had started before it could be told to be deterministic, so two runs may differ "
-        f"in their bits. Start Python with {VARIABLE}='{with_flags('')}', or run this before anything else that uses "
+        f"in their bits. Start Python with {VARIABLE}='{with_flags(text)}', or run this before anything else that uses "
         f"JAX.",
     )
 
@@ -118,6 +128,11 @@ def _lacking(text: str) -> tuple[str, ...]:
     """Those of `FLAGS` that are not true in the value of `VARIABLE`."""
     given = _given(text)
     return tuple(flag for flag in FLAGS if given.get(flag, "false").lower() not in ("true", "1"))
+
+
+def _by_cublas(text: str) -> bool:
+    """Whether the value of `VARIABLE` keeps Triton's kernels out of products."""
+    return _given(text).get(TRITON, "true").lower() in ("false", "0")
 
 
 def _given(text: str) -> dict[str, str]:

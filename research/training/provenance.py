@@ -32,11 +32,11 @@ PACKAGES = (
     "scikit-learn",
 )
 
-GPU_PACKAGES = (
-    *("jax-cuda12-plugin", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-nccl-cu12"),
-    *("jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-nccl-cu13"),
-)
-"""Where the kernels of a GPU come from, by CUDA 12 or 13; those that are installed are recorded where one trains."""
+GPU_PACKAGES = {
+    "jax-cuda12-plugin": ("nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-nccl-cu12"),
+    "jax-cuda13-plugin": ("nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-nccl-cu13"),
+}
+"""Where the kernels of a GPU come from, by the plugin of JAX that takes them."""
 
 
 def environment(device: Any, experiment: Spec) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def environment(device: Any, experiment: Spec) -> dict[str, Any]:
         experiment: the experiment, for the code that it is made of.
     """
     code, unreadable = code_hash(experiment)
-    on_gpu = [name for name in GPU_PACKAGES if version(name)] if device.platform == "gpu" else ()
+    on_gpu = gpu_packages() if device.platform == "gpu" else ()
     # As how many devices a processor poses is its execution's choice.
     count = 1 if posed(device.platform) else jax.device_count(device.platform)
     return {
@@ -94,6 +94,12 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def gpu_packages() -> tuple[str, ...]:
+    """Packages with the kernels of a GPU, of the plugins that are installed."""
+    plugins = (name for name in GPU_PACKAGES if version(name))
+    return tuple(name for plugin in plugins for name in (plugin, *GPU_PACKAGES[plugin]))
 
 
 def version(package: str) -> str | None:

@@ -20,6 +20,7 @@ import jax
 from research.allocator import allocator
 from research.errors import RunError
 from research.training.code import code_hash
+from research.training.loop import DISPATCH_SECONDS
 from research.training.processor import cores
 from research.training.provenance import processor_features
 from research.training.run_directory import write_json
@@ -30,22 +31,20 @@ if TYPE_CHECKING:
 ADVANTAGE = 1.05
 """How many times faster a program must be to be taken in place of the first."""
 
-MUCH_SLOWER = 2
-"""How many times slower the first update of a program must be for no more to be made of it."""
+MUCH_SLOWER = 4
+"""How many times slower a single update of a program must be for no more to be made of it: single ones of the same
+program were seen to differ by three times."""
 
 LEAST_UPDATES = 50
-"""Updates of a training below which nothing is tried: where one takes longer than `LONG_SECONDS`, a trial takes up to
-eight of them, and two compilations."""
+"""Updates of a training below which nothing is tried: a trial takes two compilations and of each program some fourteen
+updates, or four where one takes longer than a dispatch."""
 
 MEASURED_SECONDS = 0.5
 ROUNDS = 3
 
 FEWEST = 4
-"""Updates of a measurement at least, after one that does not count: the first has its memory to be given anew, and of
-xresnet1d-101 took between 137 and 395 ms where a round of five took between 123 and 207."""
-
-LONG_SECONDS = 2.0
-"""What an update takes where a single one is a measurement, and the very first one tells how long it takes."""
+"""Updates of a measurement at least, as far as a run puts so many into a dispatch: each dispatch has its memory given
+anew. Of xresnet1d-101 single updates took between 137 and 395 ms, one of five in a row between 123 and 207."""
 
 Kind = TypeVar("Kind", bound=Hashable)
 
@@ -54,7 +53,7 @@ def compared(setups: dict[Kind, Setup]) -> dict[Kind, float]:
     """Milliseconds of an update of each, measured in turns; empty where that cannot be said.
 
     Args:
-        setups: what is there already first; others are given up where their first update is much slower.
+        setups: what is there already first; others are given up where an update is much slower.
     """
     trials: dict[Kind, _Trial] = {}
     try:
@@ -62,7 +61,8 @@ def compared(setups: dict[Kind, Setup]) -> dict[Kind, float]:
             trials[kind] = trial = _Trial(setup)
             if trial.took > MUCH_SLOWER * min(each.took for each in trials.values()):
                 return {kind: round(each.took, 3) for kind, each in trials.items()} if trial.whole else {}
-        rounds = [{kind: trial.milliseconds() for kind, trial in trials.items()} for _ in range(ROUNDS)]
+        updates = _fitting(min(trial.took for trial in trials.values()))
+        rounds = [{kind: trial.milliseconds(updates) for kind, trial in trials.items()} for _ in range(ROUNDS)]
     except jax.errors.JaxRuntimeError:  # such as too little memory for both
         return {}
     if not all(trial.whole for trial in trials.values()):
@@ -70,39 +70,38 @@ def compared(setups: dict[Kind, Setup]) -> dict[Kind, float]:
     return {kind: round(min(each[kind] for each in rounds), 3) for kind in trials}
 
 
+def _fitting(milliseconds: float) -> int:
+    """Updates of a measurement, where one takes so long."""
+    in_dispatch = int(1e3 * DISPATCH_SECONDS / milliseconds)
+    return max(1, int(1e3 * MEASURED_SECONDS / milliseconds), min(FEWEST, in_dispatch))
+
+
 class _Trial:
     """The first updates of a setup, again and again.
 
     Attributes:
-        before: updates that are made before a measurement.
-        updates: that are measured.
         whole: whether all of them were made: training stops where a loss is not finite, and then takes no time.
-        took: milliseconds of the first one.
+        took: milliseconds of a single one, the second, or the first where that took longer than a dispatch.
     """
 
     def __init__(self, setup: Setup) -> None:
         assert setup.feed is not None
         self.program, self.window = setup.program, setup.feed.window(0)
         self.program.compile(self.program.initialise(), self.window, None, False)
-        self.before, self.updates, self.whole = 0, 1, True
+        self.whole = True
         self.took = self.milliseconds()
-        if self.took < 1e3 * LONG_SECONDS:
+        if self.took < 1e3 * DISPATCH_SECONDS:
             self.took = self.milliseconds()  # without what is done once
-        if self.took < 1e3 * LONG_SECONDS:
-            self.before = 1
-            self.updates = max(1, min(max(FEWEST, int(1e3 * MEASURED_SECONDS / self.took)), self.window.left))
 
-    def milliseconds(self) -> float:
-        """Of one update."""
-        carry = self.program.initialise()
-        if self.before:
-            carry = self.program.advance(carry, self.window, self.before)
-        jax.block_until_ready(carry)
+    def milliseconds(self, updates: int = 1) -> float:
+        """Of one update, measured over so many in one dispatch, as far as there are rows for them."""
+        updates = min(updates, self.window.left)
+        carry = jax.block_until_ready(self.program.initialise())
         began = time.perf_counter()
-        carry = jax.block_until_ready(self.program.advance(carry, self.window, self.updates))
+        carry = jax.block_until_ready(self.program.advance(carry, self.window, updates))
         took = time.perf_counter() - began
-        self.whole &= int(carry.step) == self.before + self.updates
-        return 1e3 * took / self.updates
+        self.whole &= int(carry.step) == updates
+        return 1e3 * took / updates
 
 
 def flops_of(setup: Setup) -> float:

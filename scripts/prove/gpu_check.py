@@ -2,9 +2,9 @@
 
     scripts/gpu_check [--only parity precision vendor resume speed] [--device cpu] [--write]
 
-Prints what it does, then a dated table, which on a GPU it also writes into docs/gpu.md. Each part is a process of its
-own, so that one that fails is a line of the table and no more. Exit codes: 0 all is as asked for; 1 something is not;
-2 there is no GPU. ``--device cpu`` tries the script itself, small, on two virtual devices of the processor.
+Prints what it does, then a dated table, which on a GPU it writes into docs/gpu.md, row by row. Each part is a process
+of its own, so that one that fails is a line of the table and no more. Exit codes: 0 all is as asked for; 1 something is
+not; 2 there is no GPU. ``--device cpu`` tries the script itself, small, on two virtual devices of the processor.
 
 Parity: losses of each family of scripts/prove/parallel.py against those on the processor of this machine. float32 is
 computed twice: as it is by default, where matrix products round their factors to TF32 on GPUs from Ampere on, and with
@@ -12,7 +12,8 @@ JAX_DEFAULT_MATMUL_PRECISION=highest, under which the limits of scripts/prove/pa
 on all of them. Precision: half precision and rematerialisation against float32 on the same GPU. Vendor: an LSTM and a
 transformer by cuDNN's kernels against the same without them, and how long an update takes by each. Resume: short forms
 of three experiments, killed twice, and once more from the beginning with nothing compiled before, bit by bit.
-Speed: of `research.run`, with and without deterministic kernels, and of the benchmark of a training step.
+Speed: of `research.run`, with deterministic kernels, with these and products by Triton, and without; and of the
+benchmark of a training step.
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ class Row(NamedTuple):
 
 class Failed(Exception):
     """A part ended by itself; says why."""
+
+
+class NotKept(Exception):
+    """The document cannot be written; says why."""
 
 
 class Machine:
@@ -260,10 +265,13 @@ def checked(
                 rows.append(row)
                 machine.say(f"    {row.case}: {row.found} {row.verdict}")
                 keep(rows)
+        except NotKept:
+            raise
         except Exception as error:
             kind = "" if isinstance(error, Failed) else f"{type(error).__name__}: "
             rows.append(Row(name, "", "", "", f"FAILED: {kind}{error}"))
             machine.say(f"    {rows[-1].verdict}")
+            keep(rows)
     return rows
 
 
@@ -282,6 +290,25 @@ def written(document: str, text: str) -> str:
     return f"{before}{mark}\n{text}{after.replace(NONE_YET, '')}".rstrip() + "\n"
 
 
+def replace_table(before: str, text: str) -> None:
+    """Write a table into the document, in the place of what this run has written of it before; whole, or not at all.
+
+    Raises:
+        NotKept: where the document has no place for it or cannot be written.
+    """
+    try:
+        document = DOCUMENT.read_text(encoding="utf-8")
+        if before and before.strip() in document:
+            document = document.replace(before.strip(), text.strip())
+        else:
+            document = written(document, text)
+        beside = DOCUMENT.with_suffix(".new")
+        beside.write_text(document, encoding="utf-8")
+        os.replace(beside, DOCUMENT)
+    except (OSError, ValueError) as error:
+        raise NotKept(str(error)) from error
+
+
 def described(found: dict[str, Any], seconds: float) -> str:
     """Versions, driver, commit and time taken."""
     from research.training.provenance import machine
@@ -292,7 +319,8 @@ def described(found: dict[str, Any], seconds: float) -> str:
     changed = " with changes" if _said(*CHANGES) else ""
     commit = f"commit {_said('git', 'rev-parse', '--short=10', 'HEAD') or 'not known'}{changed}"
     chips = f"{found['count']} x {found['kind']}{driver}, {found['runtime']}"
-    return f"{chips}; {machine()}; {packages}; {commit}; {seconds:.0f} s"
+    own = "".join(f"; {name}={os.environ[name]}" for name in (*HIGHEST, "XLA_FLAGS") if os.environ.get(name))
+    return f"{chips}; {machine()}; {packages}; {commit}{own}; {seconds:.0f} s"
 
 
 def _said(*command: str) -> str:
@@ -322,20 +350,27 @@ def main(arguments: list[str] | None = None) -> int:
                 file=sys.stderr,
             )
             return 2
-        title = f"{time.strftime('%Y-%m-%d')}, {found['kind']}"
-        document = DOCUMENT.read_text(encoding="utf-8") if found["platform"] == "gpu" or options.write else None
+        title, writes = f"{time.strftime('%Y-%m-%d')}, {found['kind']}", found["platform"] == "gpu" or options.write
+        before = ""
 
         def keep(rows: list[Row], state: str = "; not ended") -> str:
             """The table so far, written too: nothing is lost where a job's time is over before all is done."""
+            nonlocal before
             text = table(rows, title, described(found, time.perf_counter() - machine.began) + state)
-            if document is not None:
-                DOCUMENT.write_text(written(document, text), encoding="utf-8")
+            if writes:
+                replace_table(before, text)
+                before = text
             return text
 
-        rows = checked(machine, options.only, found["count"], keep)
-        text = keep(rows, "")
+        try:
+            keep([])
+            rows = checked(machine, options.only, found["count"], keep)
+            text = keep(rows, "")
+        except NotKept as error:
+            print(f"The table cannot be written: {error}", file=sys.stderr)
+            return 1
     print(f"\n{text}")
-    if document is not None:
+    if writes:
         print(f"written into {DOCUMENT}")
     return int(any(row.wrong for row in rows))
 

@@ -79,10 +79,10 @@ def facts(case: str, folder: Path) -> dict[str, Any]:
     """The devices, and what drives them."""
     import jax
 
-    from research.training.provenance import GPU_PACKAGES, version
+    from research.training.provenance import gpu_packages, version
 
     first = jax.devices()[0]
-    packages = {name: version(name) for name in ("jax", "jaxlib", *GPU_PACKAGES)}
+    packages = {name: version(name) for name in ("jax", "jaxlib", *gpu_packages())}
     return {
         "platform": first.platform,
         "kind": first.device_kind,

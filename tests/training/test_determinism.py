@@ -28,7 +28,7 @@ from research.training.determinism import (
 from research.training.provenance import environment
 
 CUBLAS = f"{TRITON}=false"
-BOTH = " ".join([*(f"{flag}=true" for flag in FLAGS), CUBLAS])
+ALL = " ".join([*(f"{flag}=true" for flag in FLAGS), CUBLAS])
 OTHER = "--xla_dump_to=/somewhere"
 
 
@@ -56,12 +56,12 @@ def set_platforms(text: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["auto", "gpu"])
-def test_on_a_gpu_both_flags_are_set_beside_those_of_the_user(gpu: pytest.MonkeyPatch, device: str) -> None:
+def test_on_a_gpu_all_flags_are_set_beside_those_of_the_user(gpu: pytest.MonkeyPatch, device: str) -> None:
     make_deterministic(device)
-    assert os.environ[VARIABLE] == f"{OTHER} {BOTH}" and in_force() == f"{' '.join(FLAGS)} {CUBLAS}"
+    assert os.environ[VARIABLE] == f"{OTHER} {ALL}" and in_force() == f"{' '.join(FLAGS)} {CUBLAS}"
     assert jax.config.values[AUTOTUNE_CACHE] == "none"
     make_deterministic(device)
-    assert os.environ[VARIABLE] == f"{OTHER} {BOTH}"
+    assert os.environ[VARIABLE] == f"{OTHER} {ALL}"
     assert shortcomings(True, "gpu") == ()
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_set_where_no_gpu_would_be_used(gpu: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("", BOTH),
+        ("", ALL),
         (f"{FLAGS[0]}", f"{FLAGS[0]} {FLAGS[1]}=true {CUBLAS}"),
         (f"{TRITON}=true", f"{TRITON}=true {FLAGS[0]}=true {FLAGS[1]}=true"),
         (f"{FLAGS[1]}=false", f"{FLAGS[1]}=false {FLAGS[0]}=true"),
@@ -113,15 +113,28 @@ def test_a_backend_that_has_started_is_said(gpu: pytest.MonkeyPatch) -> None:
     make_deterministic("auto")
     assert os.environ[VARIABLE] == OTHER and in_force() == "" and jax.config.values[AUTOTUNE_CACHE] != "none"
     (note,) = shortcomings(True, "gpu")
-    assert "had started before" in note and f"{VARIABLE}='{BOTH}'" in note
+    assert "had started before" in note and f"{VARIABLE}='{OTHER} {ALL}'" in note
+    gpu.setenv(VARIABLE, ALL.removesuffix(CUBLAS))
+    (note,) = shortcomings(True, "gpu")
+    assert "leave matrix products to cuBLAS" in note and f"{VARIABLE}='{ALL}'" in note
+    gpu.setenv(VARIABLE, ALL.replace(CUBLAS, f"{TRITON}=true"))
+    assert shortcomings(True, "gpu") == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [("=false", True), ("=False", True), ("=0", True), ("", False), ("=1", False)]
+)
+def test_processes_agree_however_a_flag_is_spelt(value: str, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, f"{TRITON}{value} {FLAGS[0]}=1 {FLAGS[1]}")
+    assert in_force() == " ".join([*FLAGS, CUBLAS] if told else FLAGS)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_packages_of_kernels_are_recorded_where_they_matter(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "device_count", lambda platform: 1)
-    kernels = {"nvidia-cublas": "13.1", "nvidia-cudnn-cu13": "9.19"}
-    there = provenance.version
-    monkeypatch.setattr(provenance, "version", lambda package: kernels.get(package) or there(package))
+    kernels = {"jax-cuda13-plugin": "0.10", "nvidia-cublas": "13.1", "nvidia-cudnn-cu13": "9.19"}
+    others = {"jax": "0.10", "nvidia-cudnn-cu12": "9.10"}
+    monkeypatch.setattr(provenance, "version", (kernels | others).get)
     packages = environment(SimpleNamespace(platform=platform, device_kind="a chip"), EXPERIMENT)["packages"]
     assert (kernels.items() <= packages.items()) == (platform == "gpu") and packages["jax"]
     assert "nvidia-cudnn-cu12" not in packages
@@ -153,4 +166,4 @@ def test_this_jax_knows_the_flags_and_a_run_sets_and_records_them() -> None:
     done = subprocess.run([sys.executable, "-c", RUN], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     error, recorded = json.loads(done.stdout)
-    assert error.startswith("/dev/null/") and recorded == BOTH
+    assert error.startswith("/dev/null/") and recorded == ALL

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -180,17 +181,55 @@ def test_what_is_much_slower_is_given_up_after_an_update(monkeypatch: pytest.Mon
 
     class Trial:
         def __init__(self, kind: str) -> None:
-            self.kind, self.whole, self.took = kind, True, {"quick": 10.0, "slow": 21.0}[kind]
+            self.kind, self.whole, self.took = kind, True, {"quick": 10.0, "slow": 41.0}[kind]
 
-        def milliseconds(self) -> float:
+        def milliseconds(self, updates: int) -> float:
+            assert updates == 50  # half a second of the quicker one
             made_of[self.kind] += 1
             return self.took
 
     monkeypatch.setattr(trials, "_Trial", Trial)
     told: Any = {"quick": "quick", "slow": "slow"}
-    assert trials.compared(told) == {"quick": 10.0, "slow": 21.0} and made_of == {"quick": 0, "slow": 0}
-    monkeypatch.setattr(trials, "MUCH_SLOWER", 3)
-    assert trials.compared(told) == {"quick": 10.0, "slow": 21.0} and made_of == {"quick": 3, "slow": 3}
+    assert trials.compared(told) == {"quick": 10.0, "slow": 41.0} and made_of == {"quick": 0, "slow": 0}
+    monkeypatch.setattr(trials, "MUCH_SLOWER", 5)
+    assert trials.compared(told) == {"quick": 10.0, "slow": 41.0} and made_of == {"quick": 3, "slow": 3}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left", "expected"),
+    [
+        (0.01, 2048, [1, 1, 50]),
+        (0.01, 3, [1, 1, 3]),
+        (0.15, 2048, [1, 1, 4]),
+        (0.9, 2048, [1, 1, 2]),
+        (1.5, 2048, [1, 1, 1]),
+        (2.5, 2048, [1, 1]),
+    ],
+)
+def test_a_measurement_is_of_several_updates_as_far_as_a_dispatch_has_so_many(
+    seconds: float, left: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that goes on by ``seconds`` with each update."""
+    now, made_of = 0.0, []
+
+    class Program:
+        def compile(self, *given: Any) -> None: ...
+
+        def initialise(self) -> Any:
+            return SimpleNamespace(step=0)
+
+        def advance(self, carry: Any, window: Any, count: int) -> Any:
+            nonlocal now
+            now += seconds * count
+            made_of.append(count)
+            return SimpleNamespace(step=carry.step + count)
+
+    monkeypatch.setattr(trials, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(trials, "ROUNDS", 1)
+    feed = SimpleNamespace(window=lambda step: SimpleNamespace(left=left))
+    setup: Any = SimpleNamespace(feed=feed, program=Program())
+    assert trials.compared({1: setup}) == {1: pytest.approx(1e3 * seconds)}
+    assert made_of == expected
 
 
 def test_all_processes_take_what_the_first_has_kept(clock: Clock, tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ class Running:
         """One measurement, after a little work: caches are others', and the system may have taken idle memory."""
         unit = self.epoch if self.whole else 1
         self.worker.ask("run", updates=max(1, int(WARM * self.updates / unit)) * unit)
-        found = self.worker.ask("run", updates=self.updates)
+        # By turns, for what comes second has other caches and other memory.
+        found = self.worker.ask("run", updates=self.updates, alone_first=len(self.times) % 2 == 1)
         self.times.append(found["seconds"] / self.updates)
         if "alone" in found:
             self.loop_shares.append(1 - found["alone"] / found["seconds"])

@@ -55,14 +55,16 @@ class Contestant:
     turn stands for one every five minutes, so of what it takes the share that a turn has of five minutes is added.
 
     Attributes:
-        alone: seconds that the same number of updates took without the loop, before or after the last turn by turns, in
-            the same process: two processes may have chosen other layouts, and have other memory. None but of ``loop``.
+        alone: seconds that the same number of updates took without the loop, before the last turn or after it, in the
+            same process: two processes may have chosen other layouts, and have other memory. None but of ``loop``.
+        alone_first: whether before it.
     """
 
     alone: float | None = None
+    alone_first = False
 
     def __init__(self, workload: Workload, mode: str, given: Path, options: dict[str, Any]) -> None:
-        self.workload, self.mode, self.part, self.turns = workload, mode, options.get("part"), 0
+        self.workload, self.mode, self.part = workload, mode, options.get("part")
         self.folder = Path(tempfile.mkdtemp(dir=given.parent))
 
     def prepare(self) -> dict[str, Any]:
@@ -107,8 +109,7 @@ class Contestant:
             return self._updates(updates)
         if self.part != "loop":
             return self._train(updates)
-        self.turns += 1
-        if self.turns % 2:
+        if self.alone_first:
             self.alone = self._updates(updates)
             return self._train(updates)
         seconds, self.alone = self._train(updates), self._updates(updates)

@@ -42,6 +42,7 @@ def main() -> None:
                 answer = contestant.prepare()
                 answer |= {"import_seconds": imported, "allocator": allocator(), "memory_after_import": memory["peak"]}
             elif command["do"] == "run":
+                contestant.alone_first = command.get("alone_first", False)
                 began = time.perf_counter()
                 answer = {"seconds": contestant.run(command["updates"])}
                 answer["wall"] = time.perf_counter() - began
