@@ -12,7 +12,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "scripts" / "prove"))
 
 import gpu_check
-from gpu_check import DOCUMENT, MARK, NONE_YET, Failed, Machine, Row, checked, main, table, written
+from gpu_check import DOCUMENT, MARK, Failed, Machine, Row, checked, main, table, written
 from gpu_parts import places
 from parallel import FAMILIES
 
@@ -105,7 +105,7 @@ def test_the_table_is_written_before_older_ones_and_only_from_a_gpu(
     assert document.count(MARK) == 1
     first = written(document, table([Row("a", "b | c", "d", "e", "met")], "the first", "about"))
     second = written(first, table([], "the second", "about"))
-    assert NONE_YET not in second and second.index("### the second") < second.index("### the first")
+    assert second.index("### the second") < second.index("### the first")
     assert "| a | b / c | d | e | met |\n" in second and second.startswith(document.partition(MARK)[0])
     with pytest.raises(ValueError, match="is missing"):
         written("no mark", "")
@@ -123,7 +123,7 @@ def test_the_table_is_written_before_older_ones_and_only_from_a_gpu(
 
 def test_rows_are_kept_where_the_script_is_cut_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     copy = tmp_path / "gpu.md"
-    copy.write_text(f"{MARK}\n{NONE_YET}", encoding="utf-8")
+    copy.write_text(f"{MARK}\n", encoding="utf-8")
     monkeypatch.setattr(gpu_check, "DOCUMENT", copy)
     facts = {"platform": "gpu", "count": 1, "kind": "NVIDIA X1", "runtime": "", "packages": {}}
     monkeypatch.setattr(Machine, "run", lambda *given, **variables: facts)

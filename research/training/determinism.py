@@ -33,8 +33,8 @@ FLAGS = ("--xla_gpu_deterministic_ops", "--xla_gpu_exclude_nondeterministic_ops"
 compiling several emitters for every other fusion, of which it would take the first anyway."""
 
 TRITON = "--xla_gpu_enable_triton_gemm"
-"""Flag of XLA by which products may be Triton's: false where those of `FLAGS` are true. Bits depend on it, but are the
-same each time by either."""
+"""Flag of XLA by which products may be Triton's: false where those of `FLAGS` are true. Which bits come out depends on
+it, not whether they come out again."""
 
 VARIABLE = "XLA_FLAGS"
 AUTOTUNE_CACHE = "jax_persistent_cache_enable_xla_caches"
@@ -88,13 +88,12 @@ def in_force() -> str:
     """Which of `FLAGS` XLA was told, and `TRITON`, as text that is equal on two processes whose programs agree."""
     text = os.environ.get(VARIABLE, "")
     lacking = _lacking(text)
-    return " ".join(
-        [*(flag for flag in FLAGS if flag not in lacking), *([f"{TRITON}=false"] if _by_cublas(text) else [])]
-    )
+    told = [flag for flag in FLAGS if flag not in lacking]
+    return " ".join([*told, f"{TRITON}=false"] if _by_cublas(text) else told)
 
 
 def shortcomings(deterministic: bool, platform: str) -> tuple[str, ...]:
-    """A note where determinism was asked for on a GPU and is not given, or by slow products.
+    """A note where determinism was asked for on a GPU and is not given, or makes products slow.
 
     Args:
         deterministic: whether it was asked for.
@@ -109,7 +108,7 @@ def shortcomings(deterministic: bool, platform: str) -> tuple[str, ...]:
             return ()
         return (
             f"execution.deterministic: XLA had started before it could be told to leave matrix products to cuBLAS, "
-            f"which are several times slower without where they are large. Start Python with "
+            f"so an update with large ones may take several times as long. Start Python with "
             f"{VARIABLE}='{with_flags(text)}', or run this before anything else that uses JAX.",
         )
     if own := [f"{flag}={given[flag]}" for flag in lacking if flag in given]:

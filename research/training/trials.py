@@ -36,8 +36,8 @@ MUCH_SLOWER = 4
 program were seen to differ by three times."""
 
 LEAST_UPDATES = 50
-"""Updates of a training below which nothing is tried: a trial takes two compilations and of each program some fourteen
-updates, or four where one takes longer than a dispatch."""
+"""Updates of a training below which nothing is tried: a trial takes two compilations, and of each heavy program up to
+fourteen updates, or four where one takes longer than a dispatch."""
 
 MEASURED_SECONDS = 0.5
 ROUNDS = 3

@@ -35,7 +35,6 @@ from parallel import ALONE, FIRST, LAST, relative
 PARTS = Path(__file__).with_name("gpu_parts.py")
 DOCUMENT = ROOT / "docs" / "gpu.md"
 MARK = "<!-- scripts/gpu_check writes below this line, the newest table first -->\n"
-NONE_YET = "None yet: nobody has run it on a GPU.\n"
 CHECKS = ("parity", "precision", "vendor", "resume", "speed")
 PATIENCE_SECONDS = 1800
 TAIL = 3000
@@ -287,7 +286,7 @@ def written(document: str, text: str) -> str:
     before, mark, after = document.partition(MARK)
     if not mark:
         raise ValueError(f"{DOCUMENT}: the line {MARK.strip()!r} is missing.")
-    return f"{before}{mark}\n{text}{after.replace(NONE_YET, '')}".rstrip() + "\n"
+    return f"{before}{mark}\n{text}{after}".rstrip() + "\n"
 
 
 def replace_table(before: str, text: str) -> None:
