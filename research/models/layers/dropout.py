@@ -12,7 +12,7 @@ from research import keys
 from research.errors import UserError
 from research.models.model import Forward, Hyperparameter
 
-Pairs = Callable[[Int32[Array, " Q"]], Float32[Array, "B H Q T"]]
+Pairs = Callable[[UInt32[Array, "N 2"], Int32[Array, " Q"]], Float32[Array, "N H Q T"]]
 
 
 class Dropout(nnx.Module):
@@ -37,32 +37,33 @@ class Dropout(nnx.Module):
             return x
         return self._dropped(x, keys.uniform(_keys_of(forward), forward.next_stream(), x.shape[1:]))
 
-    def on_pairs(self, rows: int, heads: int, steps: int, forward: Forward) -> Pairs | None:
+    def on_pairs(self, heads: int, steps: int, forward: Forward) -> Pairs | None:
         """By what to multiply what belongs to pairs of steps, such as weights of attention; None without dropout.
 
         What is dropped for a pair does not depend on the number of steps, so here too padding changes nothing.
 
         Args:
-            rows: of the batch.
             heads: of attention.
             steps: of a sequence.
             forward: what the pass knows besides.
 
         Returns:
-            A function of the numbers of some steps, that gives their factors for all steps ``[B, H, Q, T]``.
+            A function of some examples' keys (`Forward.keys`) and the numbers of some steps, that gives the factors of
+            these steps for all steps ``[N, H, Q, T]``.
 
         Raises:
             UserError: in training without keys.
         """
         if self.rate is None or not forward.train:
             return None
-        drawn_by, stream = _keys_of(forward), forward.next_stream()
+        _keys_of(forward)
+        stream = forward.next_stream()
 
-        def factor(numbers: Int32[Array, " Q"]) -> Float32[Array, "B H Q T"]:
+        def factor(drawn_by: UInt32[Array, "N 2"], numbers: Int32[Array, " Q"]) -> Float32[Array, "N H Q T"]:
             head = jnp.arange(heads, dtype=jnp.uint32)[:, None, None]
             position = numbers_of_pairs(numbers.astype(jnp.uint32), steps)[None] * jnp.uint32(heads) + head
             drawn = keys.uniform_at(drawn_by, stream, position.reshape(-1))
-            shape = (rows, heads, len(numbers), steps)
+            shape = (len(drawn_by), heads, len(numbers), steps)
             return self._dropped(jnp.ones(shape, jnp.float32), drawn.reshape(shape))
 
         return factor

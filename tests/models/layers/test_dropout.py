@@ -91,9 +91,10 @@ def test_training_without_keys_says_what_to_do():
 
 @jax.jit
 def dropped_pairs(rate, example, weights):
-    rows, heads, steps = weights.shape[:3]
-    factor = Dropout(rate).on_pairs(rows, heads, steps, forward(example))
-    return weights * factor(jnp.arange(steps, dtype=jnp.int32))
+    heads, steps = weights.shape[1:3]
+    passed = forward(example)
+    factor = Dropout(rate).on_pairs(heads, steps, passed)
+    return weights * factor(passed.keys, jnp.arange(steps, dtype=jnp.int32))
 
 
 def test_pairs_are_dropped_as_often_as_the_rate_says():

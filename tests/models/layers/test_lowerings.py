@@ -194,10 +194,17 @@ def test_attention_agrees_with_that_by_weights(rows, steps, padded, causal, drop
     agree(form(CPU), form(OTHER), drawn(6, (rows, steps, 8))[0], state)
 
 
-@pytest.mark.parametrize("context", [CPU, OTHER])
+@pytest.mark.parametrize(
+    ("context", "limits", "size"),
+    [
+        (CPU, {"PAIRS_ON_CPU": 2 * 2 * 10 * 10}, (2, 10)),
+        (CPU, {"PAIRS_ON_CPU": 2 * 10 * 4}, (1, 4)),
+        (OTHER, {"PAIRS_ELSEWHERE": 1, "PAIRS_OF_BLOCK_ELSEWHERE": 3 * 2 * 10 * 4}, (3, 4)),
+    ],
+)
 @pytest.mark.parametrize(("causal", "rate"), [(False, None), (True, 0.3)])
-def test_attention_of_long_sequences_goes_by_blocks_of_queries(monkeypatch, context, causal, rate):
-    """Padding of the last block included, and what is dropped too."""
+def test_attention_of_long_sequences_goes_by_blocks(monkeypatch, context, limits, size, causal, rate):
+    """Of examples, of queries of one, of queries of all; padding of the last block included, and what is dropped."""
     attention = SelfAttention(6, 2, dropout=rate, rngs=nnx.Rngs(0))
     (x,) = drawn(10, (3, 10, 6))
     mask = AttentionMask(jnp.arange(10)[None] < jnp.array([[10], [7], [4]]), causal)
@@ -209,11 +216,12 @@ def test_attention_of_long_sequences_goes_by_blocks_of_queries(monkeypatch, cont
 
     def in_blocks(x):
         with monkeypatch.context() as patch:
-            patch.setattr(attention_blocks, "MOST_PAIRS", 1)
-            patch.setattr(attention_blocks, "PAIRS_OF_BLOCK", 3 * 2 * 10 * 4)
-            assert attention_blocks.block_size(6, 10) == 4
+            for name, limit in limits.items():
+                patch.setattr(attention_blocks, name, limit)
+            assert attention_blocks.blocks(3, 2, 10, context.platform) == size
             return run(x)
 
+    assert attention_blocks.blocks(3, 2, 10, context.platform) is None
     agree(in_blocks, run, x)
 
 
