@@ -37,7 +37,7 @@ from research.training.setup import set_up
 
 BATCHES = 8
 LENGTHS = (64, 128, 256, 512, 1024, 2048)
-"""Of the encoder, in the two longest of which attention goes by blocks of queries."""
+"""Of the encoder, in the three longest of which attention goes by blocks."""
 
 Run = Callable[[int], None]
 
