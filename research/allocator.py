@@ -6,8 +6,8 @@ whose intermediate results take some hundred MiB that costs more than the arithm
 
 Each thread has a pool of its own: in one pool they wait for each other, for a program asks for memory at each of its
 products. A thread's pool is made of parts of 64 MiB, so a block larger than that still comes from the system. Such is
-the working memory of a large program; it is fetched once for all updates of a dispatch, which take some two seconds.
-Page by page that takes a tenth of the time of some programs. The library asks for pages of 2 MiB instead where it was
+the working memory of a large program; it is fetched once for all updates of a dispatch (`clearing_seconds`), of which
+there are therefore more in one (`research.training.loop`). The library asks for pages of 2 MiB instead where it was
 started with ``GLIBC_TUNABLES=glibc.malloc.hugetlb=1``, which cannot be set later; small programs did not gain by them,
 or lost, so it is left to the user, to whom the card of a long run says it (`large_pages_missed`).
 
@@ -50,6 +50,9 @@ no room for ``M_TOP_PAD`` bytes, which it never has for so many.
 GPUS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What there is where the driver of a GPU is."""
 
+CLEARED = 2.0**31
+"""Bytes that the system clears in a second, page by page: 1.9 GiB were measured (`docs/speed.md`)."""
+
 BETWEEN = 2.0
 """Seconds from one `give_back` to the next."""
 
@@ -81,6 +84,15 @@ def give_back() -> None:
     if _state == KEPT and time.monotonic() - _given_back > BETWEEN:
         ctypes.CDLL(None).malloc_trim(0)
         _given_back = time.monotonic()
+
+
+def clearing_seconds(working: float) -> float:
+    """What a dispatch of a program that works in so many bytes on a processor spends on having them cleared.
+
+    0 where they are kept from one to the next, and where pages are large, which takes a tenth of it or less.
+    """
+    large = LARGE_PAGES in _tunables() or (TRANSPARENT.exists() and "[always]" in TRANSPARENT.read_text("ascii"))
+    return 0.0 if large or working <= OF_THREAD else working / CLEARED
 
 
 def large_pages_missed(working: float) -> bool:

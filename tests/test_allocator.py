@@ -8,8 +8,9 @@ import pytest
 from tiny import EXPERIMENT, QUIET
 
 from research import allocator
-from research.allocator import large_pages_missed
+from research.allocator import clearing_seconds, large_pages_missed
 from research.errors import UserError
+from research.spec import replace
 from research.training.preflight import preflight
 from research.training.setup import choose_device, set_up
 
@@ -80,13 +81,22 @@ def test_large_pages_are_missed_where_they_would_be_had(monkeypatch, tmp_path):
     monkeypatch.setattr(allocator, "_state", allocator.KEPT)
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     assert large_pages_missed(2.0**27) and not large_pages_missed(2.0**26)
+    assert clearing_seconds(2.0**28) == 0.125 and clearing_seconds(2.0**26) == 0
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-    assert not large_pages_missed(2.0**27)
+    assert not large_pages_missed(2.0**27) and clearing_seconds(2.0**28) == 0
     monkeypatch.delenv("GLIBC_TUNABLES")
     offered.write_text("[always] madvise never\n")
-    assert not large_pages_missed(2.0**27)
+    assert not large_pages_missed(2.0**27) and clearing_seconds(2.0**28) == 0
     monkeypatch.setattr(allocator, "TRANSPARENT", tmp_path / "absent")
     assert not large_pages_missed(2.0**27)
+
+
+def test_programs_know_what_a_dispatch_spends_on_clearing():
+    """Few layers work in what is kept; wide ones do not."""
+    small, large = (set_up(replace(EXPERIMENT, {"model.widths": widths}), 0, QUIET) for widths in ((8,), (4096, 4096)))
+    for setup in (small, large):
+        setup.program.compile(setup.program.initialise(), setup.feed.window(0), None, False)
+    assert small.program.clearing_seconds == 0 < large.program.clearing_seconds < 1
 
 
 def test_the_card_of_a_long_run_names_what_it_would_gain_by(monkeypatch, tmp_path):

@@ -26,9 +26,11 @@ from research.training.program import Program
 from research.training.steps import Split
 from research.training.tripwire import Tripwire
 
-DISPATCH_SECONDS = 2.0
-"""An interruption waits for the dispatch that is under way and the one behind it. Each costs a large program on a
-processor some 60 ms, in which the system clears its working memory (see `research.allocator`)."""
+DISPATCH_SECONDS, LONGEST_DISPATCH = 2.0, 8.0
+"""An interruption waits for the dispatch that is under way: two seconds, or more where the system clears the working
+memory of a large program at each (see `research.allocator`), so that this takes no more than `CLEARING` of the time."""
+
+CLEARING = 0.02
 
 FIRST_DISPATCH, GROWTH = 1, 16
 """Updates of the first dispatches, when nobody knows how long one takes, and how many times as many a dispatch has at
@@ -103,7 +105,7 @@ def train(
     step = int(carry.step)
     rows = None
     pending: list[tuple[int, dict[str, Any]]] = []
-    pace = Pace()
+    pace = Pace(program.clearing_seconds)
     group = current()
     saved_at = time.monotonic()
     tripwire = Tripwire.armed()
@@ -136,7 +138,7 @@ def train(
 
             # ---- the host reads what earlier events computed, while the device works on
             ended = _read(pending, 1, cadence, log, listener)
-            pace.measure(carry, step)
+            pace.measure(carry, step, cadence.next_event(step) - step)
             for kept in (last, best):
                 kept.check()
             if tripwire is not None:
@@ -224,21 +226,33 @@ def _finite(params: Any) -> Any:
 class Pace:
     """How many updates fit into one dispatch, so that signals and the display are never kept waiting for long.
 
-    It waits for the device in order to measure, a few times at the start and after every second dispatch then: no more
-    than the updates of two is ever queued.
+    It waits for the device in order to measure, a few times at the start and then whenever the next updates would make
+    those that are queued more than a dispatch has.
+
+    Attributes:
+        updates: of a dispatch at most.
+        seconds: that they are to take.
     """
 
-    def __init__(self) -> None:
-        self.updates = FIRST_DISPATCH
+    def __init__(self, clearing: float = 0.0) -> None:
+        """``clearing``: seconds of each dispatch in which the system clears memory."""
+        self.updates, self.seconds = FIRST_DISPATCH, min(LONGEST_DISPATCH, max(DISPATCH_SECONDS, clearing / CLEARING))
         self._measured, self._time, self._step = 0, 0.0, 0
 
-    def measure(self, carry: Carry, step: int) -> None:
-        if self._measured > 3 and step - self._step < 2 * self.updates:
+    def measure(self, carry: Carry, step: int, coming: int) -> None:
+        """Wait for the device where it is time to.
+
+        Args:
+            carry: the state after all updates that were queued.
+            step: how many those are.
+            coming: updates until the next event.
+        """
+        if self._measured > 3 and step - self._step + min(coming, self.updates) <= self.updates:
             return
         jax.block_until_ready(carry.step)
         now = time.monotonic()
         if self._measured and step > self._step:
-            fitting = DISPATCH_SECONDS * (step - self._step) / max(now - self._time, 1e-6)
+            fitting = self.seconds * (step - self._step) / max(now - self._time, 1e-6)
             self.updates = max(1, min(int(fitting), GROWTH * self.updates))
         self._measured, self._time, self._step = self._measured + 1, now, step
 

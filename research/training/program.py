@@ -21,6 +21,7 @@ from jaxtyping import Array
 
 from research import keys
 from research.algorithms.algorithm import State
+from research.allocator import clearing_seconds
 from research.context import FAST, VENDOR
 from research.data.batch import Batch
 from research.data.feed import Window
@@ -60,6 +61,10 @@ class Program:
         outline: see `Outline`.
         example: a batch of one row like those of train, whose values do not matter; None without data.
         device: where to run; where the outline has a layout, it decides.
+
+    Attributes:
+        flops_per_update: see `compile`, before which it is not known.
+        clearing_seconds: of each dispatch of updates, in which memory is cleared; 0 before they are compiled.
     """
 
     def __init__(
@@ -81,7 +86,7 @@ class Program:
         self.outline = outline if layout is None else dataclasses.replace(outline, layout=layout.jitted())
         self._beside = outline if layout is not None and layout.mode == "pmap" else None
         self._bound: dict[str, Any] = {}
-        self.flops_per_update = math.nan
+        self.flops_per_update, self.clearing_seconds = math.nan, 0.0
         self._order: tuple[Any, Any] = (None, None)
         self._compared = self._beside is None
 
@@ -91,7 +96,7 @@ class Program:
         other.outline = dataclasses.replace(self.outline, lowerings=lowerings)
         if self._beside is not None:
             other._beside = dataclasses.replace(self._beside, lowerings=lowerings)
-        other._bound, other.flops_per_update = {}, math.nan
+        other._bound, other.flops_per_update, other.clearing_seconds = {}, math.nan, 0.0
         return other
 
     def initialise(self) -> Carry:
@@ -202,6 +207,9 @@ class Program:
         memory = advancing.compiled.memory_analysis()
         needed.append(memory)
         self.flops_per_update = advancing.flops
+        if self.outline.platform == "cpu":
+            devices = 1 if self.outline.layout is None else self.outline.layout.mesh.size
+            self.clearing_seconds = clearing_seconds(devices * getattr(memory, "temp_size_in_bytes", 0))
         return {
             "flops_per_update": advancing.flops,
             "turned_flops": advancing.turned,

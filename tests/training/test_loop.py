@@ -92,7 +92,20 @@ def test_host_conversions_grow_with_events_and_not_with_updates(tmp_path: Path, 
     assert conversions(400, 10, tmp_path / "c") == conversions(40, 10, tmp_path / "d") > few
 
 
-def test_dispatches_grow_to_two_seconds_and_no_more_than_two_are_queued(monkeypatch: Any) -> None:
+@pytest.mark.parametrize(
+    ("clearing", "period", "expected"),
+    [
+        (0.0, 1000, [1, 1] + [8] * 18),
+        (0.08, 1000, [1, 1] + [16] * 18),
+        (5.0, 1000, [1, 1, 16] + [32] * 17),
+        (0.0, 3, [1, 1, 1] + [3] * 17),
+        (0.0, 9, [1, 1, 7, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8]),
+    ],
+)
+def test_dispatches_grow_to_some_seconds_and_no_more_is_queued(
+    clearing: float, period: int, expected: list[int], monkeypatch: Any
+) -> None:
+    """Updates of 0.25 s, an event after each ``period``."""
     now, queued, most, sizes = 0.0, 0, 0, []
 
     def wait(_: Any) -> None:
@@ -102,13 +115,14 @@ def test_dispatches_grow_to_two_seconds_and_no_more_than_two_are_queued(monkeypa
     carry = set_up(EXPERIMENT, 0, QUIET).program.initialise()
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(jax, "block_until_ready", wait)
-    pace, step = loop.Pace(), 0
+    pace, step = loop.Pace(clearing), 0
     for _ in range(20):
-        sizes.append(pace.updates)
-        step, queued = step + pace.updates, queued + pace.updates
+        count = min(pace.updates, period - step % period)
+        sizes.append(count)
+        step, queued = step + count, queued + count
         most = max(most, queued)
-        pace.measure(carry, step)
-    assert sizes == [1, 1] + [8] * 18 and most == 16
+        pace.measure(carry, step, period - step % period)
+    assert sizes == expected and most <= pace.updates == min(32, max(8, 200 * clearing))
 
 
 @pytest.mark.parametrize("feed", ["resident", "streaming"])
@@ -117,7 +131,7 @@ def test_rows_from_disk_do_not_pile_up_on_the_device(feed: str, tmp_path: Path, 
     monkeypatch.setattr("research.data.streaming.CHUNK_UPDATES", 1)
     # One update per dispatch, and the device is never waited for in order to measure it.
     monkeypatch.setattr(loop, "FIRST_DISPATCH", 1)
-    monkeypatch.setattr(loop.Pace, "measure", lambda self, carry, step: None)
+    monkeypatch.setattr(loop.Pace, "measure", lambda self, carry, step, coming: None)
     setup = set_up(replace(EXPERIMENT, {"model.widths": (2048, 2048)}), 0, QUIET.replace(feed=feed))
     cadence = dataclasses.replace(setup.cadence, total=12, evaluate=None)
     done, advance = [], setup.program.advance

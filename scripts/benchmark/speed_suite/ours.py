@@ -85,7 +85,8 @@ class Contestant:
         began = time.perf_counter()
         self.carry = advanced(setup, setup.program.initialise(), 0, SOME)
         # Each turn begins as a run goes on, not as it begins, feeling its way to how many updates fit into a dispatch.
-        loop.FIRST_DISPATCH = max(1, int(loop.DISPATCH_SECONDS * SOME / (time.perf_counter() - began)))
+        seconds = loop.Pace(setup.program.clearing_seconds).seconds
+        loop.FIRST_DISPATCH = max(1, int(seconds * SOME / (time.perf_counter() - began)))
         self.log = MetricsLog(self.folder / "metrics.jsonl", 0, self.folder / "tensorboard")
         self.last, self.best = LastTimed(self.folder / "last"), Checkpoints(self.folder / "best")
         self.pace = PaceLog(self.folder / "pace.jsonl", 0, functools.partial(_throughput, setup), lambda: 0.0)
