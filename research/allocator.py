@@ -50,8 +50,8 @@ no room for ``M_TOP_PAD`` bytes, which it never has for so many.
 GPUS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What there is where the driver of a GPU is."""
 
-CLEARED = 2.0**31
-"""Bytes that the system clears in a second, page by page: 1.9 GiB were measured (`docs/speed.md`)."""
+CLEARED_A_SECOND = 2.0**31
+"""Bytes that the system clears, page by page, all cores together: 1.8 GiB were measured, and 3.6 (`docs/speed.md`)."""
 
 BETWEEN = 2.0
 """Seconds from one `give_back` to the next."""
@@ -86,13 +86,17 @@ def give_back() -> None:
         _given_back = time.monotonic()
 
 
-def clearing_seconds(working: float) -> float:
-    """What a dispatch of a program that works in so many bytes on a processor spends on having them cleared.
+def clearing_seconds(working: float, devices: int) -> float:
+    """What a dispatch of a program spends on having its working memory cleared.
 
-    0 where they are kept from one to the next, and where pages are large, which takes a tenth of it or less.
+    0 where it is kept from one to the next, and where pages are large: what it takes then was not to be told from 0.
+
+    Args:
+        working: bytes on each device.
+        devices: processors' virtual devices in this process, each with its own.
     """
     large = LARGE_PAGES in _tunables() or (TRANSPARENT.exists() and "[always]" in TRANSPARENT.read_text("ascii"))
-    return 0.0 if large or working <= OF_THREAD else working / CLEARED
+    return 0.0 if large or working <= OF_THREAD else devices * working / CLEARED_A_SECOND
 
 
 def large_pages_missed(working: float) -> bool:

@@ -33,6 +33,7 @@ class Context:
         stacked: whether kernels of several models lie side by side, as where `jax.vmap` trains them together; some
             lowerings are slow then.
         spread: whether the rows of this one program lie on several devices, among which the compiler divides the work.
+        counted: whether the program is made to count its arithmetic, which has nothing that is computed again.
         remat: whether blocks keep nothing for the backward pass; see `research.models.layers.blocks.through_block`.
     """
 
@@ -43,6 +44,7 @@ class Context:
     remat: bool = False
     stacked: bool = False
     spread: bool = False
+    counted: bool = False
 
     @property
     def alone(self) -> bool:

@@ -53,7 +53,7 @@ def train_members(
                 carry, record = program.record(carry, cadence.evaluates(step))
                 pending.append((step, record))
             living = _read(pending, 1, cadence, log, listener)
-            pace.measure(carry[-1], step, cadence.next_event(step) - step)
+            pace.measure(carry[-1], step, count)
             if tripwire is not None:
                 tripwire.reached("update", step, interrupted)
             due = cadence.checkpoint is not None and step % cadence.checkpoint == 0

@@ -42,6 +42,16 @@ def turned_flops(jaxpr: Any) -> float:
     return flops(jaxpr, _is_turned)
 
 
+def recomputes(jaxpr: Any) -> bool:
+    """Whether a program makes something again for the backward pass, by `jax.checkpoint`."""
+    jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
+    return any(
+        equation.primitive.name in ("remat2", "checkpoint")  # by version of JAX
+        or any(recomputes(part) for value in equation.params.values() for part in _programs(value))
+        for equation in jaxpr.eqns
+    )
+
+
 def _is_turned(equation: Any) -> bool:
     is_convolution = equation.primitive.name == "conv_general_dilated"
     return is_convolution and not has_channels_last(equation.params["dimension_numbers"])

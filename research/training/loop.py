@@ -27,10 +27,11 @@ from research.training.steps import Split
 from research.training.tripwire import Tripwire
 
 DISPATCH_SECONDS, LONGEST_DISPATCH = 2.0, 8.0
-"""An interruption waits for the dispatch that is under way: two seconds, or more where the system clears the working
-memory of a large program at each (see `research.allocator`), so that this takes no more than `CLEARING` of the time."""
+"""Seconds of a dispatch, for an interruption waits for what is queued, and at most where the system clears the working
+memory of a large program at each (see `research.allocator`)."""
 
-CLEARING = 0.02
+SHARE_OF_CLEARING = 0.015
+"""Share of the time that this is to take, as far as dispatches may be long enough."""
 
 FIRST_DISPATCH, GROWTH = 1, 16
 """Updates of the first dispatches, when nobody knows how long one takes, and how many times as many a dispatch has at
@@ -138,7 +139,7 @@ def train(
 
             # ---- the host reads what earlier events computed, while the device works on
             ended = _read(pending, 1, cadence, log, listener)
-            pace.measure(carry, step, cadence.next_event(step) - step)
+            pace.measure(carry, step, count)
             for kept in (last, best):
                 kept.check()
             if tripwire is not None:
@@ -226,8 +227,9 @@ def _finite(params: Any) -> Any:
 class Pace:
     """How many updates fit into one dispatch, so that signals and the display are never kept waiting for long.
 
-    It waits for the device in order to measure, a few times at the start and then whenever the next updates would make
-    those that are queued more than a dispatch has.
+    It waits for the device in order to measure, a few times at the start and then whenever the next updates, if they
+    are as many as the last, would make those that are queued more than two dispatches have; or one, where dispatches
+    are longer, of programs beside which the moment in which the device then waits for the host is nothing.
 
     Attributes:
         updates: of a dispatch at most.
@@ -236,18 +238,20 @@ class Pace:
 
     def __init__(self, clearing: float = 0.0) -> None:
         """``clearing``: seconds of each dispatch in which the system clears memory."""
-        self.updates, self.seconds = FIRST_DISPATCH, min(LONGEST_DISPATCH, max(DISPATCH_SECONDS, clearing / CLEARING))
+        self.updates = FIRST_DISPATCH
+        self.seconds = min(LONGEST_DISPATCH, max(DISPATCH_SECONDS, clearing / SHARE_OF_CLEARING))
+        self._queued = 2 if self.seconds == DISPATCH_SECONDS else 1
         self._measured, self._time, self._step = 0, 0.0, 0
 
-    def measure(self, carry: Carry, step: int, coming: int) -> None:
+    def measure(self, carry: Carry, step: int, count: int) -> None:
         """Wait for the device where it is time to.
 
         Args:
             carry: the state after all updates that were queued.
-            step: how many those are.
-            coming: updates until the next event.
+            step: the number of the last of them.
+            count: how many were queued last.
         """
-        if self._measured > 3 and step - self._step + min(coming, self.updates) <= self.updates:
+        if self._measured > 3 and step - self._step + count <= self._queued * self.updates:
             return
         jax.block_until_ready(carry.step)
         now = time.monotonic()

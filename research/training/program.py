@@ -31,7 +31,7 @@ from research.experiment import Experiment
 from research.training import steps
 from research.training.carry import Carry
 from research.training.compiling import compiled
-from research.training.flops import flops, turned_flops
+from research.training.flops import flops, recomputes, turned_flops
 from research.training.layout import ROWS, Layout
 from research.training.replicas import parted
 from research.training.steps import Outline, Run, Split
@@ -208,8 +208,9 @@ class Program:
         needed.append(memory)
         self.flops_per_update = advancing.flops
         if self.outline.platform == "cpu":
-            devices = 1 if self.outline.layout is None else self.outline.layout.mesh.size
-            self.clearing_seconds = clearing_seconds(devices * getattr(memory, "temp_size_in_bytes", 0))
+            layout = self.outline.layout
+            devices = 1 if layout is None else sum(each.process_index == jax.process_index() for each in layout.devices)
+            self.clearing_seconds = clearing_seconds(getattr(memory, "temp_size_in_bytes", 0), devices)
         return {
             "flops_per_update": advancing.flops,
             "turned_flops": advancing.turned,
@@ -278,10 +279,11 @@ class Program:
             bound = _beside(functools.partial(function, self._beside), layout, arguments[3], arguments[4])
         traced = jax.jit(bound, donate_argnums=donate, out_shardings=places).trace(*arguments)
         counted = traced
-        if (self.outline.remat or self.outline.lowerings == VENDOR) and name == "advance":
+        if name == "advance" and (self.outline.lowerings == VENDOR or recomputes(traced.jaxpr)):
             # What is computed again is no arithmetic of the model, and that of a vendor's kernels cannot be counted.
             lowerings = FAST if self.outline.lowerings == VENDOR else self.outline.lowerings
-            once = functools.partial(function, dataclasses.replace(self.outline, remat=False, lowerings=lowerings))
+            changes = {"remat": False, "counted": True, "lowerings": lowerings}
+            once = functools.partial(function, dataclasses.replace(self.outline, **changes))
             counted = jax.jit(once).trace(*arguments)
         made = compiled(traced.lower(), self.outline.platform)
         return Executable(made, flops(counted.jaxpr), turned_flops(counted.jaxpr))

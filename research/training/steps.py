@@ -43,7 +43,7 @@ class Outline:
         task: what is predicted; None without data.
         platform: kind of device, as in `research.context.Context`.
         layout: how rows and parameters are spread over several devices; None on one.
-        remat, stacked: as in `research.context.Context`.
+        remat, stacked, counted: as in `research.context.Context`.
         lowerings: ``fast``, ``reference`` or ``vendor``, as in `research.experiment.Execution`.
         cached: whether evaluation goes by passes that stay in the caches of a processor; see
             `research.data.feed.block_rows`.
@@ -55,6 +55,7 @@ class Outline:
     layout: Layout | None = None
     remat: bool = False
     stacked: bool = False
+    counted: bool = False
     lowerings: str = FAST
     cached: bool = False
 
@@ -91,6 +92,7 @@ def _context(outline: Outline, run: Run) -> Context:
         platform=outline.context_platform,
         remat=outline.remat,
         stacked=outline.stacked,
+        counted=outline.counted,
         spread=outline.layout is not None and outline.layout.mode == "jit",
     )
     if outline.layout is not None and outline.layout.mode == "pmap":

@@ -43,8 +43,9 @@ MEASURED_SECONDS = 0.5
 ROUNDS = 3
 
 FEWEST = 4
-"""Updates of a measurement at least, as far as a run puts so many into a dispatch: each dispatch has its memory given
-anew. Of xresnet1d-101 single updates took between 137 and 395 ms, one of five in a row between 123 and 207."""
+"""Updates of a measurement at least, as far as `DISPATCH_SECONDS` have so many: each dispatch is given its memory anew.
+One of a run may be longer (`research.training.loop`), for which there is no time here. Of xresnet1d-101 single updates
+took between 137 and 395 ms, one of five in a row between 123 and 207."""
 
 Kind = TypeVar("Kind", bound=Hashable)
 

@@ -137,6 +137,7 @@ def test_waves_that_are_trained_elsewhere(waves: list[Wave], console: Console, m
 
 
 def test_a_terminal_has_a_bar_of_its_width(waves: list[Wave], monkeypatch: Any) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one gets lines
     waves[0].about["members"][1]["name"] = "a variant with a long name, quite a long one/seed=0"
     with open(os.devnull, "w") as file:
         terminal = Console(record=True, width=80, file=file, force_terminal=True)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from flax import nnx
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from research.context import Context
+from research.models.layers import attention_blocks
+from research.models.layers.attention import SelfAttention
+from research.models.model import Forward
 from research.training.collectives import Sent, collectives
 
 TEXT = """HloModule jit_step, entry_computation_layout={()->f32[8]{0}}
@@ -63,3 +71,20 @@ def test_a_mean_over_rows_that_lie_apart_is_one_message() -> None:
     assert collectives(once, 2) == {"all-reduce": Sent(1, 16 * 4)}
     thrice = collectives(jax.jit(three_times, out_shardings=whole).lower(rows).compile().as_text(), 2)
     assert thrice["all-reduce"].count >= 3
+
+
+def test_attention_of_long_sequences_on_two_devices_gathers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attends to its own examples."""
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("data",), axis_types=(AxisType.Auto,))
+    apart, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    graph, state = nnx.split(SelfAttention(8, 2, rngs=nnx.Rngs(0)))
+
+    def loss(state: Any, x: jax.Array) -> jax.Array:
+        return jnp.square(nnx.merge(graph, state)(x, None, Forward(context=Context(spread=True)))).sum()
+
+    rows = jax.ShapeDtypeStruct((8, 16, 8), jnp.float32, sharding=apart)
+    for name in ("PAIRS_IN_CACHE", "MOST_PAIRS"):
+        monkeypatch.setattr(attention_blocks, name, 8 * 2 * 16 * 16 // 4)
+    monkeypatch.setattr(attention_blocks, "PAIRS_OF_BLOCK", 8 * 2 * 16 * 4)
+    text = jax.jit(jax.grad(loss), out_shardings=whole).lower(state, rows).compile().as_text()
+    assert "while" in text and set(collectives(text, 2)) == {"all-reduce"}

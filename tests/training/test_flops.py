@@ -7,10 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from tiny import EXPERIMENT, QUIET
 
 from research.context import Context
+from research.data import SeriesData, SyntheticVitals
+from research.models import SeriesTransformer
+from research.models.layers import attention_blocks
 from research.models.layers.correlation import correlate
+from research.spec import replace
+from research.training import program
 from research.training.flops import flops, turned_flops
+from research.training.setup import set_up
 
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
 PRODUCT = 2 * 3 * 4 * 5
@@ -90,3 +97,22 @@ def test_turned_convolutions(space: int) -> None:
     assert turned(lambda x, k: convolve(x, k, rhs_dilation=(2,) * space), images, kernel) == 0
     assert turned(lambda x, k: convolve(x, k, feature_group_count=6), images, kernel[..., :1, :]) == 0
     assert turned(jnp.matmul, A, B) == 0
+
+
+def test_attention_by_blocks_counts_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What blocks compute again for the gradient is no arithmetic of the model."""
+    data = SeriesData(source=SyntheticVitals(patients=30))
+    experiment = replace(EXPERIMENT, {"data": data, "model": SeriesTransformer(width=8, depth=1, heads=2)})
+
+    def counted() -> tuple[float, str]:
+        monkeypatch.setattr(program, "_EXECUTABLES", {})
+        setup = set_up(experiment, 0, QUIET)
+        assert setup.feed is not None
+        given = setup.program.initialise(), setup.feed.window(0)
+        return setup.program.compile(*given, None, False)["flops_per_update"], setup.program.text_of_advance(*given)
+
+    whole, text = counted()
+    monkeypatch.setattr(attention_blocks, "PAIRS_IN_CACHE", 2)
+    parts, of_parts = counted()
+    assert of_parts != text
+    assert parts == whole

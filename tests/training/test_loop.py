@@ -93,24 +93,24 @@ def test_host_conversions_grow_with_events_and_not_with_updates(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("clearing", "period", "expected"),
+    ("clearing", "period", "expected", "most", "waits"),
     [
-        (0.0, 1000, [1, 1] + [8] * 18),
-        (0.08, 1000, [1, 1] + [16] * 18),
-        (5.0, 1000, [1, 1, 16] + [32] * 17),
-        (0.0, 3, [1, 1, 1] + [3] * 17),
-        (0.0, 9, [1, 1, 7, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8]),
+        (0.0, 1000, [1, 1] + [8] * 18, 16, 12),
+        (0.06, 1000, [1, 1] + [16] * 18, 16, 20),
+        (5.0, 1000, [1, 1, 16] + [32] * 17, 32, 20),
+        (0.0, 2, [1, 1] + [2] * 18, 16, 6),
+        (5.0, 4, [1, 1, 2] + [4] * 17, 32, 6),
     ],
 )
-def test_dispatches_grow_to_some_seconds_and_no_more_is_queued(
-    clearing: float, period: int, expected: list[int], monkeypatch: Any
+def test_dispatches_grow_to_some_seconds_and_few_are_queued(
+    clearing: float, period: int, expected: list[int], most: int, waits: int, monkeypatch: Any
 ) -> None:
-    """Updates of 0.25 s, an event after each ``period``."""
-    now, queued, most, sizes = 0.0, 0, 0, []
+    """Updates of 0.25 s; a dispatch ends after each ``period``, as where rows come in blocks of so many."""
+    now, queued, found, sizes, waited = 0.0, 0, 0, [], 0
 
     def wait(_: Any) -> None:
-        nonlocal now, queued
-        now, queued = now + 0.25 * queued, 0
+        nonlocal now, queued, waited
+        now, queued, waited = now + 0.25 * queued, 0, waited + 1
 
     carry = set_up(EXPERIMENT, 0, QUIET).program.initialise()
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
@@ -120,9 +120,9 @@ def test_dispatches_grow_to_some_seconds_and_no_more_is_queued(
         count = min(pace.updates, period - step % period)
         sizes.append(count)
         step, queued = step + count, queued + count
-        most = max(most, queued)
-        pace.measure(carry, step, period - step % period)
-    assert sizes == expected and most <= pace.updates == min(32, max(8, 200 * clearing))
+        found = max(found, queued)
+        pace.measure(carry, step, count)
+    assert sizes == expected and found <= most and waited == waits
 
 
 @pytest.mark.parametrize("feed", ["resident", "streaming"])
@@ -131,7 +131,7 @@ def test_rows_from_disk_do_not_pile_up_on_the_device(feed: str, tmp_path: Path, 
     monkeypatch.setattr("research.data.streaming.CHUNK_UPDATES", 1)
     # One update per dispatch, and the device is never waited for in order to measure it.
     monkeypatch.setattr(loop, "FIRST_DISPATCH", 1)
-    monkeypatch.setattr(loop.Pace, "measure", lambda self, carry, step, coming: None)
+    monkeypatch.setattr(loop.Pace, "measure", lambda self, carry, step, count: None)
     setup = set_up(replace(EXPERIMENT, {"model.widths": (2048, 2048)}), 0, QUIET.replace(feed=feed))
     cadence = dataclasses.replace(setup.cadence, total=12, evaluate=None)
     done, advance = [], setup.program.advance

@@ -11,18 +11,19 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32, UInt32
 
-PAIRS_ON_CPU = 2**21
-"""Pairs of steps in all rows and heads up to which they are held at once: 8 MiB as float32, which stay in the cache."""
+from research.context import Context
 
-PAIRS_ELSEWHERE = 2**24
+PAIRS_IN_CACHE = 2**21
+"""Pairs of steps in all rows and heads that a processor holds at once: 8 MiB as float32, which stay in its cache."""
 
-PAIRS_OF_BLOCK_ELSEWHERE = 2**22
+MOST_PAIRS, PAIRS_OF_BLOCK = 2**24, 2**22
+"""Up to which they are held at once elsewhere, 64 MiB as float32, some of which are kept; and of a block of more."""
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["valid"], meta_fields=["causal"])
@@ -58,27 +59,47 @@ class Blocks(NamedTuple):
     queries: int
 
 
-def blocks(batch: int, heads: int, steps: int, platform: str) -> Blocks | None:
+class Rows(NamedTuple):
+    """What attention knows of some examples beside their queries; heads are further rows.
+
+    Attributes:
+        key, value: of all steps.
+        valid: which steps count; None: all.
+        drawn_by: keys of what is dropped; None: nothing.
+    """
+
+    key: Float[Array, "NH T d"]
+    value: Float[Array, "NH T d"]
+    valid: Bool[Array, "N T"] | None
+    drawn_by: UInt32[Array, "N 2"] | None
+
+
+Attend = Callable[[Rows, Float[Array, "NH Q d"], Int32[Array, " Q"]], Float[Array, "NH Q d"]]
+
+
+def blocks(batch: int, heads: int, steps: int, context: Context) -> Blocks | None:
     """What is attended to at once; None: everything.
 
     On a processor these are whole sequences of some examples, or where already one has too many pairs, some queries of
-    one: what is held is then small and the matrices are large. Elsewhere they are some queries of all examples, which
-    keeps the accelerator's many cores at work.
+    one: what is held is then small and the matrices are large. On accelerators they are some queries of all examples,
+    which keeps their many cores at work; and so they are where rows lie on several devices, which would otherwise have
+    to be told to take examples of their own.
 
     Args:
         batch: examples.
         heads: of attention.
         steps: of a sequence.
-        platform: what the program is made for, such as "cpu".
+        context: for what the program is made.
     """
     of_example = heads * steps * steps
-    if batch * of_example <= (PAIRS_ON_CPU if platform == "cpu" else PAIRS_ELSEWHERE):
+    cached = context.platform == "cpu" and not context.spread
+    if context.counted or batch * of_example <= (PAIRS_IN_CACHE if cached else MOST_PAIRS):
         return None
-    if platform != "cpu":
-        return Blocks(batch, _evenly(steps, PAIRS_OF_BLOCK_ELSEWHERE // (batch * heads * steps)))
-    if of_example <= PAIRS_ON_CPU:
-        return Blocks(_evenly(batch, PAIRS_ON_CPU // of_example), steps)
-    return Blocks(1, _evenly(steps, PAIRS_ON_CPU // (heads * steps)))
+    if not cached:
+        return Blocks(batch, _evenly(steps, PAIRS_OF_BLOCK // (batch * heads * steps)))
+    if of_example <= PAIRS_IN_CACHE:
+        return Blocks(_evenly(batch, PAIRS_IN_CACHE // of_example), steps)
+    return Blocks(1, _evenly(steps, PAIRS_IN_CACHE // (heads * steps)))
 
 
 def _evenly(count: int, most: int) -> int:
@@ -87,51 +108,49 @@ def _evenly(count: int, most: int) -> int:
 
 
 def in_blocks(
-    attend: Callable[[Any, Float[Array, "N H Q d"], Int32[Array, " Q"]], Float[Array, "N H Q d"]],
-    rows: Any,
-    query: Float[Array, "B H T d"],
-    size: Blocks,
-) -> Float[Array, "B H T d"]:
+    attend: Attend, rows: Rows, query: Float[Array, "BH T d"], batch: int, size: Blocks
+) -> Float[Array, "BH T d"]:
     """``attend`` for blocks of examples and of queries, one after the other.
 
     Args:
-        attend: what becomes of some examples' ``rows`` and queries, and of the queries' numbers; those from T on are
-            padding, and so are examples after the last.
-        rows: arrays with the examples on the first axis, in any pytree.
+        attend: what becomes of some queries of some examples, given their numbers; those from T on are padding, and so
+            are examples after the last.
+        rows: of all examples.
         query: of all steps.
+        batch: examples.
         size: of a block.
     """
-
-    batch, steps = query.shape[0], query.shape[2]
     count = math.ceil(batch / size.examples)
-    numbers = jnp.arange(math.ceil(steps / size.queries) * size.queries, dtype=jnp.int32)
+    numbers = jnp.arange(math.ceil(query.shape[1] / size.queries) * size.queries, dtype=jnp.int32)
 
-    def some(rows: Any, query: Float[Array, "N H T d"], numbers: Int32[Array, " P"]) -> Float[Array, "N H T d"]:
+    def of_examples(rows: Rows, query: Float[Array, "NH T d"], numbers: Int32[Array, " P"]) -> Float[Array, "NH T d"]:
         return _by_queries(functools.partial(attend, rows), query, numbers, size.queries)
 
-    def parted(x: Array) -> Array:
-        filled = jnp.pad(x, [(0, count * size.examples - batch)] + [(0, 0)] * (x.ndim - 1))
-        return filled.reshape(count, size.examples, *x.shape[1:])
-
     if count == 1:
-        return some(rows, query, numbers)
+        return of_examples(rows, query, numbers)
+
+    def by_examples(x: Array) -> Array:
+        each = len(x) // batch
+        filled = jnp.pad(x, [(0, (count * size.examples - batch) * each)] + [(0, 0)] * (x.ndim - 1))
+        return filled.reshape(count, size.examples * each, *x.shape[1:])
+
     # Each block has numbers of its own: what follows from the same ones for all, such as where to draw for pairs of
     # steps, JAX would compute before the loop, for all pairs.
     own = jnp.broadcast_to(numbers, (count, len(numbers)))
-    mixed = jax.lax.map(lambda block: some(*block), (*jax.tree.map(parted, (rows, query)), own))
-    return mixed.reshape(-1, *mixed.shape[2:])[:batch]
+    mixed = jax.lax.map(lambda block: of_examples(*block), (*jax.tree.map(by_examples, (rows, query)), own))
+    return mixed.reshape(-1, *mixed.shape[2:])[: len(query)]
 
 
 def _by_queries(
-    attend: Callable[[Float[Array, "N H Q d"], Int32[Array, " Q"]], Float[Array, "N H Q d"]],
-    query: Float[Array, "N H T d"],
+    attend: Callable[[Float[Array, "NH Q d"], Int32[Array, " Q"]], Float[Array, "NH Q d"]],
+    query: Float[Array, "NH T d"],
     numbers: Int32[Array, " P"],
     size: int,
-) -> Float[Array, "N H T d"]:
+) -> Float[Array, "NH T d"]:
     """``attend`` for blocks of queries, whose numbers are a multiple of their size, made again for the gradient."""
-    examples, heads, steps, width = query.shape
+    rows, steps, width = query.shape
     count = len(numbers) // size
-    filled = jnp.pad(query, ((0, 0), (0, 0), (0, count * size - steps), (0, 0)))
-    parts = jnp.moveaxis(filled.reshape(examples, heads, count, size, width), 2, 0)
+    filled = jnp.pad(query, ((0, 0), (0, count * size - steps), (0, 0)))
+    parts = filled.reshape(rows, count, size, width).swapaxes(0, 1)
     mixed = jax.lax.map(jax.checkpoint(lambda block: attend(*block)), (parts, numbers.reshape(count, size)))
-    return jnp.moveaxis(mixed, 0, 2).reshape(examples, heads, count * size, width)[:, :, :steps]
+    return mixed.swapaxes(0, 1).reshape(rows, count * size, width)[:, :steps]

@@ -56,7 +56,7 @@ class Dropout(nnx.Module):
         """
         if self.rate is None or not forward.train:
             return None
-        _keys_of(forward)
+        _keys_of(forward)  # or it is said here that there are none
         stream = forward.next_stream()
 
         def factor(drawn_by: UInt32[Array, "N 2"], numbers: Int32[Array, " Q"]) -> Float32[Array, "N H Q T"]:

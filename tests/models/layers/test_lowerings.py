@@ -194,12 +194,16 @@ def test_attention_agrees_with_that_by_weights(rows, steps, padded, causal, drop
     agree(form(CPU), form(OTHER), drawn(6, (rows, steps, 8))[0], state)
 
 
+SPREAD = Context(platform="cpu", spread=True)
+
+
 @pytest.mark.parametrize(
     ("context", "limits", "size"),
     [
-        (CPU, {"PAIRS_ON_CPU": 2 * 2 * 10 * 10}, (2, 10)),
-        (CPU, {"PAIRS_ON_CPU": 2 * 10 * 4}, (1, 4)),
-        (OTHER, {"PAIRS_ELSEWHERE": 1, "PAIRS_OF_BLOCK_ELSEWHERE": 3 * 2 * 10 * 4}, (3, 4)),
+        (CPU, {"PAIRS_IN_CACHE": 2 * 2 * 10 * 10}, (2, 10)),
+        (CPU, {"PAIRS_IN_CACHE": 2 * 10 * 4}, (1, 4)),
+        (SPREAD, {"MOST_PAIRS": 1, "PAIRS_OF_BLOCK": 3 * 2 * 10 * 4}, (3, 4)),
+        (OTHER, {"MOST_PAIRS": 1, "PAIRS_OF_BLOCK": 3 * 2 * 10 * 4}, (3, 4)),
     ],
 )
 @pytest.mark.parametrize(("causal", "rate"), [(False, None), (True, 0.3)])
@@ -218,10 +222,10 @@ def test_attention_of_long_sequences_goes_by_blocks(monkeypatch, context, limits
         with monkeypatch.context() as patch:
             for name, limit in limits.items():
                 patch.setattr(attention_blocks, name, limit)
-            assert attention_blocks.blocks(3, 2, 10, context.platform) == size
+            assert attention_blocks.blocks(3, 2, 10, context) == size
             return run(x)
 
-    assert attention_blocks.blocks(3, 2, 10, context.platform) is None
+    assert attention_blocks.blocks(3, 2, 10, context) is None
     agree(in_blocks, run, x)
 
 
