@@ -90,6 +90,7 @@ def clearing_seconds(working: float, devices: int) -> float:
     """What a dispatch of a program spends on having its working memory cleared.
 
     0 where it is kept from one to the next, and where pages are large: what it takes then was not to be told from 0.
+    Measured with the GNU C library on Linux; of other systems it is supposed.
 
     Args:
         working: bytes on each device.
