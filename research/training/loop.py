@@ -95,7 +95,8 @@ def train(
     """Run updates until the end, early stopping or a failure; returns the final carry, already saved.
 
     The device is kept busy, but for the moment between two long dispatches (see `Pace`): the records of an event are
-    read by the host only after the next chunk of updates has been dispatched. Stopping early and failing are decided on the device, where later updates then change nothing.
+    read by the host only after the next chunk of updates has been dispatched. Stopping early and failing are decided on
+    the device, where later updates then change nothing.
 
     Raises:
         RunError: for a loss that is not finite, or a checkpoint that cannot be written.
