@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import zlib
 
@@ -62,6 +63,7 @@ def step_keys(keys: UInt32[Array, "B 2"], steps: int) -> UInt32[Array, "S B 2"]:
     return fold_in(keys[None], jnp.arange(steps, dtype=jnp.uint32)[:, None])
 
 
+@functools.partial(jax.jit, inline=True)
 def fold_in(key: UInt32[Array, "... 2"], data: UInt32[Array, ...]) -> UInt32[Array, "... 2"]:
     """The bits of `jax.random.fold_in` for threefry keys, ``key`` and ``data`` broadcast against one another.
 

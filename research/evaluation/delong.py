@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 from jaxtyping import Bool, Float, Int, Num
 
 from research.evaluation.intervals import LEVEL, Interval, normal_quantile
@@ -82,8 +82,9 @@ def logit_interval(area: float, variance: float, level: float = LEVEL) -> tuple[
     Recommended for the Mann-Whitney statistic by Pepe (2003) and by Pohar Perme & Manevski (2019).
     """
     half = normal_quantile(level) * np.sqrt(variance) / (area * (1 - area))
-    centre = scipy.special.logit(area)
-    return float(scipy.special.expit(centre - half)), float(scipy.special.expit(centre + half))
+    centre = math.log(area / (1 - area))
+    low, high = (float(np.exp(-np.logaddexp(0, -end))) for end in (centre - half, centre + half))
+    return low, high
 
 
 def newcombe(area: float, positives: int, negatives: int, level: float = LEVEL) -> tuple[float, float]:
@@ -174,4 +175,4 @@ def paired_p_value(first: Influence, second: Influence, unit: Int[np.ndarray, " 
         return np.nan
     if variance <= 1e-15:
         return 1.0 if abs(difference) < 1e-12 else np.nan
-    return float(2 * scipy.special.ndtr(-abs(difference) / np.sqrt(variance)))
+    return math.erfc(abs(difference) / math.sqrt(2 * variance))

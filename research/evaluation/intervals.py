@@ -5,11 +5,11 @@ The area under the ROC curve has intervals of its own, in `research.evaluation.d
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 from jaxtyping import Bool, Float, Int
 
 LEVEL = 0.95
@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
 def normal_quantile(level: float = LEVEL) -> float:
     """The two-sided quantile of the normal distribution, 1.96 for 0.95."""
-    return float(scipy.special.ndtri((1 + level) / 2))
+    return statistics.NormalDist().inv_cdf((1 + level) / 2)
 
 
 def unit_numbers(patient: np.ndarray | None, count: int) -> Int[np.ndarray, " N"]:

@@ -74,7 +74,7 @@ def _panel(axes: Any, records: Sequence[dict[str, Any]], group: list[str], best_
     loss = group[0].endswith("loss")
     values = np.concatenate(everything)
     if loss and len(values) and values.min() > 0 and values.max() > _WIDE_RANGE * values.min():
-        axes.set_yscale("log")
+        style.logarithmic(axes)
     if best_step is not None:
         nearest = min(records, key=lambda record: abs(record["step"] - best_step))
         axes.axvline(_axis(nearest, records), color=style.GREY, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)

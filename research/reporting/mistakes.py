@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.special
 from jaxtyping import Float, Int, Shaped
 
 from research import metrics
@@ -101,7 +100,8 @@ def _of_thresholds(predictions: Predictions, truth: np.ndarray, thresholds: Mapp
 
 
 def _log_odds(probability: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    return scipy.special.logit(probability.clip(_LEAST, 1 - _LEAST))
+    clipped = probability.clip(_LEAST, 1 - _LEAST)
+    return np.log(clipped) - np.log1p(-clipped)
 
 
 def _complete(task: Task, thresholds: Mapping[str, float] | None) -> dict[str, float]:

@@ -185,6 +185,22 @@ def square(axes: Any, end: float = 1.0) -> None:
     axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
 
 
+def logarithmic(axes: Any) -> None:
+    """A logarithmic vertical axis whose numbers are written plainly: 0.01, not as a power of 10.
+
+    The parser of formulas that matplotlib needs for powers takes longer to start than the axis to draw.
+    """
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(Plain())
+    axes.yaxis.set_minor_formatter(Plain())
+
+
 def legend(axes: Any) -> None:
     """A legend without a frame, where it covers least."""
     axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none", fontsize=SMALL_SIZE, labelcolor=INK)

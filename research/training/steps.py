@@ -7,6 +7,7 @@ the same lines.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -118,13 +119,13 @@ def traced_part(spec: Experiment) -> Experiment:
 
 def initialise(outline: Outline, spec: Experiment, run: Run, example: Batch | None) -> Carry:
     """The carry before the first update; ``example`` is a batch of one row, whose values do not matter."""
-    algorithm, context = spec.algorithm, _context(outline, run)
+    algorithm = spec.algorithm
     seen = None if example is None else seen_by_model(spec, example)
     state = algorithm.init(spec, keys.stream(run.seed, "initialise", 0), seen)
 
     def one_update(state: State) -> dict[str, Array]:
         def on(batch: Batch | None) -> dict[str, Array]:
-            return algorithm.update(spec, state, batch, keys.stream(run.seed, "update", 0), context)[1]
+            return _update(outline, spec, state, batch, keys.stream(run.seed, "update", 0), run)[1]
 
         if example is None:
             return on(None)
@@ -165,7 +166,6 @@ def advance(
         offset: where in the window the first of the updates is.
         count: how many updates.
     """
-    context = _context(outline, run)
 
     def unfinished(value: tuple[Array, Carry]) -> Array:
         done, carry = value
@@ -176,7 +176,7 @@ def advance(
         key = keys.stream(run.seed, "update", carry.step)
 
         def on(batch: Batch | None) -> tuple[State, dict[str, Array]]:
-            return spec.algorithm.update(spec, carry.state, batch, key, context)
+            return _update(outline, spec, carry.state, batch, key, run)
 
         if train is None:
             state, scalars = on(None)
@@ -194,6 +194,22 @@ def advance(
         )
 
     return lax.while_loop(unfinished, update, (jnp.int32(0), carry))[1]
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _update(
+    outline: Outline, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], run: Run
+) -> tuple[State, dict[str, Array]]:
+    """Of the algorithm; traced once, though the first carry and the program of the updates both need it."""
+    return spec.algorithm.update(spec, state, batch, key, _context(outline, run))
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _evaluate(
+    outline: Outline, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], run: Run
+) -> dict[str, Array]:
+    """Of the algorithm; traced once for the rehearsal and the program itself."""
+    return spec.algorithm.evaluate(spec, state, batch, key, _context(outline, run))
 
 
 def _with_rows(
@@ -334,15 +350,15 @@ def evaluate(
     block: bool = False,
 ) -> Any:
     """Rows over a whole split in batches of one shape, the padding cut off again; with ``block`` over one of them."""
-    context, key = _context(outline, run), keys.stream(run.seed, purpose, step)
+    key = keys.stream(run.seed, purpose, step)
     if split is None:
-        return spec.algorithm.evaluate(spec, state, None, key, context)
+        return _evaluate(outline, spec, state, None, key, run)
     count = len(split.example)
     like = jax.eval_shape(lambda rows: inputs_at(rows, jnp.zeros(1, jnp.int32)), split)
     size, filled = block_of(spec, outline.layout, count, like, outline.cached)
 
     def on(batch: Batch) -> dict[str, Array]:
-        found = spec.algorithm.evaluate(spec, state, batch, key, context)
+        found = _evaluate(outline, spec, state, batch, key, run)
         return _as_long(found, split.targets.shape[1]) if split.task.per_step else found
 
     if outline.layout is not None and count == filled and (block or filled == size):

@@ -106,7 +106,7 @@ def _panel(
             rest = slice(max(0, whole - 1), None)
             axes.plot(curve.place[rest], mean[rest], label="_thin", **(look | {"linewidth": 0.6}))
     if scale == "log":
-        axes.set_yscale("log")
+        style.logarithmic(axes)
     axes.set_ylim(*_limits(list(curves.values()), scale))
     if all((curve.place == curve.place.round()).all() for curve in curves.values()):
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
