@@ -185,6 +185,17 @@ def test_whole_epochs_have_whole_ticks(per_epoch: int, whole: bool) -> None:
     assert len(ticks) >= 3 and all(float(tick).is_integer() for tick in ticks) is whole
 
 
+def test_a_loss_that_falls_far_has_a_logarithmic_axis_with_plain_numbers() -> None:
+    records = [{"step": step, "train/loss": 10.0**-step} for step in range(6)]
+    figure = learning_curves(records, "a run")
+    assert figure is not None
+    axes = figure.axes[0]
+    figure.canvas.draw()
+    low, high = axes.get_ylim()
+    ticks = {text.get_text() for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high}
+    assert axes.get_yscale() == "log" and ticks == {"1", "0.1", "0.01", "0.001", "0.0001", "1e-05"}
+
+
 def test_learning_curves_show_losses_metrics_and_the_reported_weights() -> None:
     figure = learning_curves(RECORDS, "a run", best_step=20)
     assert figure is not None

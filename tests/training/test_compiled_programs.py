@@ -14,10 +14,11 @@ import pytest
 from pictures import Dots
 from tiny import EXPERIMENT, QUIET, log_of
 
+from research.algorithms import Supervised
 from research.data import ImageData
 from research.experiment import Evaluation, Experiment
 from research.losses import CrossEntropy
-from research.models import CNN
+from research.models import CNN, MLP
 from research.optimizers import Adam
 from research.training import loop, program, steps
 from research.training.compiling import compiled
@@ -55,6 +56,24 @@ def test_a_thousand_updates_are_dispatched_once_between_two_events_and_compiled_
     counted["compiled"].clear()
     log_of(THOUSAND.replace(optimizer=THOUSAND.optimizer.replace(learning_rate=0.5), steps=999), tmp_path / "second")
     assert not counted["compiled"], "numbers cause no compile"
+
+
+def test_the_update_and_the_evaluation_of_a_run_are_traced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short run waits for its traces longer than for its updates."""
+    traced: Counter[str] = Counter()
+    for method in ("update", "evaluate"):
+        original = getattr(Supervised, method)
+
+        def noted(self: Any, *rest: Any, name: str = method, original: Any = original) -> Any:
+            traced[name] += 1
+            return original(self, *rest)
+
+        monkeypatch.setattr(Supervised, method, noted)
+    fresh = EXPERIMENT.replace(model=MLP(widths=(6, 3)), batch_size=12)  # of which no other test has left a trace
+    log_of(fresh, tmp_path)
+    assert traced == {"update": 1, "evaluate": 1}
 
 
 def test_a_network_of_pictures_has_no_scatter_in_its_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
