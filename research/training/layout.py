@@ -42,6 +42,11 @@ class Layout:
         """Over how many devices the rows of a batch are spread."""
         return math.prod(self.mesh.shape[name] for name in ROWS)
 
+    @property
+    def whole(self) -> bool:
+        """Whether each device holds all of the state."""
+        return self.mesh.shape["fsdp"] == self.mesh.shape["tensor"] == 1
+
     def jitted(self) -> Layout:
         """The same devices for programs that are not divided by pmap."""
         return dataclasses.replace(self, mode="jit")

@@ -100,8 +100,25 @@ class Program:
         return other
 
     def initialise(self) -> Carry:
-        """The carry before the first update."""
+        """The carry before the first update.
+
+        Where each core of a processor holds it whole, it is made on the first of them, by the program that training on
+        one device has too: of a deep network that takes longer to compile than to try.
+        """
+        layout = self.outline.layout
+        if layout is not None and self.outline.platform == "cpu" and layout.whole and self.place.is_fully_addressable:
+            carry = self._on(layout.devices[0]).initialise()
+            return jax.device_put(carry, self.places(carry))
         return self._run("initialise", steps.initialise, (), self.spec, self.run, self.example)
+
+    def _on(self, device: Any) -> Program:
+        """The same on one device alone."""
+        other = copy.copy(self)
+        other.place = jax.sharding.SingleDeviceSharding(device)
+        other.spec, other.run, other.example = jax.device_put((self.spec, self.run, self.example), other.place)
+        other.outline, other._beside = dataclasses.replace(self.outline, layout=None), None
+        other._bound = {}
+        return other
 
     def carry_like(self) -> Carry:
         """Shapes, types and places of the carry, as what a checkpoint is restored into; compiles nothing."""
