@@ -80,9 +80,15 @@ def logit_interval(area: float, variance: float, level: float = LEVEL) -> tuple[
     """Limits from a normal approximation on the logit scale, which stay within 0 and 1 and suit areas near 1.
 
     Recommended for the Mann-Whitney statistic by Pepe (2003) and by Pohar Perme & Manevski (2019).
+
+    Args:
+        area: strictly between 0 and 1.
+        variance: of it.
+        level: of the interval.
     """
     half = normal_quantile(level) * np.sqrt(variance) / (area * (1 - area))
     centre = math.log(area / (1 - area))
+    # The logistic function; the import of SciPy's takes longer than a short report.
     low, high = (float(np.exp(-np.logaddexp(0, -end))) for end in (centre - half, centre + half))
     return low, high
 

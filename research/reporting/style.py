@@ -186,7 +186,7 @@ def square(axes: Any, end: float = 1.0) -> None:
 
 
 def logarithmic(axes: Any) -> None:
-    """A logarithmic vertical axis whose numbers are written plainly: 0.01, not as a power of 10.
+    """A logarithmic vertical axis whose numbers are written as 0.01, or 1e-05, not as powers of 10.
 
     The parser of formulas that matplotlib needs for powers takes longer to start than the axis to draw.
     """

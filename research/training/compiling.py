@@ -16,10 +16,20 @@ BARRIERS = ("xla_disable_hlo_passes", "cse_barrier_expander")
 """Barriers stay until the end. By default they are gone when loops are put together, and what makes an array is
 computed again within each loop that turns the array round, at a cost of up to a cache line for each number."""
 
+SMALL_LOOPS = "small-while-loop-hoisting"
+"""By this pass XLA puts a loop over a few numbers into the caller's code, where it cannot place a barrier and fails."""
+
 
 def compiled(lowered: Any, platform: str) -> Any:
     """A lowered program compiled for a kind of device (cpu, gpu, tpu)."""
-    return lowered.compile(compiler_options=options(platform) or None)
+    known = options(platform)
+    try:
+        return lowered.compile(compiler_options=known or None)
+    except jax.errors.JaxRuntimeError as error:
+        if BARRIERS[0] not in known or "opt-barrier" not in str(error):
+            raise
+        passes = f"{known[BARRIERS[0]]},{SMALL_LOOPS}"
+        return lowered.compile(compiler_options=known | {BARRIERS[0]: passes})
 
 
 def options(platform: str) -> dict[str, Any]:

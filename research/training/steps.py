@@ -196,19 +196,19 @@ def advance(
     return lax.while_loop(unfinished, update, (jnp.int32(0), carry))[1]
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)
+@functools.partial(jax.jit, static_argnums=0)
 def _update(
     outline: Outline, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], run: Run
 ) -> tuple[State, dict[str, Array]]:
-    """Of the algorithm; traced once, though the first carry and the program of the updates both need it."""
+    """Of the algorithm; traced once for each shape and layout, though the first carry needs it as updates do."""
     return spec.algorithm.update(spec, state, batch, key, _context(outline, run))
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)
+@functools.partial(jax.jit, static_argnums=0)
 def _evaluate(
     outline: Outline, spec: Experiment, state: State, batch: Batch | None, key: Key[Array, ""], run: Run
 ) -> dict[str, Array]:
-    """Of the algorithm; traced once for the rehearsal and the program itself."""
+    """Of the algorithm; traced once for each shape and layout, though the rehearsal needs it as the program does."""
     return spec.algorithm.evaluate(spec, state, batch, key, _context(outline, run))
 
 

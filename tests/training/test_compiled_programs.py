@@ -18,7 +18,7 @@ from research.algorithms import Supervised
 from research.data import ImageData
 from research.experiment import Evaluation, Experiment
 from research.losses import CrossEntropy
-from research.models import CNN, MLP
+from research.models import CNN
 from research.optimizers import Adam
 from research.training import loop, program, steps
 from research.training.compiling import compiled
@@ -58,9 +58,7 @@ def test_a_thousand_updates_are_dispatched_once_between_two_events_and_compiled_
     assert not counted["compiled"], "numbers cause no compile"
 
 
-def test_the_update_and_the_evaluation_of_a_run_are_traced_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_update_and_the_evaluation_of_a_run_are_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A short run waits for its traces longer than for its updates."""
     traced: Counter[str] = Counter()
     for method in ("update", "evaluate"):
@@ -71,8 +69,14 @@ def test_the_update_and_the_evaluation_of_a_run_are_traced_once(
             return original(self, *rest)
 
         monkeypatch.setattr(Supervised, method, noted)
-    fresh = EXPERIMENT.replace(model=MLP(widths=(6, 3)), batch_size=12)  # of which no other test has left a trace
-    log_of(fresh, tmp_path)
+    for program_part in (steps._update, steps._evaluate):
+        program_part.clear_cache()
+    monkeypatch.setattr(program, "_EXECUTABLES", {})
+    setup = set_up(EXPERIMENT, 0, QUIET)
+    assert setup.feed is not None
+    carry, window, validation = setup.program.initialise(), setup.feed.window(0), setup.splits["validation"]
+    setup.program.compile(carry, window, validation, True)
+    setup.program.record(setup.program.advance(carry, window, 3), validation, True)
     assert traced == {"update": 1, "evaluate": 1}
 
 

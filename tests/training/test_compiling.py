@@ -4,9 +4,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from tiny import EXPERIMENT, QUIET
 
+from research import keys
 from research.training import compiling, preflight
 from research.training.compiling import barriers_hold, compiled, options
 from research.training.setup import set_up
@@ -33,6 +35,22 @@ def test_what_is_behind_a_barrier_is_not_computed_again():
     text = _text(turned, jnp.ones((16, 32, 8)))
     assert "opt-barrier" in text
     assert text.count("maximum(") == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_loop_over_a_few_numbers_may_have_a_barrier(count):
+    def walk(seed, steps):
+        def onward(carry):
+            step, place = carry
+            return step + 1, place + jax.random.normal(keys.stream(seed, "update", step), (count,))
+
+        return jax.lax.while_loop(lambda carry: carry[0] < steps, onward, (jnp.int32(0), jnp.zeros(count)))[1]
+
+    lowered = jax.jit(walk).lower(jnp.uint32(3), jnp.int32(5))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="opt-barrier"):
+        lowered.compile(compiler_options=options("cpu"))
+    walked = sum(jax.random.normal(keys.stream(3, "update", step), (count,)) for step in range(5))
+    np.testing.assert_allclose(compiled(lowered, "cpu")(jnp.uint32(3), jnp.int32(5)), walked, rtol=1e-6)
 
 
 @pytest.fixture
