@@ -68,8 +68,8 @@ def fold_in(key: UInt32[Array, "... 2"], data: UInt32[Array, ...]) -> UInt32[Arr
     """The bits of `jax.random.fold_in` for threefry keys, ``key`` and ``data`` broadcast against one another.
 
     On a CPU JAX's own goes through the rounds in a loop, which takes a quarter of a small network's step; this is one
-    expression without a loop. Threefry-2x32 with 20 rounds: Salmon et al., "Parallel random numbers: as easy as 1, 2,
-    3", SC 2011.
+    expression without a loop, traced once for each shape. Threefry-2x32 with 20 rounds: Salmon et al., "Parallel random
+    numbers: as easy as 1, 2, 3", SC 2011.
 
     Args:
         key: raw key data.

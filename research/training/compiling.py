@@ -21,7 +21,10 @@ SMALL_LOOPS = "small-while-loop-hoisting"
 
 
 def compiled(lowered: Any, platform: str) -> Any:
-    """A lowered program compiled for a kind of device (cpu, gpu, tpu)."""
+    """A lowered program compiled for a kind of device (cpu, gpu, tpu).
+
+    Where XLA fails at a barrier it is compiled again without `SMALL_LOOPS`.
+    """
     known = options(platform)
     try:
         return lowered.compile(compiler_options=known or None)

@@ -119,9 +119,8 @@ def traced_part(spec: Experiment) -> Experiment:
 
 def initialise(outline: Outline, spec: Experiment, run: Run, example: Batch | None) -> Carry:
     """The carry before the first update; ``example`` is a batch of one row, whose values do not matter."""
-    algorithm = spec.algorithm
     seen = None if example is None else seen_by_model(spec, example)
-    state = algorithm.init(spec, keys.stream(run.seed, "initialise", 0), seen)
+    state = spec.algorithm.init(spec, keys.stream(run.seed, "initialise", 0), seen)
 
     def one_update(state: State) -> dict[str, Array]:
         def on(batch: Batch | None) -> dict[str, Array]:
@@ -129,13 +128,13 @@ def initialise(outline: Outline, spec: Experiment, run: Run, example: Batch | No
 
         if example is None:
             return on(None)
-        stack = algorithm.batches_per_update
+        stack = spec.algorithm.batches_per_update
         shape = (outline.batch_size,) if stack == 1 else (stack, outline.batch_size)
         rows = _gathered(outline, example, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))
         return on(_seen(spec, rows, keys.stream(run.seed, "augment", 0)))
 
     scalars = jax.eval_shape(one_update, state)
-    deployed = algorithm.deployed(spec, state) if spec.evaluation.select is not None else None
+    deployed = spec.algorithm.deployed(spec, state) if spec.evaluation.select is not None else None
     return fresh(state, deployed, scalars)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from pictures import Dots
 from tiny import EXPERIMENT, QUIET, log_of
@@ -24,6 +25,7 @@ from research.training import loop, program, steps
 from research.training.compiling import compiled
 from research.training.program import Program
 from research.training.setup import set_up
+from research.training.virtual_devices import Choice
 
 THOUSAND = EXPERIMENT.replace(steps=1000, evaluation=EXPERIMENT.evaluation.replace(every_steps=250))
 
@@ -78,6 +80,22 @@ def test_the_update_and_the_evaluation_of_a_run_are_traced_once(monkeypatch: pyt
     setup.program.compile(carry, window, validation, True)
     setup.program.record(setup.program.advance(carry, window, 3), validation, True)
     assert traced == {"update": 1, "evaluate": 1}
+
+
+def test_first_weights_are_made_by_one_program_whatever_holds_them(
+    counted: dict[str, Counter[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "_EXECUTABLES", {})
+    alone = set_up(EXPERIMENT, 0, QUIET)
+    spread = alone.over(Choice(2))
+    first, copied = alone.program.initialise(), spread.program.initialise()
+    assert counted["compiled"] == {"initialise": 1}
+    for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(copied), strict=True):
+        assert len(other.sharding.device_set) == 2 and other.is_fully_replicated
+        assert np.array_equal(one, other, equal_nan=True) and one.weak_type == other.weak_type
+    assert spread.feed is not None
+    assert int(spread.program.advance(copied, spread.feed.window(0), 3).step) == 3
+    assert int(first.step) == 0, "what was copied is not donated"
 
 
 def test_a_network_of_pictures_has_no_scatter_in_its_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
-import numpy as np
 import pytest
 from rich.console import Console
 from tiny import EXPERIMENT, QUIET
@@ -24,7 +23,7 @@ from research.experiment import Parallel
 from research.optimizers import SGD
 from research.results import evaluate_run
 from research.runner import dry_run, run
-from research.training import processor, program, trials, virtual_devices
+from research.training import processor, trials, virtual_devices
 from research.training.program import Program
 from research.training.run_directory import RunDirectory
 from research.training.setup import Setup, set_up
@@ -106,27 +105,6 @@ def test_a_measurement_gives_the_time_of_an_update_over_each_number(
     assert setup.choice is not None and set(setup.choice.milliseconds) == {1, 2}
     assert all(0 < took < 1e4 for took in setup.choice.milliseconds.values())
     assert setup.choice.devices == setup.programs
-
-
-def test_first_weights_are_made_by_one_program_whatever_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    made_anew, original = [], Program._compiled
-
-    def noted(self: Program, name: str, *rest: Any) -> Any:
-        made_anew.append(name)
-        return original(self, name, *rest)
-
-    monkeypatch.setattr(Program, "_compiled", noted)
-    monkeypatch.setattr(program, "_EXECUTABLES", {})
-    alone = made()
-    spread = alone.over(Choice(2))
-    first, copied = alone.program.initialise(), spread.program.initialise()
-    assert made_anew == ["initialise"]
-    for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(copied), strict=True):
-        assert len(other.sharding.device_set) == 2 and other.is_fully_replicated
-        assert np.array_equal(one, other, equal_nan=True) and one.weak_type == other.weak_type
-    assert spread.feed is not None
-    assert int(spread.program.advance(copied, spread.feed.window(0), 3).step) == 3
-    assert int(first.step) == 0, "what was copied is not donated"
 
 
 @pytest.mark.parametrize(
